@@ -1,0 +1,67 @@
+# Every target makes the environment it needs (.venv) first. `make help` lists them.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAGE  ?= match-pairs
+DATA   ?= data
+
+.DEFAULT_GOAL := help
+.PHONY: help install format lint type test unit e2e check vocab wordnet demo run dataflow train clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: $(VENV)/installed  ## Make .venv with the project and all it needs
+
+# A CPU build of torch is far smaller than the default one; it is taken where pip finds its file on disk.
+$(VENV)/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "wit400m needs Python 3.11 or newer; set PYTHON=…"; exit 1; }
+	@echo "Making $(VENV) (once; some minutes)"
+	@$(PYTHON) -m venv $(VENV)
+	@if $(BIN)/python -m pip install -qq --no-index --no-deps -r constraints.txt 2>/dev/null; \
+	  then $(BIN)/python -m pip install -qq -c constraints.txt -e '.[train,dev]'; \
+	  else $(BIN)/python -m pip install -qq -e '.[train,dev]'; fi
+	@touch $@
+
+format: install  ## Format the code
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+lint: install  ## Check style and format (ruff)
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+type: install  ## Check types (mypy --strict)
+	@$(BIN)/mypy
+
+test: install  ## Run all tests
+	@$(BIN)/python -m pytest -q
+
+unit: install  ## Run the fast tests only
+	@$(BIN)/python -m pytest -q tests/unit vocab pipeline jobs clip_train
+
+e2e: install  ## Run the tests of whole jobs
+	@$(BIN)/python -m pytest -q tests/e2e
+
+check: lint type test  ## All that must hold before a change lands: style, types, layers, tests
+
+wordnet: install  ## Put WordNet into DATA/nltk_data
+	@$(BIN)/wit400m get-wordnet --output $(DATA)/nltk_data
+
+vocab: install  ## Build the query vocabulary: DUMP=pages-articles.xml.bz2 [VIEWS=…] [ARGS=…]
+	@test -n "$(DUMP)" || { echo "make vocab needs DUMP=FILE, a MediaWiki pages-articles dump; see README.md"; exit 2; }
+	@$(BIN)/wit400m build-vocab --data $(DATA) --dump $(DUMP) $(if $(VIEWS),--pageviews $(VIEWS)) $(ARGS)
+
+demo: install  ## The whole flow on a small made-up world: vocabulary to trained model (about 5 minutes)
+	@$(BIN)/wit400m demo --output demo-data $(ARGS)
+
+run: install  ## Run one stage: STAGE=match-pairs ARGS="--workers 2"
+	@$(BIN)/wit400m $(STAGE) --data $(DATA) $(ARGS)
+
+dataflow: install  ## Run one stage on Dataflow: STAGE=… ARGS="--project=… --region=… --temp_location=gs://… --data=gs://…"
+	@$(BIN)/wit400m $(STAGE) --runner=DataflowRunner --setup_file=./pyproject.toml $(ARGS)
+
+train: install  ## Train on shards: ARGS="--shards data/shards --output model"
+	@$(BIN)/python -m clip_train train $(ARGS)
+
+clean:  ## Remove the environment, caches and the demo's data
+	@rm -rf $(VENV) demo-data .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

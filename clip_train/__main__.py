@@ -1,0 +1,119 @@
+"""Commands: ``python -m clip_train train | evaluate zero-shot | evaluate retrieval | tokenizer | classify``.
+
+In: flags, derived from each command's options. Out: exit code 0; 1 when training diverged; 2 and one line on
+stderr when something given cannot be used; 128 + the signal's number when a signal ended training.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, NoReturn, TypeVar
+
+from clip_train import commands
+from clip_train.checkpoint import list_checkpoints, read_info
+from clip_train.config import InputError, TrainConfig
+from clip_train.presets import PRESETS, find_preset
+from clip_train.train import DivergedError
+from pipeline.options import add_flags, options_from
+
+T = TypeVar("T")
+
+_PROGRAM = "python -m clip_train"
+
+
+class Command(NamedTuple):
+    """A command: its options record and the function that runs it."""
+
+    options: type
+    run: Callable[[Any, Sequence[str]], int]
+    takes_images: bool = False
+
+
+COMMANDS: Mapping[str, Command] = {
+    "train": Command(TrainConfig, commands.run_train),
+    "evaluate zero-shot": Command(commands.ZeroShotConfig, commands.run_zero_shot),
+    "evaluate retrieval": Command(commands.RetrievalConfig, commands.run_retrieval),
+    "tokenizer": Command(commands.TokenizerConfig, commands.run_tokenizer),
+    "classify": Command(commands.ClassifyConfig, commands.run_classify, takes_images=True),
+}
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Reports a wrong command line in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exits with code 2."""
+        self.exit(2, f"{self.prog}: {message} (--help lists the options)\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = OneLineParser(prog=_PROGRAM, description="Trains, evaluates and uses CLIP models on WebDataset shards.")
+    tops = parser.add_subparsers(metavar="COMMAND", required=True)
+    evaluations = None
+    for name, command in COMMANDS.items():
+        group, _, leaf = name.rpartition(" ")
+        if group and evaluations is None:
+            evaluate = tops.add_parser(group, help="Measures a trained model.", description="Measures a trained model.")
+            evaluations = evaluate.add_subparsers(metavar="EVALUATION", required=True)
+        siblings = evaluations if group and evaluations is not None else tops
+        described = (command.options.__doc__ or "").strip()
+        child = siblings.add_parser(
+            leaf,
+            help=described,
+            description=described,
+            epilog=_describe_presets() if name == "train" else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        if command.takes_images:
+            child.add_argument("images", nargs="+", metavar="IMAGE", help="Image files.")
+        add_flags(child, command.options)
+        child.set_defaults(command_name=name)
+    return parser
+
+
+def train_options(flags: Mapping[str, Any]) -> TrainConfig:
+    """The options of a training run: flags, over those of the run to resume, or over the preset's."""
+    saved = list_checkpoints(flags.get("output", "")) if flags.get("resume") else []
+    if saved:
+        return _checked(TrainConfig, {**read_info(saved[-1]).train, **flags})
+    recipe = find_preset(flags.get("model", TrainConfig.model)).recipe
+    return _checked(TrainConfig, {**recipe, **flags})
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    values = vars(build_parser().parse_args(argv))
+    name = values.pop("command_name")
+    images = values.pop("images", ()) if COMMANDS[name].takes_images else ()
+    try:
+        config = train_options(values) if name == "train" else _checked(COMMANDS[name].options, values)
+        return COMMANDS[name].run(config, images)
+    except InputError as error:
+        print(f"{_PROGRAM} {name}: {error}", file=sys.stderr)
+        return 2
+    except DivergedError as error:
+        print(f"{_PROGRAM} {name}: {error}", file=sys.stderr)
+        return 1
+
+
+def _checked(cls: type[T], values: Mapping[str, Any]) -> T:
+    try:
+        return options_from(cls, values)
+    except ValueError as error:
+        raise InputError(str(error).removeprefix(f"{getattr(cls, 'name', '')}: ")) from error
+
+
+def _describe_presets() -> str:
+    lines = ["models, and the options they set:"]
+    for name, (model, recipe) in PRESETS.items():
+        image = model.image
+        size = f"{image.image_size} px, patch {image.patch_size}, {image.layers} x {image.width}"
+        changed = ", ".join(f"{key.replace('_', '-')} {value}" for key, value in recipe.items())
+        lines.append(f"  {name:13} {size}" + (f"; {changed}" if changed else ""))
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""Checkpoints: everything a run needs to go on, and everything a user needs to load the model.
+
+In: model, optimiser, step. Out: ``OUTPUT/checkpoints/step-00001000/`` with ``model.safetensors``, ``config.json``
+(model, training options, step, digest of the data), ``tokenizer.txt`` and ``training.pt`` (optimiser and random
+state). A folder appears whole or not at all; only the newest few are kept.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+
+from clip_train.config import InputError, ModelConfig, model_from_dict, model_to_dict
+from clip_train.models.clip import Clip
+from clip_train.tokenizer import TOKENIZER_NAME, ClipTokenizer
+
+CHECKPOINTS_NAME = "checkpoints"
+CONFIG_NAME = "config.json"
+MODEL_NAME = "model.safetensors"
+TRAINING_NAME = "training.pt"
+
+_FORMAT = 1
+
+
+class CheckpointInfo(NamedTuple):
+    """What a checkpoint says about itself; the position in the data is its step."""
+
+    step: int
+    model: ModelConfig
+    train: Mapping[str, Any]
+    data_digest: str
+
+
+def save_checkpoint(
+    output: str,
+    info: CheckpointInfo,
+    *,
+    model: Clip,
+    optimizer: torch.optim.Optimizer,
+    keep: int,
+) -> str:
+    """Writes a checkpoint of a run, then deletes all but the newest `keep`.
+
+    Returns:
+        The checkpoint's folder.
+    """
+    folder = os.path.join(output, CHECKPOINTS_NAME)
+    path = os.path.join(folder, f"step-{info.step:08d}")
+    if not os.path.exists(path):
+        aside = os.path.join(folder, f".{os.path.basename(path)}.tmp")
+        shutil.rmtree(aside, ignore_errors=True)
+        os.makedirs(aside)
+        safetensors.torch.save_file(model.state_dict(), os.path.join(aside, MODEL_NAME))
+        training = {"optimizer": optimizer.state_dict(), "random": _random_state()}
+        torch.save(training, os.path.join(aside, TRAINING_NAME))
+        if model.tokenizer is not None:
+            model.tokenizer.save(os.path.join(aside, TOKENIZER_NAME))
+        _write_info(os.path.join(aside, CONFIG_NAME), info)
+        for name in os.listdir(aside):
+            _sync(os.path.join(aside, name))
+        os.rename(aside, path)
+        _sync(folder)
+    for old in list_checkpoints(output)[:-keep]:
+        shutil.rmtree(old)
+    return path
+
+
+def list_checkpoints(output: str) -> list[str]:
+    """The checkpoints of a run, oldest first."""
+    folder = os.path.join(output, CHECKPOINTS_NAME)
+    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    return [os.path.join(folder, name) for name in names if name.startswith("step-")]
+
+
+def find_checkpoint(path: str) -> str:
+    """The checkpoint that a path means: itself, or the newest one of a run's folder.
+
+    Raises:
+        InputError: When there is none.
+    """
+    if os.path.isfile(os.path.join(path, CONFIG_NAME)):
+        return path
+    found = list_checkpoints(path)
+    if not found:
+        raise InputError(f"{path}: no checkpoint, and no run with checkpoints")
+    return found[-1]
+
+
+def read_info(checkpoint: str) -> CheckpointInfo:
+    """What a checkpoint says about itself.
+
+    Raises:
+        InputError: When its configuration is missing or cannot be read.
+    """
+    path = os.path.join(checkpoint, CONFIG_NAME)
+    try:
+        with open(path, encoding="utf-8") as file:
+            values = json.load(file)
+        if values["format"] != _FORMAT:
+            raise InputError(f"{path}: format {values['format']!r} is not known to this version")
+        model = model_from_dict(values["model"])
+        return CheckpointInfo(values["step"], model, values["train"], values["data_digest"])
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not a checkpoint's configuration") from error
+
+
+def load_weights(checkpoint: str, model: Clip) -> None:
+    """Reads a checkpoint's weights into a model.
+
+    Raises:
+        InputError: When they are missing, broken or those of another model.
+    """
+    path = os.path.join(checkpoint, MODEL_NAME)
+    try:
+        model.load_state_dict(safetensors.torch.load_file(path, device=str(model.device)))
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path}: {error}") from error
+    except RuntimeError as error:  # names or shapes that do not fit
+        raise InputError(f"{path}: weights do not fit the model ({str(error).splitlines()[-1].strip()})") from error
+
+
+def load_training(checkpoint: str, optimizer: torch.optim.Optimizer) -> None:
+    """Reads optimiser and random state, so that a run goes on where it stopped."""
+    state = torch.load(os.path.join(checkpoint, TRAINING_NAME), map_location="cpu", weights_only=True)
+    optimizer.load_state_dict(state["optimizer"])
+    torch.set_rng_state(state["random"]["cpu"])
+    if torch.cuda.is_available() and state["random"]["cuda"]:
+        torch.cuda.set_rng_state_all(state["random"]["cuda"])
+
+
+def load_tokenizer(checkpoint: str) -> ClipTokenizer:
+    """The tokenizer that a checkpoint's model was trained with."""
+    return ClipTokenizer.load(os.path.join(checkpoint, TOKENIZER_NAME))
+
+
+def _random_state() -> dict[str, Any]:
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+
+def _write_info(path: str, info: CheckpointInfo) -> None:
+    values = {"format": _FORMAT, **info._asdict(), "model": model_to_dict(info.model), "train": dict(info.train)}
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(values, file, indent=2)
+
+
+def _sync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

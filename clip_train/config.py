@@ -1,0 +1,164 @@
+"""What is built and how it is trained: the options of a model and of a training run.
+
+In: values from a preset, a JSON file or flags. Out: `ModelConfig` (the two towers) and `TrainConfig` (one run).
+A new kind of tower is a new configuration class here (`IMAGE_TOWER_CONFIGS`, `TEXT_TOWER_CONFIGS`) and its
+module in `clip_train.models`.
+
+Source: Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision",
+section 2.5 and tables 18-20 (models and hyper-parameters).
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeVar
+
+from pipeline.options import check_options, option, options_from
+
+T = TypeVar("T")
+
+ACTIVATIONS = ("gelu", "quick_gelu")
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used; the message is one line that says what and where."""
+
+
+def _check_divides(name: str, value: int, of_name: str, of_value: int) -> None:
+    if of_value % value:
+        raise ValueError(f"{name} {value} does not divide {of_name} {of_value}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VisionTransformerConfig:
+    """A vision transformer; `kind` names it in saved configurations."""
+
+    name: ClassVar[str] = "image tower"
+    kind: ClassVar[str] = "vision-transformer"
+
+    image_size: int = option(224, "Side of the square input, in pixels.", minimum=1)
+    patch_size: int = option(32, "Side of one patch, in pixels.", minimum=1)
+    width: int = option(768, "Width of the residual stream.", minimum=1)
+    layers: int = option(12, "Number of blocks.", minimum=1)
+    heads: int = option(12, "Attention heads in a block.", minimum=1)
+    activation: str = option("gelu", "Non-linearity of the blocks.", choices=ACTIVATIONS)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        _check_divides("heads", self.heads, "width", self.width)
+        _check_divides("patch_size", self.patch_size, "image_size", self.image_size)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TextTransformerConfig:
+    """A causal text transformer read at its end token."""
+
+    name: ClassVar[str] = "text tower"
+    kind: ClassVar[str] = "text-transformer"
+
+    context_length: int = option(77, "Most tokens of a text, start and end included.", minimum=3)
+    vocab_size: int = option(49_408, "Token ids; the tokenizer's own number in a training run.", minimum=1)
+    width: int = option(512, "Width of the residual stream.", minimum=1)
+    layers: int = option(12, "Number of blocks.", minimum=1)
+    heads: int = option(8, "Attention heads in a block.", minimum=1)
+    activation: str = option("gelu", "Non-linearity of the blocks.", choices=ACTIVATIONS)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        _check_divides("heads", self.heads, "width", self.width)
+
+
+ImageTowerConfig = VisionTransformerConfig
+TextTowerConfig = TextTransformerConfig
+IMAGE_TOWER_CONFIGS: Mapping[str, type[ImageTowerConfig]] = {
+    config.kind: config for config in (VisionTransformerConfig,)
+}
+TEXT_TOWER_CONFIGS: Mapping[str, type[TextTowerConfig]] = {config.kind: config for config in (TextTransformerConfig,)}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Two towers and the width of the space they share."""
+
+    name: ClassVar[str] = "model"
+
+    image: ImageTowerConfig
+    text: TextTowerConfig
+    embed_dim: int = option(512, "Width of the shared space.", minimum=1)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    def with_text(self, **changes: Any) -> "ModelConfig":
+        """The same model with some options of its text tower replaced."""
+        return dataclasses.replace(self, text=dataclasses.replace(self.text, **changes))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Trains a CLIP model on WebDataset shards."""
+
+    name: ClassVar[str] = "train"
+
+    shards: tuple[str, ...] = option((), "Shard folders or tars to train on.", identity=False)
+    output: str = option("", "Folder for checkpoints, tokenizer and metrics.", identity=False)
+    model: str = option("ViT-B/32", "Preset, or a JSON file with a model configuration.")
+    tokenizer: str = option("", "Merges file; without it one is trained on the texts of the shards.")
+    vocab_size: int = option(49_408, "Token ids of a tokenizer that is trained here.", minimum=515)
+    tokenizer_texts: int = option(1_000_000, "Texts read, first to last, to train a tokenizer.", minimum=1)
+    context_length: int | None = option(None, "Tokens kept of a text; the model's own without it.", minimum=3)
+    steps: int | None = option(None, "Optimizer steps; the epochs decide without it.", minimum=1)
+    epochs: int = option(32, "Passes over the shards.", minimum=1)
+    batch_size: int = option(32_768, "Pairs in a step, all ranks together.", minimum=2)
+    learning_rate: float = option(5e-4, "Peak learning rate.", minimum=0)
+    warmup_steps: int = option(2_000, "Steps of linear warm-up before the cosine decay.", minimum=0)
+    weight_decay: float = option(0.2, "Decoupled decay of weights that are not gains or biases.", minimum=0)
+    beta1: float = option(0.9, "Adam's first decay rate.", minimum=0, maximum=1)
+    beta2: float = option(0.98, "Adam's second decay rate.", minimum=0, maximum=1)
+    epsilon: float = option(1e-6, "Adam's epsilon.", minimum=0)
+    clip_norm: float | None = option(None, "Largest gradient norm; no limit without it.", minimum=0)
+    precision: str = option("bf16", "bf16: matrix products in bfloat16.", choices=("fp32", "bf16"))
+    crop: str = option("random", "Square crop of the resized image.", choices=("random", "center"))
+    shuffle_shards: int = option(16, "Shards whose samples are mixed with each other.", minimum=1)
+    seed: int = option(0, "Seed of weights, order and crops.", minimum=0)
+    log_every: int = option(10, "Steps between lines of metrics.jsonl.", minimum=1, identity=False)
+    save_every: int = option(1_000, "Steps between checkpoints.", minimum=1, identity=False)
+    keep_checkpoints: int = option(3, "Newest checkpoints kept.", minimum=1, identity=False)
+    resume: bool = option(False, "Continue from the newest checkpoint in the output folder.", identity=False)
+    workers: int = option(2, "Processes that read and decode, for each rank.", minimum=0, identity=False)
+    cache_mb: int = option(
+        512, "Decode each image once and keep it when all fit into this many MiB.", minimum=0, identity=False
+    )
+    threads: int = option(0, "CPU threads for the model; 0: all cores.", minimum=0, identity=False)
+    device: str = option("auto", "cpu, cuda, cuda:1…; auto takes a GPU when there is one.", identity=False)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+def model_to_dict(config: ModelConfig) -> dict[str, Any]:
+    """A model configuration as plain values for JSON; `model_from_dict` reads it back."""
+    return {
+        "embed_dim": config.embed_dim,
+        "image": {"kind": config.image.kind, **dataclasses.asdict(config.image)},
+        "text": {"kind": config.text.kind, **dataclasses.asdict(config.text)},
+    }
+
+
+def model_from_dict(values: Mapping[str, Any]) -> ModelConfig:
+    """Reads what `model_to_dict` wrote.
+
+    Raises:
+        ValueError: For an unknown kind of tower or an option that does not fit.
+    """
+    return ModelConfig(
+        embed_dim=values["embed_dim"],
+        image=_tower_from_dict(IMAGE_TOWER_CONFIGS, values["image"]),
+        text=_tower_from_dict(TEXT_TOWER_CONFIGS, values["text"]),
+    )
+
+
+def _tower_from_dict(known: Mapping[str, type[T]], values: Mapping[str, Any]) -> T:
+    kind = values["kind"]
+    if kind not in known:
+        raise ValueError(f"unknown kind of tower {kind!r}; known: {', '.join(known)}")
+    return options_from(known[kind], {name: value for name, value in values.items() if name != "kind"})

@@ -1,0 +1,1 @@
+"""The towers and the model they make: attention ► vision, text ► clip."""

@@ -1,0 +1,147 @@
+"""Pre-norm transformer blocks, read at every token or, exactly and for less, at one token.
+
+In: tokens ``[batch, length, width]``. Out: the same shape, or ``[batch, width]``.
+Parameter names are those of CLIP's published weights (``resblocks.0.attn.in_proj_weight``).
+
+Source: Vaswani et al. 2017; Radford et al. 2019 (pre-norm); Hendrycks & Gimpel 2016 (GELU and x * sigmoid(1.702 x)).
+"""
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear, scaled_dot_product_attention
+
+
+class QuickGELU(nn.Module):
+    """The approximation of GELU that CLIP's published weights were trained with."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Applies x * sigmoid(1.702 x)."""
+        return x * torch.sigmoid(1.702 * x)
+
+
+def build_activation(name: str) -> nn.Module:
+    """The non-linearity of a configuration."""
+    return QuickGELU() if name == "quick_gelu" else nn.GELU()
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention with biases."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
+        self.out_proj = nn.Linear(width, width)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def forward(self, x: Tensor, *, causal: bool) -> Tensor:
+        """Every token attends to all tokens, or to itself and those before it."""
+        queries, keys, values = linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
+        mixed = scaled_dot_product_attention(
+            self._split(queries), self._split(keys), self._split(values), is_causal=causal
+        )
+        out: Tensor = self.out_proj(self._merge(mixed))
+        return out
+
+    def read(self, x: Tensor, positions: Tensor, *, causal: bool) -> Tensor:
+        """What `forward` gives at one position of each sequence.
+
+        Args:
+            x: ``[batch, length, width]``.
+            positions: ``[batch]`` int64.
+            causal: Whether tokens after the position are hidden from it.
+
+        Returns:
+            ``[batch, width]``.
+        """
+        width = x.shape[-1]
+        queries = linear(take_tokens(x, positions), self.in_proj_weight[:width], self.in_proj_bias[:width])
+        keys, values = linear(x, self.in_proj_weight[width:], self.in_proj_bias[width:]).chunk(2, dim=-1)
+        visible = None
+        if causal:
+            visible = torch.arange(x.shape[1], device=x.device) <= positions[:, None]
+            visible = visible[:, None, None, :]  # [batch, heads, queries, keys]
+        mixed = scaled_dot_product_attention(
+            self._split(queries[:, None]), self._split(keys), self._split(values), attn_mask=visible
+        )
+        out: Tensor = self.out_proj(self._merge(mixed)[:, 0])
+        return out
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
+
+    def _merge(self, x: Tensor) -> Tensor:
+        return x.transpose(1, 2).flatten(2)
+
+
+class Perceptron(nn.Module):
+    """Two linear layers, four times as wide between them."""
+
+    def __init__(self, width: int, activation: str) -> None:
+        super().__init__()
+        self.c_fc = nn.Linear(width, 4 * width)
+        self.activation = build_activation(activation)
+        self.c_proj = nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Applies the layers to each token."""
+        hidden: Tensor = self.c_proj(self.activation(self.c_fc(x)))
+        return hidden
+
+
+class ResidualAttentionBlock(nn.Module):
+    """Attention, then a two-layer perceptron, each behind a LayerNorm and added to its input."""
+
+    def __init__(self, width: int, heads: int, activation: str) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(width)
+        self.attn = SelfAttention(width, heads)
+        self.ln_2 = nn.LayerNorm(width)
+        self.mlp = Perceptron(width, activation)
+
+    def forward(self, x: Tensor, *, causal: bool) -> Tensor:
+        """The block at every token."""
+        x = x + self.attn(self.ln_1(x), causal=causal)
+        x = x + self.mlp(self.ln_2(x))
+        return x
+
+    def read(self, x: Tensor, positions: Tensor, *, causal: bool) -> Tensor:
+        """The block at one token of each sequence, ``[batch, width]``."""
+        token = take_tokens(x, positions) + self.attn.read(self.ln_1(x), positions, causal=causal)
+        token = token + self.mlp(self.ln_2(token))
+        return token
+
+
+class Transformer(nn.Module):
+    """A stack of blocks of which one token is read."""
+
+    def __init__(self, width: int, layers: int, heads: int, activation: str) -> None:
+        super().__init__()
+        self.resblocks = nn.ModuleList(ResidualAttentionBlock(width, heads, activation) for _ in range(layers))
+
+    @property
+    def blocks(self) -> list[ResidualAttentionBlock]:
+        """The blocks, first to last."""
+        return [cast(ResidualAttentionBlock, block) for block in self.resblocks]
+
+    def forward(self, x: Tensor, *, causal: bool = False) -> Tensor:
+        """The stack at every token."""
+        for block in self.blocks:
+            x = block(x, causal=causal)
+        return x
+
+    def read(self, x: Tensor, positions: Tensor, *, causal: bool = False) -> Tensor:
+        """The stack at one token of each sequence: the last block computes nothing for the others."""
+        *before, last = self.blocks
+        for block in before:
+            x = block(x, causal=causal)
+        return last.read(x, positions, causal=causal)
+
+
+def take_tokens(x: Tensor, positions: Tensor) -> Tensor:
+    """One token of each sequence: ``[batch, length, width]`` and ``[batch]`` to ``[batch, width]``."""
+    return x[torch.arange(x.shape[0], device=x.device), positions]

@@ -1,0 +1,81 @@
+"""The CLIP model: two towers, one shared space, one learned temperature.
+
+In: normalised images ``[batch, 3, side, side]`` and token ids ``[batch, length]``. Out: features or logits.
+A new kind of tower is registered in `IMAGE_TOWERS` or `TEXT_TOWERS` beside its configuration class.
+
+Source: Radford et al. 2021, section 2.3 and figure 3; temperature 0.07 from Wu et al. 2018, scale at most 100.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from clip_train.config import InputError, ModelConfig, TextTransformerConfig, VisionTransformerConfig
+from clip_train.models.text import TextTransformer
+from clip_train.models.vision import VisionTransformer
+from clip_train.tokenizer import ClipTokenizer
+
+INITIAL_LOGIT_SCALE = math.log(1 / 0.07)
+MAX_LOGIT_SCALE = math.log(100)
+
+IMAGE_TOWERS: Mapping[type, Callable[[Any, int], nn.Module]] = {VisionTransformerConfig: VisionTransformer}
+TEXT_TOWERS: Mapping[type, Callable[[Any, int], nn.Module]] = {TextTransformerConfig: TextTransformer}
+
+
+class Clip(nn.Module):
+    """An image tower and a text tower trained to agree.
+
+    Attributes:
+        config: What the towers are.
+        tokenizer: What made the ids the model was trained on; None when only tensors go in.
+    """
+
+    def __init__(self, config: ModelConfig, tokenizer: ClipTokenizer | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.tokenizer = tokenizer
+        self.visual = IMAGE_TOWERS[type(config.image)](config.image, config.embed_dim)
+        self.text = TEXT_TOWERS[type(config.text)](config.text, config.embed_dim)
+        self.logit_scale = nn.Parameter(torch.tensor(INITIAL_LOGIT_SCALE))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.logit_scale.device
+
+    def tokenize(self, texts: str | Sequence[str], *, truncate: bool = False) -> Tensor:
+        """Token ids ``[texts, context]`` of the model's own tokenizer, on its device.
+
+        Raises:
+            InputError: When the model has no tokenizer, or a text is too long and `truncate` is false.
+        """
+        if self.tokenizer is None:
+            raise InputError("the model has no tokenizer: create it with one, or load a checkpoint")
+        ids = self.tokenizer.tokenize(texts, self.config.text.context_length, truncate=truncate)
+        return ids.to(self.device)
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Image features ``[batch, embed_dim]``, not normalised."""
+        features: Tensor = self.visual(images)
+        return features
+
+    def encode_text(self, ids: Tensor) -> Tensor:
+        """Text features ``[batch, embed_dim]``, not normalised."""
+        features: Tensor = self.text(ids)
+        return features
+
+    def forward(self, images: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Scaled cosines: ``[images, texts]``, and the same transposed."""
+        image_features = normalize(self.encode_image(images).float(), dim=-1)
+        text_features = normalize(self.encode_text(ids).float(), dim=-1)
+        logits = self.logit_scale.exp() * image_features @ text_features.T
+        return logits, logits.T
+
+    @torch.no_grad()
+    def clamp_logit_scale(self) -> None:
+        """Keeps the scale at or below 100, as the paper does after each step."""
+        self.logit_scale.clamp_(max=MAX_LOGIT_SCALE)

@@ -1,0 +1,55 @@
+"""Text towers: token ids to features in the shared space.
+
+In: ids ``[batch, length]``, any length up to the context. Out: features ``[batch, embed_dim]``, not normalised.
+The tower is causal and read at the end token, so what follows that token cannot matter: `trim_padding` cuts a
+batch to its longest text and changes no feature.
+
+Source: Radford et al. 2019 (GPT-2); Radford et al. 2021, section 2.4; CLIP's model.py for the initialisation.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from clip_train.config import TextTransformerConfig
+from clip_train.models.attention import Transformer
+
+
+def end_positions(ids: Tensor) -> Tensor:
+    """Where each text ends, ``[batch]`` int64: its first largest id, as the end token is the largest of all."""
+    return ids.argmax(dim=-1)
+
+
+def trim_padding(ids: Tensor) -> Tensor:
+    """The columns up to the last end token of a batch; features stay the same."""
+    return ids[:, : int(end_positions(ids).max()) + 1] if len(ids) else ids
+
+
+class TextTransformer(nn.Module):
+    """A causal transformer read at the end token."""
+
+    def __init__(self, config: TextTransformerConfig, embed_dim: int) -> None:
+        super().__init__()
+        self.token_embedding = nn.Embedding(config.vocab_size, config.width)
+        self.positional_embedding = nn.Parameter(torch.empty(config.context_length, config.width))
+        self.transformer = Transformer(config.width, config.layers, config.heads, config.activation)
+        self.ln_final = nn.LayerNorm(config.width)
+        self.text_projection = nn.Parameter(torch.empty(config.width, embed_dim))
+        self._reset_parameters()
+
+    def _reset_parameters(self) -> None:
+        width, layers = self.text_projection.shape[0], len(self.transformer.blocks)
+        nn.init.normal_(self.token_embedding.weight, std=0.02)
+        nn.init.normal_(self.positional_embedding, std=0.01)
+        for block in self.transformer.blocks:
+            nn.init.normal_(block.attn.in_proj_weight, std=width**-0.5)
+            nn.init.normal_(block.attn.out_proj.weight, std=(2 * layers * width) ** -0.5)
+            nn.init.normal_(block.mlp.c_fc.weight, std=(2 * width) ** -0.5)
+            nn.init.normal_(block.mlp.c_proj.weight, std=(2 * layers * width) ** -0.5)
+        nn.init.normal_(self.text_projection, std=width**-0.5)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Features in the shared space."""
+        x = self.token_embedding(ids) + self.positional_embedding[: ids.shape[1]]
+        x = self.transformer.read(x, end_positions(ids), causal=True)
+        features: Tensor = self.ln_final(x) @ self.text_projection
+        return features

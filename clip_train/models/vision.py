@@ -1,0 +1,41 @@
+"""Image towers: normalised pixels to features in the shared space.
+
+In: images ``[batch, 3, side, side]``. Out: features ``[batch, embed_dim]``, not normalised.
+
+Source: Dosovitskiy et al. 2020 (ViT); Radford et al. 2021, section 2.4 (LayerNorm before the blocks, initialisation).
+"""
+
+import torch
+from torch import Tensor, nn
+
+from clip_train.config import VisionTransformerConfig
+from clip_train.models.attention import Transformer
+
+
+class VisionTransformer(nn.Module):
+    """A vision transformer read at its class token."""
+
+    def __init__(self, config: VisionTransformerConfig, embed_dim: int) -> None:
+        super().__init__()
+        width, patch = config.width, config.patch_size
+        num_patches = (config.image_size // patch) ** 2
+        scale = width**-0.5
+        self.conv1 = nn.Conv2d(3, width, kernel_size=patch, stride=patch, bias=False)
+        self.class_embedding = nn.Parameter(scale * torch.randn(width))
+        self.positional_embedding = nn.Parameter(scale * torch.randn(num_patches + 1, width))
+        self.ln_pre = nn.LayerNorm(width)
+        self.transformer = Transformer(width, config.layers, config.heads, config.activation)
+        self.ln_post = nn.LayerNorm(width)
+        self.proj = nn.Parameter(scale * torch.randn(width, embed_dim))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features in the shared space."""
+        return self.pooled(images) @ self.proj
+
+    def pooled(self, images: Tensor) -> Tensor:
+        """The class token before the projection, ``[batch, width]``: what a linear probe reads."""
+        patches = self.conv1(images).flatten(2).transpose(1, 2)
+        class_token = self.class_embedding.to(patches.dtype).expand(patches.shape[0], 1, -1)
+        x = torch.cat([class_token, patches], dim=1) + self.positional_embedding.to(patches.dtype)
+        first = torch.zeros(x.shape[0], dtype=torch.int64, device=x.device)
+        return self.ln_post(self.transformer.read(self.ln_pre(x), first))

@@ -1,0 +1,260 @@
+"""Training: shards to a model. Set-up first, then one visible loop.
+
+In: a `TrainConfig`. Out: checkpoints and ``metrics.jsonl`` in its output folder.
+Started by plain Python or by torchrun (data parallel; gloo on the CPU, NCCL on GPUs). SIGTERM and SIGINT save
+a checkpoint and stop; with `resume` the run goes on and gives the losses an uninterrupted run would have given.
+
+Source: Radford et al. 2021, section 2.5.
+"""
+
+import dataclasses
+import math
+import os
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from clip_train.checkpoint import (
+    CheckpointInfo,
+    list_checkpoints,
+    load_tokenizer,
+    load_training,
+    load_weights,
+    read_info,
+    save_checkpoint,
+)
+from clip_train.config import InputError, ModelConfig, TrainConfig
+from clip_train.data.decode import normalize_pixels
+from clip_train.data.loader import BatchDataset, fits_in_memory, load_batches
+from clip_train.data.order import EpochOrder
+from clip_train.data.shards import Shard, ShardReader, list_shards, shards_digest
+from clip_train.distributed import Ranks, any_rank, broadcast, choose_device, join_ranks, mean_over_ranks
+from clip_train.loss import contrastive_loss
+from clip_train.models.clip import Clip
+from clip_train.optim import build_optimizer
+from clip_train.presets import find_preset
+from clip_train.report import RunReport
+from clip_train.schedule import learning_rate_at
+from clip_train.signals import StopSignals
+from clip_train.tokenizer import ClipTokenizer, train_tokenizer
+from pipeline.options import identity_of
+
+
+class DivergedError(RuntimeError):
+    """The loss is no longer a number."""
+
+
+class TrainSummary(NamedTuple):
+    """How a run ended."""
+
+    step: int
+    total_steps: int
+    loss: float
+    checkpoint: str
+    signal: int | None  # the signal that ended it early
+
+
+@dataclasses.dataclass(kw_only=True, eq=False)
+class Run:
+    """Everything the loop needs, made by `set_up`."""
+
+    config: TrainConfig
+    ranks: Ranks
+    device: torch.device
+    dataset: BatchDataset
+    data_digest: str
+    model: Clip
+    optimizer: torch.optim.Optimizer
+    first_step: int
+    total_steps: int
+
+    def save(self, step: int) -> str:
+        """Writes a checkpoint on the first rank and returns its folder."""
+        if not self.ranks.is_first:
+            return ""
+        info = CheckpointInfo(step, self.model.config, dataclasses.asdict(self.config), self.data_digest)
+        return save_checkpoint(
+            self.config.output,
+            info,
+            model=self.model,
+            optimizer=self.optimizer,
+            keep=self.config.keep_checkpoints,
+        )
+
+
+class PairLoss(nn.Module):
+    """A model with its loss as one module, so that data parallelism wraps both towers at once."""
+
+    def __init__(self, model: Clip, ranks: Ranks) -> None:
+        super().__init__()
+        self.model = model
+        self._ranks = ranks
+
+    def forward(self, images: Tensor, ids: Tensor) -> Tensor:
+        """The loss of a batch of normalised images and token ids."""
+        image_features, text_features = self.model.encode_image(images), self.model.encode_text(ids)
+        return contrastive_loss(image_features, text_features, self.model.logit_scale.exp(), self._ranks)
+
+
+def train(config: TrainConfig) -> TrainSummary:
+    """Trains a model, or goes on training it.
+
+    Raises:
+        InputError: When the options, the shards or the checkpoint to resume do not fit.
+        DivergedError: When the loss is no longer a number.
+    """
+    device = choose_device(config.device)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    with join_ranks(device) as ranks, StopSignals() as stop:
+        return run_steps(set_up(config, device, ranks), stop)
+
+
+def run_steps(run: Run, stop: StopSignals) -> TrainSummary:
+    """The loop: one optimizer step for each batch, until the last step or a signal."""
+    config, model, optimizer, ranks = run.config, run.model, run.optimizer, run.ranks
+    pair_loss: nn.Module = PairLoss(model, ranks)
+    if ranks.world_size > 1:
+        pair_loss = DistributedDataParallel(pair_loss)
+    steps = range(run.first_step, run.total_steps)
+    workers = 0 if run.dataset.keeps_decoded else config.workers
+    batches = load_batches(run.dataset, steps, workers=workers, device=run.device)
+    checkpoint, shown_loss = "", math.nan
+    with RunReport(config.output, steps=steps, pairs_per_step=config.batch_size, enabled=ranks.is_first) as report:
+        for step, batch in zip(steps, report.timed(batches), strict=True):
+            learning_rate = learning_rate_at(
+                step, peak=config.learning_rate, warmup_steps=config.warmup_steps, total_steps=run.total_steps
+            )
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate
+            images = normalize_pixels(batch.images.to(run.device, non_blocking=True))
+            ids = batch.ids.to(run.device, non_blocking=True)
+            with torch.autocast(run.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+                loss = pair_loss(images, ids)
+            optimizer.zero_grad()
+            loss.backward()
+            gradient_norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm or math.inf)
+            optimizer.step()
+            model.clamp_logit_scale()
+
+            done = step + 1
+            stopping = any_rank(stop.received is not None, ranks)
+            ending = stopping or done == run.total_steps
+            if ending or done % config.log_every == 0:
+                shown_loss = mean_over_ranks(loss, ranks).item()
+                report.log(
+                    done,
+                    epoch=done * config.batch_size / run.dataset.num_samples,
+                    loss=shown_loss,
+                    learning_rate=learning_rate,
+                    logit_scale=model.logit_scale.exp().item(),
+                    gradient_norm=gradient_norm.item(),
+                    unreadable=batch.num_unreadable,
+                )
+                if not math.isfinite(shown_loss):
+                    raise DivergedError(f"loss is {shown_loss} at step {done}; try a lower learning rate")
+            if ending or done % config.save_every == 0:
+                checkpoint = run.save(done)
+            if stopping:
+                return TrainSummary(done, run.total_steps, shown_loss, checkpoint, stop.received)
+    return TrainSummary(run.total_steps, run.total_steps, shown_loss, checkpoint, None)
+
+
+def set_up(config: TrainConfig, device: torch.device, ranks: Ranks) -> Run:
+    """Opens the shards and makes, or reads from the newest checkpoint, what the loop works on."""
+    shards = list_shards(config.shards)
+    total_steps = count_steps(config, sum(shard.num_samples for shard in shards), ranks)
+    data_digest = shards_digest(shards)
+    resumed = find_resumable(config, data_digest)
+    tokenizer = load_tokenizer(resumed) if resumed else broadcast(_make_tokenizer(config, shards, ranks), ranks)
+    model_config = choose_model(config, tokenizer)
+    os.makedirs(config.output, exist_ok=True)
+    torch.manual_seed(config.seed)
+    model = Clip(model_config, tokenizer).to(device)
+    optimizer = build_optimizer(model, config)
+    if resumed:
+        load_weights(resumed, model)
+        load_training(resumed, optimizer)
+    return Run(
+        config=config,
+        ranks=ranks,
+        device=device,
+        dataset=_make_dataset(config, shards, model=model_config, tokenizer=tokenizer, ranks=ranks),
+        data_digest=data_digest,
+        model=model,
+        optimizer=optimizer,
+        first_step=read_info(resumed).step if resumed else 0,
+        total_steps=total_steps,
+    )
+
+
+def count_steps(config: TrainConfig, num_samples: int, ranks: Ranks) -> int:
+    """The steps of a run; the last one borrows what it lacks from the next epoch.
+
+    Raises:
+        InputError: When batch size, data and warm-up do not fit each other.
+    """
+    if config.batch_size > num_samples:
+        raise InputError(f"batch-size {config.batch_size} is more than the {num_samples} samples of the shards")
+    if config.batch_size % ranks.world_size:
+        raise InputError(f"batch-size {config.batch_size} cannot be shared by {ranks.world_size} ranks")
+    total_steps = config.steps or math.ceil(config.epochs * num_samples / config.batch_size)
+    if config.warmup_steps >= total_steps:
+        raise InputError(f"warmup-steps {config.warmup_steps} must be fewer than the {total_steps} steps of the run")
+    return total_steps
+
+
+def choose_model(config: TrainConfig, tokenizer: ClipTokenizer) -> ModelConfig:
+    """The preset's model, with the vocabulary of the tokenizer and the context length asked for."""
+    model = find_preset(config.model).model
+    return model.with_text(
+        vocab_size=tokenizer.vocab_size, context_length=config.context_length or model.text.context_length
+    )
+
+
+def find_resumable(config: TrainConfig, data_digest: str) -> str | None:
+    """The checkpoint from which a run goes on; None for a fresh start.
+
+    Raises:
+        InputError: When there are checkpoints but `resume` is not asked for, or when the run is not the same.
+    """
+    found = list_checkpoints(config.output)
+    if not found:
+        return None
+    if not config.resume:
+        raise InputError(f"{config.output} holds a run already: give --resume, or another --output")
+    info = read_info(found[-1])
+    if info.data_digest != data_digest:
+        raise InputError(f"{found[-1]} was trained on other shards; a run is resumed on the same data")
+    for name, value in identity_of(config).items():
+        if info.train[name] != value:
+            flag = name.replace("_", "-")
+            raise InputError(f"{found[-1]} was trained with {flag} {info.train[name]}, not {value}")
+    return found[-1]
+
+
+def _make_tokenizer(config: TrainConfig, shards: list[Shard], ranks: Ranks) -> ClipTokenizer | None:
+    if not ranks.is_first:
+        return None
+    if config.tokenizer:
+        return ClipTokenizer.load(config.tokenizer)
+    texts = ShardReader(shards, max_open=1).texts(config.tokenizer_texts)
+    return train_tokenizer(texts, vocab_size=config.vocab_size)
+
+
+def _make_dataset(
+    config: TrainConfig, shards: list[Shard], *, model: ModelConfig, tokenizer: ClipTokenizer, ranks: Ranks
+) -> BatchDataset:
+    sizes = [shard.num_samples for shard in shards]
+    return BatchDataset(
+        ShardReader(shards, max_open=2 * config.shuffle_shards),
+        EpochOrder(sizes, seed=config.seed, shuffle_shards=config.shuffle_shards),
+        tokenizer=tokenizer,
+        model=model,
+        batch_size=config.batch_size,
+        ranks=ranks,
+        crop_seed=config.seed if config.crop == "random" else None,
+        keep_decoded=fits_in_memory(sum(sizes), model.image.image_size, config.cache_mb),
+    )

@@ -1,0 +1,36 @@
+"""What the readers of pages, WAT records and tables have in common: an image and a text that may become a pair."""
+
+from typing import NamedTuple
+
+from pipeline.drops import DropReason
+
+# From the text that describes an image best to the one that does worst; also who wins among duplicates.
+TEXT_SOURCES = ("alt", "figcaption", "json-ld", "title", "aria-label", "link-title", "og", "twitter", "table")
+
+
+class Candidate(NamedTuple):
+    """An image found with a text, or with the reason why the two make no pair.
+
+    Attributes:
+        image_url: Canonical URL, or why there is none.
+        text: As found, entities decoded, white space as it was; empty when there is none.
+        text_source: One of `TEXT_SOURCES`; empty when there is no text.
+    """
+
+    image_url: str | DropReason
+    text: str
+    text_source: str
+
+
+class Page(NamedTuple):
+    """A page and its candidates.
+
+    Attributes:
+        url: Address of the page; empty when unknown.
+        language: As the page declares it, in lower case; empty when it does not.
+        candidates: Every image of the page, in its order.
+    """
+
+    url: str
+    language: str
+    candidates: list[Candidate]

@@ -1,0 +1,81 @@
+"""The data card beside the shards: the funnel, and for every query how many pairs it had, was given and got.
+
+Out: ``queries.parquet`` (`CARD_QUERIES`), ``funnel.json`` (counts of every stage, in order) and ``README.md``.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline import files
+from pipeline.report import funnel_lines
+from pipeline.tables import read_table, write_table
+
+CARD_QUERIES = pa.schema(
+    [
+        pa.field("query_id", pa.int32(), nullable=False),
+        pa.field("query", pa.string(), nullable=False),
+        pa.field("found", pa.int64(), nullable=False),  # pairs whose text holds the query
+        pa.field("balanced", pa.int64(), nullable=False),  # of these selected under the cap
+        pa.field("samples", pa.int64(), nullable=False),  # of these in the shards
+    ]
+)
+_LARGEST = 20
+
+
+def count_samples(indexes: Sequence[str], num_queries: int) -> np.ndarray:
+    """For every query, the samples in the shards that it was kept for: [num_queries] int64."""
+    totals = np.zeros(num_queries, np.int64)
+    for path in indexes:
+        ids = pc.list_flatten(read_table(path, ["kept_for"])["kept_for"]).to_numpy()
+        totals += np.bincount(ids, minlength=num_queries)
+    return totals
+
+
+def query_table(cuts: pa.Table, samples: np.ndarray) -> pa.Table:
+    """The counts of every query, the most frequent first."""
+    table = pa.table(
+        {
+            "query_id": cuts["query_id"],
+            "query": cuts["query"],
+            "found": cuts["count"],
+            "balanced": cuts["kept"],
+            "samples": samples[cuts["query_id"].to_numpy()],
+        },
+        CARD_QUERIES,
+    )
+    return table.sort_by([("found", "descending"), ("query_id", "ascending")])
+
+
+def card_text(queries: pa.Table, history: Sequence[Mapping[str, Any]]) -> str:
+    """The card as Markdown."""
+    got = queries.filter(pc.greater(queries["samples"], 0)).num_rows
+    lines = ["# Data card", "", "## Where the pairs went", "", "```", *funnel_lines(history), "```", ""]
+    lines += ["## Queries", ""]
+    lines += [f"{queries.num_rows:,} queries, {got:,} of them with samples; all in `queries.parquet`.", ""]
+    lines += [f"The {_LARGEST} most frequent:", "", "| query | found | balanced | samples |", "|---|---|---|---|"]
+    lines += [
+        f"| {row['query']} | {row['found']:,} | {row['balanced']:,} | {row['samples']:,} |"
+        for row in queries.slice(0, _LARGEST).to_pylist()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def write_card(folder: str, *, indexes: Sequence[str], cuts: pa.Table, history: Sequence[Mapping[str, Any]]) -> None:
+    """Writes the card of a finished set of shards.
+
+    Args:
+        folder: Where to write.
+        indexes: `SHARD_INDEX` tables of all shards.
+        cuts: `CUTS`, a row for every query.
+        history: What the stages before counted, in order.
+    """
+    queries = query_table(cuts, count_samples(indexes, cuts.num_rows))
+    write_table(files.join(folder, "queries.parquet"), queries, CARD_QUERIES)
+    funnel = json.dumps(list(history), indent=1, sort_keys=True) + "\n"
+    files.write_bytes_whole(files.join(folder, "funnel.json"), funnel.encode())
+    files.write_bytes_whole(files.join(folder, "README.md"), card_text(queries, history).encode())

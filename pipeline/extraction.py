@@ -1,0 +1,233 @@
+"""One input file ► its filtered pairs and the counts of what became of everything in it.
+
+In: a WARC, WAT, WET or WACZ archive, a saved HTML page, or a table of URLs and texts. Out: batches of `EXTRACTED`, in
+the order of the file, and counts: ``pages/…`` (answers, saved pages) and ``pairs/…`` (candidates), conserved together
+with what deduplication drops later.
+"""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+import pyarrow as pa
+
+from pipeline import files
+from pipeline.archives import ArchiveRecord, iterate_records
+from pipeline.bodies import decode_body
+from pipeline.candidates import TEXT_SOURCES, Candidate, Page
+from pipeline.dedup import EXTRACTED
+from pipeline.drops import Counts, DropReason
+from pipeline.filters import FilterOptions, clean_texts, refuse_pairs
+from pipeline.ids import pair_id
+from pipeline.image_references import choose_reference
+from pipeline.pages import HTML_TYPES, PageRules, parse_page
+from pipeline.url_lists import ListColumns, list_format, read_url_list
+from pipeline.urls import canonicalize_url
+from pipeline.wat import parse_wat
+
+MAX_PAGE_BYTES: Final = 16 << 20  # Common Crawl keeps 1 to 5 MiB of a page
+
+_BATCH_ROWS: Final = 16_384
+_ARCHIVE_NAME: Final = re.compile(r"\.(?:warc|wat|wet|wacz)(?:\.|$)", re.IGNORECASE)
+_HTML_NAME: Final = re.compile(r"\.x?html?(?:\.gz)?$", re.IGNORECASE)
+_HTML_START: Final = re.compile(rb"\s*(?:<\?xml|<!doctype\s+html|<html|<!--|<head|<body)", re.IGNORECASE)
+_CHARSET: Final = re.compile(r"charset\s*=\s*[\"']?([^\"';\s]+)", re.IGNORECASE)
+
+
+class ExtractionRules(NamedTuple):
+    """Everything that decides what is extracted from a file, besides the file.
+
+    Attributes:
+        pages: How pages are read.
+        columns: Which columns of tables are read.
+        filters: Which pairs are kept.
+        page_urls: Addresses of saved pages, by file name without ``.html`` and ``.gz``.
+    """
+
+    pages: PageRules
+    columns: ListColumns
+    filters: FilterOptions
+    page_urls: Mapping[str, str]
+
+
+def input_kind(path: str) -> str:
+    """What an input file is, by its name, else by its first bytes: ``table``, ``html`` or ``archive``.
+
+    Raises:
+        ValueError: When it is none of them.
+    """
+    name = files.basename(path)
+    if list_format(path):
+        return "table"
+    if _ARCHIVE_NAME.search(name):
+        return "archive"
+    if _HTML_NAME.search(name):
+        return "html"
+    with files.open_for_read(path) as file:
+        start = file.read(1024)
+    if start.startswith((b"WARC/", b"PK\x03\x04", b"\x1f\x8b", b"\x28\xb5\x2f\xfd")):
+        return "archive"
+    if _HTML_START.match(start):
+        return "html"
+    raise ValueError(f"{path}: not a web archive (WARC, WAT, WACZ), HTML page, or table (parquet, csv, tsv, jsonl)")
+
+
+def saved_page_key(path: str) -> str:
+    """The name of a saved page without ``.html`` and ``.gz``."""
+    return _HTML_NAME.sub("", files.basename(path))
+
+
+class Extraction:
+    """The pairs of one input file, batch by batch; its counts are whole when the last batch is out."""
+
+    def __init__(self, path: str, name: str, rules: ExtractionRules) -> None:
+        self._path, self._name, self._rules = path, name, rules
+        self._source_file = files.basename(path)
+        self._rows: list[tuple[str, str, str, str, str]] = []
+        self._pages: Counter[str] = Counter()
+        self._pairs: Counter[str] = Counter()
+        self._num_records = 0
+
+    def batches(self, kind: str) -> Iterator[pa.Table]:
+        """Tables of `EXTRACTED` without the pairs that a filter refuses."""
+        steps = {"archive": self._read_archive, "html": self._read_saved_page, "table": self._read_table}
+        for _ in steps[kind]():
+            if len(self._rows) >= _BATCH_ROWS:
+                yield self._flush()
+        yield self._flush()
+
+    @property
+    def counts(self) -> Counts:
+        """What came in and what was dropped so far; pairs that are neither dropped go on to deduplication."""
+        found = {f"pages/{name}": number for name, number in self._pages.items()}
+        found |= {f"pairs/{name}": number for name, number in self._pairs.items()}
+        return found | ({"records": self._num_records} if self._num_records else {})
+
+    def _read_archive(self) -> Iterator[None]:
+        def count_fault(_: object) -> None:
+            self._add_page(DropReason.CUT_RECORD)
+
+        for record in iterate_records(self._path, count_fault):
+            self._num_records += 1
+            page = read_record(record, self._rules.pages)
+            if page is not None:
+                self._add_page(page)
+                yield
+
+    def _read_saved_page(self) -> Iterator[None]:
+        html = _read_html(self._path)
+        if not isinstance(html, DropReason):
+            url = self._rules.page_urls.get(saved_page_key(self._path), "")
+            self._add_page(parse_page(html, url, rules=self._rules.pages))
+        else:
+            self._add_page(html)
+        yield
+
+    def _read_table(self) -> Iterator[None]:
+        target_px = self._rules.pages.target_px
+        for batch in read_url_list(self._path, self._rules.columns):
+            self._drop_pairs(DropReason.BAD_ROW, batch.num_bad_rows)
+            for url, text, page_url in zip(batch.urls, batch.texts, batch.page_urls, strict=True):
+                self._add_candidates([_table_candidate(url or "", text or "", target_px)], page_url or "", "")
+                yield
+
+    def _add_page(self, page: Page | DropReason) -> None:
+        self._pages["in"] += 1
+        if isinstance(page, DropReason):
+            self._pages[f"drop/{page}"] += 1
+            return
+        self._pages["kept"] += 1
+        self._add_candidates(page.candidates, page.url, page.language)
+
+    def _add_candidates(self, candidates: Iterable[Candidate], page_url: str, language: str) -> None:
+        for image_url, text, text_source in candidates:
+            if isinstance(image_url, DropReason):
+                self._drop_pairs(image_url, 1)
+            else:
+                self._pairs["in"] += 1
+                self._rows.append((image_url, text, text_source, page_url, language))
+
+    def _drop_pairs(self, reason: DropReason, number: int) -> None:
+        if number:
+            self._pairs["in"] += number
+            self._pairs[f"drop/{reason}"] += number
+
+    def _flush(self) -> pa.Table:
+        columns: list[Sequence[str]] = list(zip(*self._rows, strict=True)) or [()] * 5
+        self._rows = []
+        image_urls, texts, sources, page_urls, languages = (pa.array(column, pa.string()) for column in columns)
+        pairs = pa.table(
+            {
+                "image_url": image_urls,
+                "text": clean_texts(texts),
+                "text_source": sources,
+                "page_url": _null_if_empty(page_urls),
+                "language": _null_if_empty(languages),
+            }
+        )
+        refusals = refuse_pairs(pairs, self._rules.filters)
+        for reason, number in refusals.drops.items():
+            self._pairs[f"drop/{reason}"] += number
+        return self._identify(pairs.filter(pa.array(refusals.kept)))
+
+    def _identify(self, pairs: pa.Table) -> pa.Table:
+        urls, texts = pairs["image_url"].to_pylist(), pairs["text"].to_pylist()
+        ids = [pair_id(url, text) for url, text in zip(urls, texts, strict=True)]
+        found_in = zip(pairs["text_source"].to_pylist(), pairs["page_url"].to_pylist(), strict=True)
+        preferences = [preference(source, page_url or "", self._name) for source, page_url in found_in]
+        pairs = pairs.append_column("pair_id", pa.array(ids, pa.binary(16)))
+        pairs = pairs.append_column("preference", pa.array(preferences, pa.uint64()))
+        pairs = pairs.append_column("source_file", pa.repeat(pa.scalar(self._source_file), pairs.num_rows))
+        return pairs.select(EXTRACTED.names)
+
+
+def preference(text_source: str, page_url: str, name: str) -> int:
+    """Which of equal pairs is kept: the smallest; better text sources first, then an order without meaning."""
+    order = hashlib.blake2b(f"{page_url}\0{name}".encode(), digest_size=7).digest()
+    return TEXT_SOURCES.index(text_source) << 56 | int.from_bytes(order, "big")
+
+
+def read_record(record: ArchiveRecord, rules: PageRules) -> Page | DropReason | None:
+    """The page that a record of an archive holds or describes; None when it is about no answer."""
+    if record.kind == "metadata" and record.mime == "application/json":
+        return parse_wat(record.body, rules)
+    if record.kind not in ("response", "resource"):
+        return None
+    if record.mime not in HTML_TYPES and (record.mime or not _HTML_START.match(record.body)):
+        return DropReason.NOT_HTML
+    if record.status not in (None, 200):
+        return DropReason.NOT_OK
+    html = record.payload(MAX_PAGE_BYTES)
+    if isinstance(html, DropReason):
+        return html
+    charset = _CHARSET.search(",".join(record.header_values("content-type")))
+    return parse_page(
+        html,
+        record.url,
+        mime=record.mime,
+        charset=charset[1] if charset else "",
+        headers=record.headers,
+        rules=rules,
+    )
+
+
+def _read_html(path: str) -> bytes | DropReason:
+    content = files.read_bytes(path)
+    if path.lower().endswith(".gz"):
+        return decode_body(content, "gzip", max_bytes=MAX_PAGE_BYTES)
+    return content if len(content) <= MAX_PAGE_BYTES else DropReason.TOO_MANY_BYTES
+
+
+def _table_candidate(url: str, text: str, target_px: int) -> Candidate:
+    if not text or text.isspace():
+        return Candidate(DropReason.NO_TEXT, "", "")
+    reference = choose_reference({"src": url}, target_px=target_px)
+    if not isinstance(reference, DropReason):
+        reference = canonicalize_url(reference) or DropReason.BAD_URL
+    return Candidate(reference, text, "table")
+
+
+def _null_if_empty(column: pa.Array) -> pa.Array:
+    return pa.array([value or None for value in column.to_pylist()], pa.string())

@@ -1,0 +1,117 @@
+"""Manners towards one host: how many connections, how often, when to wait, when to leave it alone.
+
+In: requests that want their turn, and how the host answered the earlier ones. Out: a turn when it is due, or the
+reason why there is none any more. Times are seconds of a monotonic clock.
+Source: RFC 9110 10.2.3 (Retry-After).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+from yarl import URL
+
+from pipeline.drops import DropReason
+from pipeline.fetching.robots import Robots
+from pipeline.fetching.rules import FetchRules
+
+# What tells against the host, not against the URL.
+HOST_FAILURES: Final = frozenset(
+    {
+        DropReason.UNRESOLVED,
+        DropReason.CONNECT_FAILED,
+        DropReason.TLS_FAILED,
+        DropReason.TIMED_OUT,
+        DropReason.TOO_SLOW,
+        DropReason.HTTP_ERROR,
+        DropReason.THROTTLED,
+    }
+)
+
+
+class Host:
+    """One host of a fetch unit.
+
+    Attributes:
+        urls_left: URLs of it that have not been asked for yet.
+        robots: Its robots.txt files being read or read, by origin.
+        closed: Why nothing more is asked of it; None while it is open.
+
+    Args:
+        rules: Connections, rate and patience.
+        clock: Seconds now.
+    """
+
+    def __init__(self, rules: FetchRules, clock: Callable[[], float]) -> None:
+        self.urls_left = 0
+        self.robots: dict[URL, asyncio.Task[Robots | DropReason]] = {}
+        self.closed: DropReason | None = None
+        self._rules = rules
+        self._clock = clock
+        self._slots = asyncio.Semaphore(rules.host_connections)
+        self._pause_s = 1 / rules.host_rate if rules.host_rate else 0.0
+        self._next_start = 0.0
+        self._first_start: float | None = None
+        self._failures = 0
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Waits until a request may start; the host may have been closed meanwhile."""
+        async with self._slots:
+            while not self.closed and (wait_s := self._next_start - self._clock()) > 0:
+                await asyncio.sleep(wait_s)
+            now = self._clock()
+            self._next_start = max(self._next_start, now + self._pause_s)
+            self._first_start = now if self._first_start is None else self._first_start
+            if now - self._first_start > self._rules.host_time_s:
+                self.closed = self.closed or DropReason.HOST_TIME
+            yield
+
+    def slow_down(self, crawl_delay_s: float) -> None:
+        """Leaves at least so much time between two requests."""
+        self._pause_s = max(self._pause_s, crawl_delay_s)
+
+    def note(self, outcome: object, retry_after_s: float | None) -> None:
+        """Learns from an answer: counts failures in a row, waits when asked to.
+
+        Args:
+            outcome: A `DropReason`, or anything else when the host did its part.
+            retry_after_s: Seconds the host asks to be left alone.
+        """
+        if outcome not in HOST_FAILURES:
+            self._failures = 0
+            return
+        self._failures += 1
+        if outcome is DropReason.THROTTLED:
+            wait_s = 2.0 ** (self._failures - 1) if retry_after_s is None else retry_after_s
+            self._next_start = max(self._next_start, self._clock() + wait_s)
+            if wait_s > self._rules.max_wait_s:
+                self.closed = self.closed or DropReason.THROTTLED
+        if self._failures >= self._rules.host_failures:
+            self.closed = self.closed or DropReason.HOST_DOWN
+
+
+def parse_retry_after(value: str | None, now: float) -> float | None:
+    """Seconds that a Retry-After line asks for, or None when there is none or it cannot be read.
+
+    Args:
+        value: Seconds, or a date.
+        now: Seconds since the epoch.
+
+    >>> parse_retry_after("30", 0), parse_retry_after("Thu, 01 Jan 1970 00:01:00 GMT", 50)
+    (30.0, 10.0)
+    """
+    if value is None:
+        return None
+    if value.strip().isdecimal():
+        return float(value)
+    try:
+        date = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=UTC)
+    return max(0.0, date.timestamp() - now)

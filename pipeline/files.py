@@ -1,0 +1,221 @@
+"""Files on any file system: local paths and every URL that fsspec knows (gs://, s3://, https://…).
+
+What is written appears whole or not at all: on a local disk under a temporary name that is renamed, on an object
+store by the upload itself. Names that begin with ``_`` or ``.`` are working files and are never listed.
+"""
+
+import fnmatch
+import glob
+import hashlib
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, BinaryIO, cast
+
+import fsspec
+from fsspec.core import url_to_fs
+
+_STAMP_BYTES = 1 << 20  # read at each end of a file to recognise it
+_TEMPORARY = ".tmp-"
+
+
+def is_local(path: str) -> bool:
+    """Whether a path lies on this machine's own file system."""
+    return "://" not in path or path.startswith("file://")
+
+
+def join(folder: str, *names: str) -> str:
+    """A path below a folder, on any file system.
+
+    >>> join("gs://bucket/data/", "pairs", "a.parquet")
+    'gs://bucket/data/pairs/a.parquet'
+    """
+    return "/".join([folder.rstrip("/") or "/", *names])
+
+
+def basename(path: str) -> str:
+    """The last part of a path.
+
+    >>> basename("https://host/a/b.warc.gz?x=1")
+    'b.warc.gz'
+    """
+    last = path.rstrip("/").rsplit("/", 1)[-1]
+    return last if is_local(path) else last.partition("?")[0]
+
+
+def open_for_read(path: str) -> BinaryIO:
+    """Opens a file for reading bytes as they are stored (nothing is decompressed); seekable."""
+    if is_local(path):
+        return open(_plain(path), "rb")
+    return cast(BinaryIO, fsspec.open(path, "rb", compression=None).open())
+
+
+def read_bytes(path: str) -> bytes:
+    """The whole content of a file."""
+    with open_for_read(path) as file:
+        return file.read()
+
+
+@contextmanager
+def write_whole(path: str) -> Iterator[BinaryIO]:
+    """Opens a file that appears under its name only if the block ends well."""
+    if not is_local(path):
+        buffer = tempfile.SpooledTemporaryFile(max_size=64 << 20)  # noqa: SIM115
+        with buffer:
+            yield cast(BinaryIO, buffer)
+            buffer.seek(0)
+            with fsspec.open(path, "wb", compression=None) as target:
+                while part := buffer.read(8 << 20):
+                    target.write(part)
+        return
+    final = _plain(path)
+    folder, name = os.path.split(final)
+    os.makedirs(folder or ".", exist_ok=True)
+    temporary = os.path.join(folder, f".{name}{_TEMPORARY}{secrets.token_hex(6)}")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, final)
+    except BaseException:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise
+
+
+def write_bytes_whole(path: str, data: bytes) -> None:
+    """Writes a file in one go, whole or not at all."""
+    with write_whole(path) as file:
+        file.write(data)
+
+
+def exists(path: str) -> bool:
+    """Whether a file or folder is there."""
+    if is_local(path):
+        return os.path.exists(_plain(path))
+    system, inner = url_to_fs(path)
+    return bool(system.exists(inner))
+
+
+def is_folder(path: str) -> bool:
+    """Whether a path names a folder."""
+    if is_local(path):
+        return os.path.isdir(_plain(path))
+    system, inner = url_to_fs(path)
+    return bool(system.isdir(inner))
+
+
+def file_size(path: str) -> int:
+    """Bytes of a file."""
+    if is_local(path):
+        return os.path.getsize(_plain(path))
+    system, inner = url_to_fs(path)
+    return int(system.size(inner))
+
+
+def list_files(folder: str, suffix: str = "") -> list[str]:
+    """The files directly in a folder, sorted by name, without working files; empty when there is no such folder."""
+    if is_local(folder):
+        plain = _plain(folder)
+        names = [e.name for e in os.scandir(plain) if e.is_file()] if os.path.isdir(plain) else []
+    else:
+        system, inner = url_to_fs(folder)
+        found = system.ls(inner, detail=True) if system.isdir(inner) else []
+        names = [basename(entry["name"]) for entry in found if entry["type"] == "file"]
+    return [join(folder, name) for name in sorted(names) if name.endswith(suffix) and name[0] not in "._"]
+
+
+def expand_inputs(patterns: Sequence[str]) -> list[str]:
+    """The files that paths, folders and globs name, sorted by path, each once.
+
+    Raises:
+        FileNotFoundError: For a pattern that names no file.
+    """
+    found: set[str] = set()
+    for pattern in patterns:
+        files = _expand(pattern)
+        if not files:
+            raise FileNotFoundError(f"no such file, and no file matches: {pattern}")
+        found.update(files)
+    return sorted(found)
+
+
+def make_folder(path: str) -> None:
+    """Makes a folder and its parents where the file system has folders."""
+    if is_local(path):
+        os.makedirs(_plain(path), exist_ok=True)
+
+
+def remove_tree(path: str) -> None:
+    """Removes a folder and all in it, or a file; nothing happens when it is not there."""
+    system, inner = url_to_fs(path)
+    if system.exists(inner):
+        system.rm(inner, recursive=True)
+
+
+def remove_temporaries(folder: str) -> None:
+    """Removes what writers that were killed left in a local folder and the folders below."""
+    if not is_local(folder):
+        return
+    for parent, _, names in os.walk(_plain(folder)):
+        for name in fnmatch.filter(names, f".*{_TEMPORARY}*"):
+            os.unlink(os.path.join(parent, name))
+
+
+def remove_working_folders(folder: str) -> None:
+    """Removes the folders directly in a folder whose names begin with ``_``."""
+    system, inner = url_to_fs(folder)
+    for entry in system.ls(inner, detail=True):
+        if entry["type"] == "directory" and basename(entry["name"]).startswith("_"):
+            system.rm(entry["name"], recursive=True)
+
+
+def local_path(path: str) -> str:
+    """A path that can be memory-mapped: the path itself when local, else a copy kept for this machine.
+
+    The copy is keyed by the file's stamp, so a changed file is copied anew and processes share one copy.
+    """
+    if is_local(path):
+        return _plain(path)
+    stamp = file_stamp(path)
+    copy = os.path.join(tempfile.gettempdir(), "wit400m-cache", f"{stamp['digest'][:32]}-{stamp['name']}")
+    if not os.path.exists(copy):
+        with open_for_read(path) as source, write_whole(copy) as target:
+            while part := source.read(8 << 20):
+                target.write(part)
+    return copy
+
+
+def file_stamp(path: str) -> dict[str, Any]:
+    """What a file is recognised by: name, size and a digest of its two ends; its folder and age do not count."""
+    size = file_size(path)
+    digest = hashlib.sha256(str(size).encode())
+    with open_for_read(path) as file:
+        digest.update(file.read(_STAMP_BYTES))
+        if size > _STAMP_BYTES:
+            file.seek(max(size - _STAMP_BYTES, _STAMP_BYTES))
+            digest.update(file.read(_STAMP_BYTES))
+    return {"name": basename(path), "bytes": size, "digest": digest.hexdigest()}
+
+
+def _plain(path: str) -> str:
+    return path.removeprefix("file://")
+
+
+def _expand(pattern: str) -> list[str]:
+    if is_local(pattern):
+        plain = _plain(pattern)
+        if os.path.isdir(plain):
+            return list_files(plain)
+        if os.path.isfile(plain):
+            return [plain]
+        return [path for path in glob.glob(plain, recursive=True) if os.path.isfile(path)]
+    system, inner = url_to_fs(pattern)
+    if glob.has_magic(inner) and system.protocol not in ("http", "https", ("http", "https")):
+        return [system.unstrip_protocol(path) for path in system.glob(inner)]
+    if system.isdir(inner):
+        return list_files(pattern)
+    return [pattern] if system.exists(inner) else []

@@ -1,0 +1,43 @@
+"""Pair ids as numbers, for numpy: the two halves of a 128-bit id sort and compare as the id does."""
+
+import hashlib
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+Words = npt.NDArray[np.uint64]
+
+
+def pair_id(image_url: str, text: str) -> bytes:
+    """The identity of a pair: 16 bytes that depend on its canonical image URL and its text alone.
+
+    >>> pair_id("http://a.example/1.jpg", "a cat").hex()
+    '97fbd513454384e547dd5266f10416a5'
+    """
+    return hashlib.blake2b(f"{image_url}\0{text}".encode(), digest_size=16).digest()
+
+
+def id_words(column: pa.Array | pa.ChunkedArray) -> Words:
+    """A fixed-size binary(16) column without nulls as numbers.
+
+    Returns:
+        [rows, 2] uint64, high half first: row order by (high, low) is byte order of the ids.
+    """
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if isinstance(array, pa.ChunkedArray):  # no chunk at all
+        return np.empty((0, 2), np.uint64)
+    data = np.frombuffer(array.buffers()[1] or b"", np.dtype(">u8"), count=2 * (array.offset + len(array)))
+    return data.reshape(-1, 2)[array.offset :].astype(np.uint64)
+
+
+def words_column(words: Words) -> pa.Array:
+    """The opposite of `id_words`."""
+    return pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(16), len(words), [None, pa.py_buffer(words.astype(">u8").tobytes())]
+    )
+
+
+def sorted_order(words: Words) -> npt.NDArray[np.intp]:
+    """The row numbers that put ids in byte order; equal ids stay as they were."""
+    return np.lexsort((words[:, 1], words[:, 0]))

@@ -1,0 +1,136 @@
+"""The lots that queries draw for pairs, and the cuts among them: an exact cap that depends on content alone.
+
+Every query draws its own lot for every pair that holds it: a 64-bit hash of (seed, pair id, query string). A query
+selects the pairs with the `cap` smallest lots; the largest of these is its cut. So a selection does not depend on the
+order of files, pairs or queries, nor on what other queries select, and a smaller cap selects a subset.
+
+Of a query with `count` pairs the cap-th smallest lot lies near cap / count of the range of lots. So it is enough to
+collect the lots below a bound a little above that, and to ask again with a higher bound where they are too few.
+
+Source: Duffield, Lund and Thorup, "Priority sampling for estimation of arbitrary subset sums", J. ACM 54(6), 2007
+(bottom-k samples); Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014 (the mixing).
+"""
+
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.ids import Words, id_words
+from pipeline.query_lists import Ints, flatten_lists
+
+LARGEST: Final = np.uint64(2**64 - 1)  # as a cut: selects every pair
+NO_LOTS: Final = np.empty(0, [("query_id", "<i4"), ("lot", "<u8")])
+_MARGIN_SIGMAS = 6.0  # fewer than `cap` lots lie below a bound for about 1 query in 10^9
+
+Lots = npt.NDArray[np.void]  # records of NO_LOTS' type
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """What decides lots, beside the pairs.
+
+    Attributes:
+        seed: Another one makes other lots.
+        query_hashes: [num_queries], of `hash_queries`.
+    """
+
+    seed: int
+    query_hashes: Words
+
+    def draw(self, pair_ids: pa.Array, rows: Ints, query_ids: npt.NDArray[np.int32]) -> Words:
+        """The lots that queries draw for pairs.
+
+        Args:
+            pair_ids: Ids of the pairs.
+            rows: [lots] which pair.
+            query_ids: [lots] which query.
+        """
+        words = id_words(pair_ids)
+        pair_hashes = _mix(_mix(words[:, 0] + np.uint64(self.seed)) ^ words[:, 1])
+        return _mix(pair_hashes[rows] ^ self.query_hashes[query_ids])
+
+
+def hash_queries(queries: pa.Array | pa.ChunkedArray) -> Words:
+    """A 64-bit hash of every query string."""
+    digests = b"".join(hashlib.blake2b(query.encode(), digest_size=8).digest() for query in queries.to_pylist())
+    return np.frombuffer(digests, "<u8")
+
+
+def lot_bounds(counts: Ints, *, cap: int, widening: int = 1) -> Words:
+    """Bounds that at least `cap` of `count` lots lie below, nearly always.
+
+    Args:
+        counts: Pairs that hold a query, for several queries; more than `cap` each.
+        cap: Lots wanted.
+        widening: Factor on the bounds.
+    """
+    shares = widening * (cap + _MARGIN_SIGMAS * math.sqrt(cap)) / counts
+    bounds = np.full(len(counts), LARGEST)
+    bounds[shares < 1] = (shares[shares < 1] * 2.0**64).astype(np.uint64)
+    return bounds
+
+
+def collect_lots(matched: pa.RecordBatch, bounds: Words, drawing: Drawing) -> Lots:
+    """The lots up to the bound of their query; a bound of 0 asks for none.
+
+    Args:
+        matched: Pair ids with query ids.
+        bounds: [num_queries].
+        drawing: What decides lots.
+    """
+    rows, query_ids = flatten_lists(matched["query_ids"])
+    asked = np.flatnonzero(bounds[query_ids])
+    rows, query_ids = rows[asked], query_ids[asked]
+    lots = drawing.draw(matched["pair_id"], rows, query_ids)
+    near = lots <= bounds[query_ids]
+    records = np.empty(np.count_nonzero(near), NO_LOTS.dtype)
+    records["query_id"], records["lot"] = query_ids[near], lots[near]
+    return records
+
+
+def take_cuts(lots: Lots, cap: int) -> Lots:
+    """The `cap`-th smallest lot of every query, by query; none for a query with fewer lots.
+
+    Raises:
+        ValueError: When the lot after a cut is the same, so that no cut selects exactly `cap` pairs.
+    """
+    ordered = lots[np.lexsort((lots["lot"], lots["query_id"]))]
+    starts = np.flatnonzero(np.diff(ordered["query_id"], prepend=-1))
+    ends = np.append(starts[1:], len(ordered))
+    cuts = (starts + cap - 1)[ends - starts >= cap]
+    followed = (starts + cap - 1)[ends - starts > cap]
+    tied = followed[ordered["lot"][followed] == ordered["lot"][followed + 1]]
+    if tied.size:
+        raise ValueError(f"query {ordered['query_id'][tied[0]]} draws one lot for two pairs; is a pair there twice?")
+    return ordered[cuts]
+
+
+def select_lots(matched: pa.RecordBatch, cuts: Words, drawing: Drawing) -> tuple[Ints, npt.NDArray[np.int32]]:
+    """The lots up to the cut of their query.
+
+    Args:
+        matched: Pair ids with query ids.
+        cuts: [num_queries].
+        drawing: What decides lots.
+
+    Returns:
+        Row and query id of each, in order.
+    """
+    rows, query_ids = flatten_lists(matched["query_ids"])
+    selected = cuts[query_ids] == LARGEST
+    capped = np.flatnonzero(~selected)
+    lots = drawing.draw(matched["pair_id"], rows[capped], query_ids[capped])
+    selected[capped] = lots <= cuts[query_ids[capped]]
+    return rows[selected], query_ids[selected]
+
+
+def _mix(words: Words) -> Words:
+    """Scatters 64-bit words; a bijection (the finalizer of SplitMix64)."""
+    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return words ^ (words >> np.uint64(31))

@@ -1,0 +1,205 @@
+"""Options as dataclass fields: default, help and limits are written once; flags and TOML keys are derived.
+
+In: a dataclass whose fields are made by `option`. Out: command-line flags (`add_flags`), checked instances
+(`options_from`, `check_options`) and the part that decides a stage's output (`identity_of`).
+Only the standard library is used here, so that the trainer can share it without Beam.
+"""
+
+import argparse
+import dataclasses
+import difflib
+import math
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+T = TypeVar("T")
+
+_METADATA_KEY = "wit400m.option"
+
+
+class OptionSpec(NamedTuple):
+    """What `option` adds to a dataclass field."""
+
+    help: str
+    minimum: float | None
+    maximum: float | None
+    choices: tuple[str, ...] | None
+    under_data: str | None
+    identity: bool
+
+
+class Option(NamedTuple):
+    """One option of a class: its field and its specification."""
+
+    name: str
+    type: Any
+    default: Any
+    spec: OptionSpec
+
+    @property
+    def flag(self) -> str:
+        """The command-line spelling, e.g. ``--min-word-count``."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def is_list(self) -> bool:
+        """Whether the flag may be given several times."""
+        return typing.get_origin(self.type) is tuple
+
+    @property
+    def scalar(self) -> type:
+        """The type of one value: bool, int, float or str."""
+        arguments = [a for a in typing.get_args(self.type) if a not in (type(None), Ellipsis)]
+        return arguments[0] if arguments else self.type
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: Iterable[str] | None = None,
+    under_data: str | None = None,
+    identity: bool = True,
+) -> Any:
+    """Declares a dataclass field that is also a flag and a TOML key.
+
+    Args:
+        default: Value when nothing is given.
+        help: One sentence for ``--help``; names the unit and the source of a magic number.
+        minimum: Smallest value allowed.
+        maximum: Largest value allowed.
+        choices: The only strings allowed.
+        under_data: For a path: where it lies below the data folder when it is left empty.
+        identity: Whether the value can change the bytes of the output (time-outs and worker counts cannot).
+    """
+    spec = OptionSpec(help, minimum, maximum, tuple(choices) if choices else None, under_data, identity)
+    return dataclasses.field(default=default, metadata={_METADATA_KEY: spec})
+
+
+def options_of(cls: type) -> list[Option]:
+    """The options of a dataclass, in the order they are declared."""
+    hints = typing.get_type_hints(cls)
+    return [
+        Option(f.name, hints[f.name], f.default, f.metadata[_METADATA_KEY])
+        for f in dataclasses.fields(cls)
+        if _METADATA_KEY in f.metadata
+    ]
+
+
+def add_flags(parser: argparse._ActionsContainer, cls: type) -> None:
+    """Adds one flag per option of a dataclass; absent flags stay absent from the namespace."""
+    for opt in options_of(cls):
+        keywords: dict[str, Any] = {"default": argparse.SUPPRESS, "help": _help_text(opt)}
+        if opt.scalar is bool:
+            keywords["action"] = argparse.BooleanOptionalAction
+        else:
+            keywords["type"] = opt.scalar
+            keywords["metavar"] = _metavar(opt)
+            if opt.spec.choices:
+                keywords["choices"] = opt.spec.choices
+            if opt.is_list:
+                keywords |= {"action": "extend", "nargs": "+"}
+        parser.add_argument(opt.flag, **keywords)
+
+
+def options_from(cls: type[T], values: Mapping[str, Any], *, data: str = "data") -> T:
+    """Makes a checked instance from flag or TOML values.
+
+    Args:
+        cls: Dataclass with options.
+        values: Option name to value; names may use dashes. Lists become tuples.
+        data: The data folder that options left empty with `under_data` lie in.
+
+    Raises:
+        ValueError: For an unknown name or a value of the wrong type, naming both.
+    """
+    known = {opt.name: opt for opt in options_of(cls)}
+    kept: dict[str, Any] = {}
+    for raw_name, value in values.items():
+        name = raw_name.replace("-", "_")
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {close[0].replace('_', '-')}?" if close else ""
+            raise ValueError(f"{_title(cls)}: unknown option {raw_name!r}{hint}")
+        kept[name] = _converted(cls, known[name], value)
+    for opt in known.values():
+        if opt.spec.under_data is not None and not kept.get(opt.name):
+            kept[opt.name] = f"{data.rstrip('/')}/{opt.spec.under_data}"
+    return cls(**kept)
+
+
+def check_options(instance: object) -> None:
+    """Raises ValueError, naming stage, field and value, when an option is out of its limits."""
+    for opt in options_of(type(instance)):
+        value = getattr(instance, opt.name)
+        values = value if opt.is_list else (value,)
+        for item in values:
+            _check_value(type(instance), opt, item)
+
+
+def identity_of(instance: object) -> dict[str, Any]:
+    """The option values that decide an instance's output, without paths of the data flow."""
+    return {
+        opt.name: getattr(instance, opt.name)
+        for opt in options_of(type(instance))
+        if opt.spec.identity and opt.spec.under_data is None
+    }
+
+
+def _check_value(cls: type, opt: Option, value: Any) -> None:
+    if value is None:
+        if type(None) not in typing.get_args(opt.type):
+            raise ValueError(f"{_title(cls)}: {_key(opt)} must be given")
+        return
+    if opt.scalar is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, opt.scalar) or (isinstance(value, bool) and opt.scalar is not bool):
+        raise ValueError(f"{_title(cls)}: {_key(opt)} must be {_kind(opt)}, not {value!r}")
+    if isinstance(value, float) and math.isnan(value):
+        raise ValueError(f"{_title(cls)}: {_key(opt)} must be a number, not nan")
+    spec = opt.spec
+    if spec.choices and value not in spec.choices:
+        raise ValueError(f"{_title(cls)}: {_key(opt)} must be one of {', '.join(spec.choices)}, not {value!r}")
+    if spec.minimum is not None and value < spec.minimum:
+        raise ValueError(f"{_title(cls)}: {_key(opt)} must be at least {spec.minimum:g}, not {value!r}")
+    if spec.maximum is not None and value > spec.maximum:
+        raise ValueError(f"{_title(cls)}: {_key(opt)} must be at most {spec.maximum:g}, not {value!r}")
+
+
+def _converted(cls: type, opt: Option, value: Any) -> Any:
+    if not opt.is_list:
+        return value
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise ValueError(f"{_title(cls)}: {_key(opt)} must be a list, not {value!r}")
+    return tuple(value)
+
+
+def _title(cls: type) -> str:
+    return getattr(cls, "name", cls.__name__)
+
+
+def _key(opt: Option) -> str:
+    return opt.name.replace("_", "-")
+
+
+def _kind(opt: Option) -> str:
+    return {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}[opt.scalar]
+
+
+def _metavar(opt: Option) -> str | None:
+    if opt.spec.choices:
+        return None
+    return {int: "N", float: "X"}.get(opt.scalar, "PATH" if opt.spec.under_data else "TEXT")
+
+
+def _help_text(opt: Option) -> str:
+    text = opt.spec.help.replace("%", "%%")
+    if opt.spec.under_data is not None:
+        return f"{text} [DATA/{opt.spec.under_data}]"
+    if opt.default is None or opt.default in ("", ()):
+        return text
+    shown = " ".join(map(str, opt.default)) if opt.is_list else str(opt.default).replace("%", "%%")
+    return f"{text} [{shown}]"

@@ -1,0 +1,162 @@
+"""Raw tars ► final shards, their indexes, sizes, manifest and data card: the stage write-shards.
+
+In: raw tars with indexes (fetch-images) and the cap's cuts (balance-pairs). Out, in one folder: ``00000.tar`` with
+``00000.parquet`` (`SHARD_INDEX`, in the order of the shard), ``sizes.json``, ``manifest.json`` (read nothing that it
+does not name) and ``card/``. Samples are copied as byte ranges: no image is decoded, no image byte is shuffled.
+Source of the names: `pipeline.shard_format`.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, BinaryIO, ClassVar
+
+import apache_beam as beam
+import pyarrow as pa
+
+from pipeline import files
+from pipeline.card import write_card
+from pipeline.drops import CountUnits, UnitReport, report_unit
+from pipeline.options import option
+from pipeline.schemas import SHARD_INDEX
+from pipeline.selecting import PlanShards, SelectSamples, plan_path, spec_shards
+from pipeline.shard_format import MANIFEST_NAME, SIZES_NAME, shard_name
+from pipeline.stages import Shape, Stage, Step, history_of, input_tables
+from pipeline.tables import read_table, sum_counts, write_table
+
+_TAR_RECORD_BYTES = 10_240  # POSIX ustar: an archive ends with two zero blocks and fills its last record
+
+
+@dataclass(kw_only=True)
+class WriteShards(Stage):
+    """Writes WebDataset shards of equal size from raw tars, with a manifest and a data card."""
+
+    name: ClassVar[str] = "write-shards"
+
+    raw: str = option("", "Folder of raw tars (fetch-images).", under_data="raw")
+    balanced: str = option("", "Folder of balanced pairs, for the data card.", under_data="balanced")
+    output: str = option("", "Folder to write.", under_data="shards")
+    max_samples: int = option(10_000, "Samples a shard may hold; shards come out equal.", minimum=1)
+    duplicates: str = option(
+        "pair",
+        "Of samples with the same image bytes keep one a text (pair), one at all (image), or all (keep).",
+        choices=("pair", "image", "keep"),
+    )
+    group_size: int = option(128, "Raw tars whose samples are mixed in a shard.", minimum=1, maximum=1000)
+
+    def inputs(self) -> list[str]:
+        """The raw and the balanced folder."""
+        return [self.raw, self.balanced]
+
+    def steps(self) -> Iterator[Step]:
+        """Select, plan, pack; then sizes, manifest and card."""
+        indexes = input_tables(self.raw, ".index.parquet")
+        selected_folder, plan_folder = files.join(self.output, "_selected"), files.join(self.output, "_plan")
+        select = SelectSamples(
+            stage_name=self.name, indexes=indexes, output=selected_folder, duplicates=self.duplicates
+        )
+        yield Step("SelectSamples", select, Shape.SHUFFLE)
+        selected = files.list_files(selected_folder, ".parquet")
+        specs = spec_shards(selected, group_size=self.group_size, max_samples=self.max_samples)
+        plans = [plan_path(plan_folder, spec.shard_index) for spec in specs]
+        yield Step("PlanShards", PlanShards(specs=specs, output=plan_folder), Shape.MAP, tuple(plans))
+        pack = PackShards(stage_name=self.name, plans=plans, raw=self.raw, output=self.output)
+        yield Step("PackShards", pack, Shape.MAP, tuple(_report_path(self.output, plan) for plan in plans))
+        reports = [json.loads(files.read_bytes(_report_path(self.output, plan))) for plan in plans]
+        write_manifest(self.output, reports)
+        write_card(
+            files.join(self.output, "card"),
+            indexes=[files.join(self.output, _table_name(report["name"])) for report in reports],
+            cuts=read_table(files.join(self.balanced, "cuts.parquet")),
+            history=[*history_of(self), {"stage": self.name, "counts": sum_counts(selected)}],
+        )
+
+
+@dataclass(kw_only=True, eq=False)
+class PackShards(beam.PTransform):
+    """Copies the samples of every plan into its shard.
+
+    Attributes:
+        stage_name: Namespace of the counts.
+        plans: Paths of `SHARD_PLAN` tables.
+        raw: Folder of the raw tars.
+        output: Folder of the shards.
+    """
+
+    stage_name: str
+    plans: Sequence[str]
+    raw: str
+    output: str
+
+    def expand(self, root: beam.Pipeline) -> beam.PCollection:
+        """Wires PBegin to PCollection[UnitReport]."""
+        return (
+            root
+            | "Plans" >> beam.Create(list(self.plans)).with_output_types(str)
+            | "PackShard" >> beam.Map(_pack_unit, self.raw, self.output).with_output_types(UnitReport)
+            | CountUnits(self.stage_name)
+        )
+
+
+def pack_shard(plan: pa.Table, raw: str, shard: BinaryIO) -> str:
+    """Copies the samples of a plan, in its order, from raw tars into a shard.
+
+    Args:
+        plan: Rows of `SHARD_PLAN`.
+        raw: Folder of the raw tars.
+        shard: Where to write.
+
+    Returns:
+        The SHA-256 of the shard, as hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    size = 0
+    with ExitStack() as stack:
+        names = plan["raw_name"].unique().to_pylist()
+        tars = {name: stack.enter_context(files.open_for_read(files.join(raw, f"{name}.tar"))) for name in names}
+        rows = zip(*(plan[column].to_pylist() for column in ("raw_name", "offset", "length")), strict=True)
+        for name, offset, length in rows:
+            tars[name].seek(offset)
+            sample = tars[name].read(length)
+            if len(sample) != length:
+                raise OSError(f"{files.join(raw, name)}.tar ends before byte {offset + length}; its index says more")
+            digest.update(sample)
+            size += shard.write(sample)
+    ending = bytes(2 * 512 + -(size + 2 * 512) % _TAR_RECORD_BYTES)
+    digest.update(ending)
+    shard.write(ending)
+    return digest.hexdigest()
+
+
+def write_manifest(folder: str, reports: Sequence[dict[str, Any]]) -> None:
+    """Writes ``sizes.json`` and, last, ``manifest.json``."""
+    sizes = {report["name"]: report["samples"] for report in reports}
+    manifest = {"samples": sum(sizes.values()), "bytes": sum(r["bytes"] for r in reports), "shards": list(reports)}
+    for name, content in ((SIZES_NAME, sizes), (MANIFEST_NAME, manifest)):
+        files.write_bytes_whole(files.join(folder, name), (json.dumps(content, indent=1) + "\n").encode())
+
+
+def _pack_unit(plan_file: str, raw: str, output: str) -> UnitReport:
+    report_path = _report_path(output, plan_file)
+    if files.exists(report_path):
+        report = json.loads(files.read_bytes(report_path))
+        return report_unit(report["name"], {"shards": 1})
+    plan = read_table(plan_file)
+    name = shard_name(int(files.basename(plan_file).removesuffix(".parquet")))
+    path = files.join(output, name)
+    with files.write_whole(path) as shard:
+        sha256 = pack_shard(plan, raw, shard)
+    write_table(files.join(output, _table_name(name)), plan, SHARD_INDEX)
+    report = {"name": name, "samples": plan.num_rows, "bytes": files.file_size(path), "sha256": sha256}
+    files.write_bytes_whole(report_path, json.dumps(report).encode())
+    return report_unit(name, {"shards": 1})
+
+
+def _report_path(output: str, plan_file: str) -> str:
+    return files.join(output, "_packed", files.basename(plan_file).removesuffix(".parquet") + ".json")
+
+
+def _table_name(shard: str) -> str:
+    return shard.removesuffix(".tar") + ".parquet"

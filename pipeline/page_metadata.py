@@ -1,0 +1,81 @@
+"""What the metadata of a page says, whether it is read from HTML or from a WAT record.
+
+In: names and contents of its meta elements and header lines. Out: whether its owner forbids its use, and the images
+of its social media cards. `Find` is what both readers find; `resolve_finds` makes candidates of it.
+Source: ogp.me (structured properties); Twitter card mark-up; W3C TDM Reservation Protocol 5.2.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+from pipeline.candidates import Candidate
+from pipeline.drops import DropReason
+from pipeline.fetching.optouts import is_opted_out
+from pipeline.urls import UrlResolver
+
+_CARDS: Final = (
+    ("og", frozenset({"og:image", "og:image:url", "og:image:secure_url"}), "og:image:alt"),
+    ("twitter", frozenset({"twitter:image", "twitter:image:src"}), "twitter:image:alt"),
+)
+_ROBOTS: Final = frozenset({"robots", "x-robots-tag"})
+
+
+class Find(NamedTuple):
+    """An image and a text as they stand in a page; the reference may be relative."""
+
+    reference: str | DropReason
+    text: str
+    text_source: str
+
+
+def says_something(text: str | None) -> bool:
+    """Whether a text is there and not white space only."""
+    return bool(text) and not str(text).isspace()
+
+
+def forbids_use(metas: Iterable[tuple[str, str]], *, noindex: bool) -> bool:
+    """Whether a page is opted out of training.
+
+    Args:
+        metas: Names in lower case, and contents, of meta elements and header lines.
+        noindex: Whether noindex and noimageindex count too.
+    """
+    metas = list(metas)
+    robots = [content for name, content in metas if name in _ROBOTS]
+    reserved = any(name == "tdm-reservation" and content.strip() == "1" for name, content in metas)
+    return is_opted_out(robots, "1" if reserved else None, noindex=noindex)
+
+
+def find_card_images(metas: Sequence[tuple[str, str]]) -> Iterator[Find]:
+    """The images of a page's social media cards; an alt belongs to the image before it, or to the first one."""
+    for text_source, image_names, alt_name in _CARDS:
+        references: list[str] = []
+        alts: list[str] = []
+        for name, content in metas:
+            if name in image_names:
+                references.append(content)
+            elif name == alt_name:
+                alts += [""] * (len(references) - 1 - len(alts)) + [content]
+        for index, reference in enumerate(dict.fromkeys(references)):
+            text = alts[index] if index < len(alts) and says_something(alts[index]) else ""
+            yield Find(reference, text, text_source if text else "")
+
+
+def resolve_finds(finds: Iterable[Find], *, url: str, base: str) -> list[Candidate]:
+    """Makes candidates of finds.
+
+    Args:
+        finds: As they stand in the page.
+        url: Of the page; may be empty.
+        base: The href of its base element; may be empty.
+    """
+    resolver = UrlResolver((base and UrlResolver(url).resolve(base)) or url)
+    return [_resolve(find, resolver) for find in finds]
+
+
+def _resolve(find: Find, resolver: UrlResolver) -> Candidate:
+    if not find.text:
+        return Candidate(DropReason.NO_TEXT, "", "")
+    if isinstance(find.reference, DropReason):
+        return Candidate(find.reference, find.text, find.text_source)
+    return Candidate(resolver.resolve(find.reference) or DropReason.BAD_URL, find.text, find.text_source)

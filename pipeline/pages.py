@@ -1,0 +1,188 @@
+"""Pages ► candidates: every image of an HTML page with the text that describes it.
+
+In: the bytes of a page and where it was found. Out: a `Page`, or why it is left out. The address of an image may stand
+in src, a lazy attribute, srcset or the picture around it; its text in alt, a figcaption, title, aria-label, the title
+of a link around it, the page's metadata (Open Graph, Twitter card), or JSON-LD. A page whose owner forbids its use is
+left out.
+Source: WHATWG HTML 4.8 (images), 4.4.12-13 (figures); ogp.me; schema.org ImageObject; notes on real pages in docs/.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+from pipeline.candidates import Page
+from pipeline.drops import DropReason
+from pipeline.encodings import to_utf8
+from pipeline.html_segments import split_html
+from pipeline.image_references import choose_reference
+from pipeline.page_metadata import Find, find_card_images, forbids_use, resolve_finds, says_something
+
+HTML_TYPES: Final = frozenset({"text/html", "application/xhtml+xml"})
+
+_ANCESTORS: Final = 8  # how far up a figure or link is looked for
+_JSON_LD_NODES: Final = 10_000
+_XHTML: Final = "application/xhtml+xml"
+_SELF_CLOSED: Final = re.compile(rb"<(script|style|title|iframe|textarea|noscript|a|div|span|p)\b([^<>]{0,2000})/>")
+_IMAGE_TEXTS: Final = ("alt", "figcaption", "title", "aria-label", "link-title")
+
+
+class PageRules(NamedTuple):
+    """How pages are read.
+
+    Attributes:
+        all_texts: One candidate for every text of an image, instead of one for its best text.
+        target_px: Width wanted where a page offers an image in several.
+        noindex: Whether robots noindex and noimageindex count as opt-outs.
+    """
+
+    all_texts: bool = False
+    target_px: int = 336
+    noindex: bool = True
+
+
+DEFAULT_RULES: Final = PageRules()
+
+
+def parse_page(
+    html: bytes,
+    url: str,
+    *,
+    mime: str = "text/html",
+    charset: str = "",
+    headers: Sequence[tuple[str, str]] = (),
+    rules: PageRules = DEFAULT_RULES,
+) -> Page | DropReason:
+    """Finds the images of a page and their texts.
+
+    Args:
+        html: The page's bytes, decompressed.
+        url: Where it was found; empty when unknown, then the page's own og:url is believed.
+        mime: Its media type; XHTML closes elements in a way that HTML does not.
+        charset: The charset of its Content-Type header; empty when there was none.
+        headers: Its HTTP header lines, names in lower case, for what they say of its use.
+        rules: How to read it.
+    """
+    html = to_utf8(html, charset)
+    if mime == _XHTML:
+        html = _SELF_CLOSED.sub(rb"<\1\2></\1>", html)
+    found = [_read_segment(segment, rules) for segment in split_html(html)]
+    metas = [*headers, *(meta for segment in found for meta in segment.metas)]
+    if forbids_use(metas, noindex=rules.noindex):
+        return DropReason.OPTED_OUT
+    url = url or next((content for name, content in metas if name == "og:url"), "")
+    base = next((segment.base for segment in found if segment.base), "")
+    finds = [find for segment in found for find in segment.finds]
+    finds += find_card_images(metas)
+    return Page(url, found[0].language, resolve_finds(finds, url=url, base=base))
+
+
+class _Segment(NamedTuple):
+    """What one segment of a page holds; its tree, which may be large, is gone."""
+
+    language: str
+    base: str
+    metas: list[tuple[str, str]]
+    finds: list[Find]
+
+
+def _read_segment(html: bytes, rules: PageRules) -> _Segment:
+    tree = LexborHTMLParser(html)
+    base = tree.css_first("base[href]")
+    return _Segment(
+        language=_page_language(tree),
+        base=(base.attributes.get("href") or "") if base is not None else "",
+        metas=list(_read_metas(tree)),
+        finds=[*_find_images(tree, rules), *_find_json_ld(tree)],
+    )
+
+
+def _find_images(tree: LexborHTMLParser, rules: PageRules) -> Iterator[Find]:
+    has_pictures = tree.css_first("picture") is not None
+    has_context = tree.css_first("figcaption, a[title]") is not None
+    for image in tree.css("img"):
+        attributes = image.attributes
+        texts = [
+            (attributes[name], source)
+            for name, source in (("alt", "alt"), ("title", "title"), ("aria-label", "aria-label"))
+            if says_something(attributes.get(name))
+        ]
+        if has_context and (rules.all_texts or not _has_alt(texts)):
+            texts = sorted(texts + _context_texts(image), key=lambda text: _IMAGE_TEXTS.index(text[1]))
+        reference: str | DropReason = DropReason.NO_TEXT
+        if texts:
+            srcsets = _picture_srcsets(image) if has_pictures else []
+            reference = choose_reference(attributes, srcsets, target_px=rules.target_px)
+        for text, source in texts[: None if rules.all_texts else 1] or [("", "")]:
+            yield Find(reference, text or "", source)
+
+
+def _has_alt(texts: list[tuple[str | None, str]]) -> bool:
+    return bool(texts) and texts[0][1] == "alt"
+
+
+def _context_texts(image: LexborNode) -> list[tuple[str | None, str]]:
+    """The caption of the nearest figure around an image, and the title of the nearest link."""
+    found: dict[str, str] = {}
+    node = image.parent
+    for _ in range(_ANCESTORS):
+        if node is None:
+            break
+        if node.tag == "figure" and "figcaption" not in found and (caption := node.css_first("figcaption")):
+            found["figcaption"] = caption.text(separator=" ")
+        elif node.tag == "a" and "link-title" not in found:
+            found["link-title"] = node.attributes.get("title") or ""
+        node = node.parent
+    return [(text, source) for source, text in found.items() if says_something(text)]
+
+
+def _picture_srcsets(image: LexborNode) -> list[str]:
+    parent = image.parent
+    if parent is None or parent.tag != "picture":
+        return []
+    sources = [node.attributes for node in parent.iter() if node.tag == "source"]
+    return [value for source in sources for name in ("data-srcset", "srcset") if (value := source.get(name))]
+
+
+def _find_json_ld(tree: LexborHTMLParser) -> Iterator[Find]:
+    """The ImageObjects of a page's JSON-LD that carry a caption."""
+    for script in tree.css('script[type="application/ld+json"]'):
+        try:
+            todo: list[Any] = [msgspec.json.decode(script.text().strip().encode())]
+        except (msgspec.DecodeError, RecursionError, UnicodeError):
+            continue
+        for _ in range(_JSON_LD_NODES):
+            if not todo:
+                break
+            node = todo.pop()
+            if isinstance(node, list):
+                todo += reversed(node)
+            elif isinstance(node, dict):
+                todo += reversed(list(node.values()))
+                if "ImageObject" in (node.get("@type") or ()):
+                    yield from _image_object(node)
+
+
+def _image_object(node: dict[str, Any]) -> Iterator[Find]:
+    reference = node.get("contentUrl") or node.get("url")
+    text = next((node[key] for key in ("caption", "description", "name") if isinstance(node.get(key), str)), "")
+    if isinstance(reference, str) and says_something(text):
+        yield Find(reference, text, "json-ld")
+
+
+def _read_metas(tree: LexborHTMLParser) -> Iterator[tuple[str, str]]:
+    """Name and content of every meta element, names in lower case."""
+    for meta in tree.css("meta[content]"):
+        attributes = meta.attributes
+        name = attributes.get("name") or attributes.get("property") or ""
+        yield name.lower(), attributes.get("content") or ""
+
+
+def _page_language(tree: LexborHTMLParser) -> str:
+    root = tree.css_first("html")
+    attributes = root.attributes if root is not None else {}
+    language = (attributes.get("lang") or attributes.get("xml:lang") or "").strip().lower()
+    return language if len(language) <= 35 and language.isascii() else ""  # RFC 5646 4.4.1

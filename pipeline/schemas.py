@@ -1,0 +1,91 @@
+"""Every table between two stages, declared once: Arrow schema, a comment a column.
+
+A pair keeps its columns on its way through the stages and gains some at each; `pair_id` is its identity.
+"""
+
+import pyarrow as pa
+
+PAIR_ID = pa.binary(16)
+
+QUERIES = pa.schema(
+    [
+        pa.field("query_id", pa.int32(), nullable=False),  # row number
+        pa.field("query", pa.string(), nullable=False),  # as displayed; matching normalises it
+        pa.field("sources", pa.list_(pa.string()), nullable=False),  # word, bigram, title, synset
+        pa.field("count", pa.int64()),  # occurrences in the dump (word, bigram)
+        pa.field("pmi", pa.float64()),  # bits (bigram)
+        pa.field("views", pa.int64()),  # page views (title)
+    ]
+)
+
+PAIRS = pa.schema(
+    [
+        pa.field("pair_id", PAIR_ID, nullable=False),  # blake2b-128 of (canonical image URL, NUL, text)
+        pa.field("image_url", pa.string(), nullable=False),  # absolute, canonical
+        pa.field("text", pa.string(), nullable=False),  # white space collapsed
+        pa.field("text_source", pa.string(), nullable=False),  # alt, figcaption, title, og, table column…
+        pa.field("page_url", pa.string()),  # page it was found on
+        pa.field("language", pa.string()),  # of the page, as declared
+        pa.field("source_file", pa.string(), nullable=False),  # base name of the input file
+    ]
+)
+
+_QUERY_IDS = pa.list_(pa.field("element", pa.int32(), nullable=False))
+
+MATCHED = PAIRS.append(pa.field("query_ids", _QUERY_IDS, nullable=False))  # sorted, unique, never empty
+
+BALANCED = MATCHED.append(pa.field("kept_for", _QUERY_IDS, nullable=False))  # queries that selected the pair
+
+CUTS = pa.schema(
+    [
+        pa.field("query_id", pa.int32(), nullable=False),
+        pa.field("query", pa.string(), nullable=False),
+        pa.field("count", pa.int64(), nullable=False),  # pairs that hold the query
+        pa.field("cut", pa.uint64()),  # largest hash selected; null: all pairs are
+        pa.field("kept", pa.int64(), nullable=False),  # min(count, cap)
+    ]
+)
+
+# A balanced pair in its fetch unit, in key order.
+PLAN = BALANCED.append(pa.field("key", pa.string(), nullable=False)).append(
+    pa.field("host", pa.string(), nullable=False)
+)
+
+RAW_INDEX = pa.schema(
+    [
+        pa.field("pair_id", PAIR_ID, nullable=False),
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),  # "ok" or a DropReason
+        pa.field("offset", pa.int64()),  # of the sample's first tar header in the raw tar
+        pa.field("length", pa.int64()),  # bytes of all its members, headers and padding
+        pa.field("sha256", pa.binary(32)),  # of the image bytes as fetched
+        pa.field("phash", pa.int64()),  # 64-bit perceptual hash
+        pa.field("width", pa.int32()),  # pixels, as stored
+        pa.field("height", pa.int32()),
+        pa.field("original_width", pa.int32()),  # pixels, as fetched
+        pa.field("original_height", pa.int32()),
+        pa.field("mime", pa.string()),  # of the stored image
+        pa.field("image_url", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("kept_for", _QUERY_IDS, nullable=False),
+        pa.field("http_status", pa.int16()),
+        pa.field("fetch_ms", pa.int32()),  # volatile: nothing may depend on it
+    ]
+)
+
+# A sample of a final shard, beside the shard.
+SHARD_INDEX = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("image_url", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("kept_for", _QUERY_IDS, nullable=False),
+        pa.field("sha256", pa.binary(32), nullable=False),
+        pa.field("phash", pa.int64()),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("original_width", pa.int32(), nullable=False),
+        pa.field("original_height", pa.int32(), nullable=False),
+        pa.field("mime", pa.string(), nullable=False),
+    ]
+)

@@ -1,0 +1,70 @@
+"""Names inside and around a shard: the contract between the pipeline that writes shards and whoever reads them.
+
+A shard is a USTAR tar of samples; a sample is three adjacent members that share a key::
+
+    KEY.jpg (or .png, .webp)   the image          KEY.txt   the text, UTF-8
+    KEY.json                   where it came from (`SAMPLE_JSON_KEYS`)
+
+Beside the shards lie ``sizes.json`` (shard name to number of samples, as open_clip reads it) and
+``manifest.json``. Only the standard library is used here.
+Source: WebDataset format, https://github.com/webdataset/webdataset.
+"""
+
+from typing import Final
+
+IMAGE_SUFFIXES: Final = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp"}
+TEXT_SUFFIX: Final = "txt"
+JSON_SUFFIX: Final = "json"
+SIZES_NAME: Final = "sizes.json"
+MANIFEST_NAME: Final = "manifest.json"
+SAMPLE_JSON_KEYS: Final = (
+    "pair_id",
+    "url",
+    "page_url",
+    "text",
+    "text_source",
+    "queries",
+    "kept_for",
+    "sha256",
+    "phash",
+    "width",
+    "height",
+    "original_width",
+    "original_height",
+)
+
+
+def shard_name(shard_index: int) -> str:
+    """Name of a final shard.
+
+    >>> shard_name(7)
+    '00007.tar'
+    """
+    return f"{shard_index:05d}.tar"
+
+
+def raw_name(unit_index: int) -> str:
+    """Name, without suffix, of what belongs to a fetch unit.
+
+    >>> raw_name(7)
+    'raw-00007'
+    """
+    return f"raw-{unit_index:05d}"
+
+
+def sample_key(pair_id: bytes) -> str:
+    """Key of a sample in every shard: its pair id as 32 hexadecimal digits, unique and without dots.
+
+    >>> sample_key(bytes(16))
+    '00000000000000000000000000000000'
+    """
+    return pair_id.hex()
+
+
+def member_name(key: str, suffix: str) -> str:
+    """Name of a tar member.
+
+    >>> member_name("00ff", "jpg")
+    '00ff.jpg'
+    """
+    return f"{key}.{suffix}"

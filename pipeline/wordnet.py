@@ -1,0 +1,127 @@
+"""Getting WordNet: NLTK's download where the network allows it, Debian's packages otherwise.
+
+Out: a folder of NLTK data, ``FOLDER/corpora/wordnet`` or ``FOLDER/corpora/wordnet.zip``.
+
+Source: https://www.nltk.org/data.html; Debian packages wordnet-base and wordnet-sense-index (WordNet 3.0 as it is,
+without the file ``lexnames``, whose facts are in the manual page lexnames(5WN)).
+"""
+
+import glob
+import io
+import os
+import shutil
+import subprocess
+import tempfile
+import urllib.error
+from collections.abc import Callable
+
+from nltk.downloader import Downloader
+
+from vocab.synsets import WordNetMissing, find_wordnet
+
+DEFAULT_INDEX_URL = Downloader.DEFAULT_URL
+
+_PACKAGES = ("wordnet-base", "wordnet-sense-index")
+_COMMAND_TIMEOUT_S = 600
+
+# Lexicographer files in the order of their numbers; the parts of speech are numbered 1 to 4.
+_LEXNAMES = (
+    ("adj", 3, "all pert"),
+    ("adv", 4, "all"),
+    ("noun", 1, "Tops act animal artifact attribute body cognition communication event feeling food group location"
+     " motive object person phenomenon plant possession process quantity relation shape state substance time"),
+    ("verb", 2, "body change cognition communication competition consumption contact creation emotion motion perception"
+     " possession social stative weather"),
+    ("adj", 3, "ppl"),
+)  # fmt: skip
+
+
+class NoWordNet(OSError):
+    """WordNet could be had in no way; the message tells what each way said."""
+
+
+def get_wordnet(folder: str, *, index_url: str = DEFAULT_INDEX_URL) -> str:
+    """Puts WordNet into a folder of NLTK data, unless it is there.
+
+    Args:
+        folder: Made when it does not exist.
+        index_url: NLTK's package index, or a mirror of it.
+
+    Returns:
+        How it was had: "found", "downloaded" or "unpacked".
+
+    Raises:
+        NoWordNet: When neither way works.
+    """
+    if _is_there(folder):
+        return "found"
+    problems = []
+    ways: dict[str, Callable[[], str]] = {
+        "downloaded": lambda: _download(folder, index_url),
+        "unpacked": lambda: _unpack(folder),
+    }
+    for way, get in ways.items():
+        problem = get()
+        if not problem and _is_there(folder):
+            return way
+        problems.append(problem or "what came is not whole")
+    raise NoWordNet(
+        f"NLTK's download: {problems[0]}; Debian's packages: {problems[1]}. On a machine with a network, run "
+        f"`python -m nltk.downloader -d {folder} wordnet` and copy the folder here"
+    )
+
+
+def write_lexnames(path: str) -> None:
+    """Writes the file ``lexnames``: number, name and part of speech of every lexicographer file."""
+    files = [(f"{kind}.{topic}", number) for kind, number, topics in _LEXNAMES for topic in topics.split()]
+    with open(path, "w", encoding="ascii") as file:
+        file.writelines(f"{index:02d}\t{name}\t{number}\n" for index, (name, number) in enumerate(files))
+
+
+def _is_there(folder: str) -> bool:
+    try:
+        find_wordnet(folder)
+    except WordNetMissing:
+        return False
+    return True
+
+
+def _download(folder: str, index_url: str) -> str:
+    """Returns what went wrong, or ""."""
+    os.makedirs(folder, exist_ok=True)
+    try:
+        done = Downloader(server_index_url=index_url).download(
+            "wordnet", folder, quiet=True, raise_on_error=True, print_error_to=io.StringIO()
+        )
+    except (OSError, ValueError, urllib.error.URLError) as error:
+        return str(error)
+    return "" if done else "refused"
+
+
+def _unpack(folder: str) -> str:
+    """Returns what went wrong, or ""."""
+    with tempfile.TemporaryDirectory() as work:
+        commands = [["apt-get", "update"], ["apt-get", "download", *_PACKAGES]]
+        problems = [_run(command, work) for command in commands]
+        packages = sorted(glob.glob(os.path.join(work, "*.deb")))
+        if len(packages) < len(_PACKAGES):
+            return problems[1] or problems[0] or "they did not come"
+        for package in packages:
+            if problem := _run(["dpkg-deb", "-x", package, "unpacked"], work):
+                return problem
+        corpus = os.path.join(folder, "corpora", "wordnet")
+        shutil.copytree(os.path.join(work, "unpacked", "usr", "share", "wordnet"), corpus, dirs_exist_ok=True)
+        write_lexnames(os.path.join(corpus, "lexnames"))
+    return ""
+
+
+def _run(command: list[str], folder: str) -> str:
+    """Runs a command in a folder; returns what went wrong, or ""."""
+    if shutil.which(command[0]) is None:
+        return f"there is no {command[0]}"
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_COMMAND_TIMEOUT_S)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    lines = done.stderr.strip().splitlines()
+    return "" if done.returncode == 0 else (lines[-1] if lines else f"{command[0]} ended with {done.returncode}")

@@ -1,0 +1,266 @@
+"""A web server on the loopback interface that answers as the web does, at its worst."""
+
+import asyncio
+import contextlib
+import gzip
+import io
+import threading
+import zlib
+from collections.abc import Awaitable, Callable
+
+import brotli
+import numpy as np
+import pytest
+from PIL import Image
+
+Handler = Callable[["Visit"], Awaitable[None]]
+
+
+def encode(picture: Image.Image, kind: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def drawing(seed: int, width: int = 320, height: int = 240) -> Image.Image:
+    """A smooth picture that depends on its seed."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+class Visit:
+    """One request, and the means to answer it."""
+
+    def __init__(self, server: "Loopback", host: str, path: str, headers: dict[str, str], writer: asyncio.StreamWriter):
+        self.server, self.host, self.path, self.headers, self.writer = server, host, path, headers, writer
+
+    async def head(self, status: int = 200, **headers: str) -> None:
+        lines = [f"HTTP/1.1 {status} Status", *(f"{k.replace('_', '-')}: {v}" for k, v in headers.items()), "", ""]
+        await self.raw("\r\n".join(lines).encode())
+
+    async def raw(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def reply(self, body: bytes = b"", status: int = 200, **headers: str) -> None:
+        await self.head(status, **({"Content_Length": str(len(body))} | headers))
+        await self.raw(body)
+
+
+class Loopback:
+    """The server: every host that `connect_to` sends here, one handler a path, robots.txt by host.
+
+    Attributes:
+        seen: (host, path) of every request, in order.
+        agents: User agents seen.
+        robots: robots.txt by host; a number is a status.
+    """
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, str]] = []
+        self.agents: set[str] = set()
+        self.num_connections = 0
+        self.robots: dict[str, str | int] = {}
+        self.handlers: dict[str, Handler] = dict(HANDLERS)
+        self.port = 0
+        self.delay_s = 0.0
+
+    @property
+    def connect_to(self) -> tuple[str, ...]:
+        return (f"*.example=127.0.0.1:{self.port}",)
+
+    def visits(self, path: str) -> int:
+        return sum(1 for _, seen in self.seen if seen == path)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.num_connections += 1
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            while await self._answer(reader, writer):
+                pass
+        writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Answers one request; whether the connection is kept."""
+        first = await reader.readexactly(1)
+        if first == b"\x16":  # a TLS client
+            writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            return False
+        head = (first + await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        path = head[0].split(" ")[1]
+        headers = {n.lower(): v for n, v in (line.split(": ", 1) for line in head[1:] if line)}
+        host = headers["host"].partition(":")[0]
+        self.seen.append((host, path))
+        self.agents.add(headers["user-agent"])
+        visit = Visit(self, host, path, headers, writer)
+        if path == "/robots.txt":
+            robots = self.robots.get(host, 404)
+            text = robots if isinstance(robots, str) else ""
+            await visit.reply(text.encode(), status=robots if isinstance(robots, int) else 200)
+            return True
+        if self.delay_s:
+            await asyncio.sleep(self.delay_s)
+        handler = self.handlers.get(path.partition("?")[0])
+        if handler is None and path.startswith("/image/"):
+            handler = image
+        kept = await (handler or not_found)(visit)
+        return kept is not False and headers.get("connection") != "close"
+
+
+async def not_found(visit: Visit):
+    await visit.reply(b"no", 404)
+
+
+async def image(visit: Visit):
+    """/image/SEED.jpg, with everything from the query string as header lines."""
+    seed = int(visit.path.partition("?")[0].rsplit("/", 1)[1].removesuffix(".jpg"))
+    await visit.reply(encode(drawing(seed), "JPEG", quality=85), Content_Type="image/jpeg")
+
+
+def answer(body: bytes, status: int = 200, **headers: str) -> Handler:
+    async def handler(visit: Visit):
+        await visit.reply(body, status, **headers)
+
+    return handler
+
+
+def redirect(location: str, status: int = 302) -> Handler:
+    return answer(b"", status, Location=location)
+
+
+async def endless(visit: Visit):
+    await visit.head(Content_Type="image/jpeg", Connection="close")
+    await visit.raw(JPEG)
+    while True:
+        await visit.raw(bytes(1 << 16))
+
+
+async def one_byte_a_second(visit: Visit):
+    await visit.head(Content_Length=str(len(JPEG)))
+    for value in JPEG:
+        await visit.raw(bytes([value]))
+        await asyncio.sleep(0.2)
+
+
+async def ten_gigabytes(visit: Visit):
+    await visit.head(Content_Length=str(10**10))
+    await visit.raw(JPEG)
+    await asyncio.sleep(5)
+    return False
+
+
+async def stalls(visit: Visit):
+    await visit.head(Content_Length=str(len(JPEG)))
+    await visit.raw(JPEG[:100])
+    await asyncio.sleep(5)
+    return False
+
+
+async def says_nothing(visit: Visit):
+    await asyncio.sleep(5)
+    return False
+
+
+async def hangs_up(visit: Visit):
+    return False
+
+
+async def cuts_off(visit: Visit):
+    await visit.head(Content_Length=str(len(JPEG)))
+    await visit.raw(JPEG[:1000])
+    return False
+
+
+async def gibberish(visit: Visit):
+    await visit.raw(b"\x00\x01 this is not HTTP\r\n\r\n")
+    return False
+
+
+async def throttles(visit: Visit):
+    """Twice 429, then the image."""
+    if visit.server.visits(visit.path) <= 2:
+        await visit.reply(b"slow down", 429, Retry_After="1")
+    else:
+        await visit.reply(JPEG)
+
+
+async def fails_once(visit: Visit):
+    if visit.server.visits(visit.path) == 1:
+        await visit.reply(b"oops", 500)
+    else:
+        await visit.reply(JPEG)
+
+
+JPEG = encode(drawing(1), "JPEG", quality=90)
+RAMP = np.linspace(0, 65535, 64 * 48).reshape(48, 64).astype(np.uint16)
+SIDEWAYS = Image.Exif()
+SIDEWAYS[0x0112] = 6
+
+HANDLERS: dict[str, Handler] = {
+    "/good.jpg": answer(JPEG, Content_Type="image/jpeg"),
+    "/gone.jpg": answer(b"", 410),
+    "/forbidden.jpg": answer(b"", 403),
+    "/error.jpg": answer(b"", 500),
+    "/fails-once.jpg": fails_once,
+    "/throttles.jpg": throttles,
+    "/busy.jpg": answer(b"", 503, Retry_After="9999"),
+    "/loop.jpg": redirect("/loop.jpg"),
+    "/to-good.jpg": redirect("http://other.example/good.jpg", 301),
+    "/to-private.jpg": redirect("http://127.0.0.1:8080/good.jpg"),
+    "/to-private-name.jpg": redirect("http://localhost:8080/good.jpg"),
+    "/to-file.jpg": redirect("file:///etc/passwd"),
+    "/to-credentials.jpg": redirect("http://me:secret@other.example/good.jpg"),
+    "/to-nowhere.jpg": answer(b"", 302),
+    "/endless.jpg": endless,
+    "/drip.jpg": one_byte_a_second,
+    "/huge.jpg": ten_gigabytes,
+    "/stalls.jpg": stalls,
+    "/silent.jpg": says_nothing,
+    "/hangs-up.jpg": hangs_up,
+    "/cut-off.jpg": cuts_off,
+    "/gibberish.jpg": gibberish,
+    "/gzip.jpg": answer(gzip.compress(JPEG), Content_Encoding="gzip"),
+    "/deflate.jpg": answer(zlib.compress(JPEG), Content_Encoding="deflate"),
+    "/br.jpg": answer(brotli.compress(JPEG), Content_Encoding="br"),
+    "/zip-bomb.jpg": answer(gzip.compress(bytes(50_000_000)), Content_Encoding="gzip"),
+    "/odd-encoding.jpg": answer(JPEG, Content_Encoding="rot13"),
+    "/noai.jpg": answer(JPEG, X_Robots_Tag="noai, noimageai"),
+    "/noindex.jpg": answer(JPEG, X_Robots_Tag="noindex"),
+    "/other-noai.jpg": answer(JPEG, X_Robots_Tag="otherbot: noai"),
+    "/tdm.jpg": answer(JPEG, tdm_reservation="1"),
+    "/marked.jpg": answer(JPEG + b"<plus:DataMining>http://ns.useplus.org/ldf/vocab/DMI-PROHIBITED-AIMLTRAINING<"),
+    "/bomb.png": answer(encode(Image.new("1", (20_000, 20_000)), "PNG")),
+    "/truncated.jpg": answer(JPEG[: len(JPEG) // 2]),
+    "/sideways.jpg": answer(encode(drawing(2), "JPEG", exif=SIDEWAYS)),
+    "/deep.png": answer(encode(Image.fromarray(RAMP), "PNG")),
+    "/vector.svg": answer(b'<svg xmlns="http://www.w3.org/2000/svg"/>', Content_Type="image/svg+xml"),
+    "/page.jpg": answer(b"<!doctype html><title>Not found</title>", Content_Type="text/html"),
+    "/empty.jpg": answer(b""),
+    "/dot.gif": answer(encode(Image.new("P", (1, 1)), "GIF")),
+    "/banner.jpg": answer(encode(drawing(3, 900, 60), "JPEG")),
+}  # fmt: skip
+
+
+@pytest.fixture
+def loopback():
+    """A `Loopback` that runs in a thread until the test ends."""
+    server = Loopback()
+    loop = asyncio.new_event_loop()
+    ready = threading.Event()
+
+    async def run():
+        listener = await asyncio.start_server(server.serve, "127.0.0.1", 0, backlog=512)
+        server.port = listener.sockets[0].getsockname()[1]
+        ready.set()
+        async with listener:
+            await stop.wait()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+
+    stop = asyncio.Event()
+    thread = threading.Thread(target=loop.run_until_complete, args=(run(),), daemon=True)
+    thread.start()
+    assert ready.wait(10)
+    yield server
+    loop.call_soon_threadsafe(stop.set)
+    thread.join(10)
+    loop.close()

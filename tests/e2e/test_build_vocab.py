@@ -1,0 +1,250 @@
+"""build-vocab as a whole: a small made dump, and a real one counted once more by slow independent code."""
+
+import bz2
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import unicodedata
+from collections import Counter
+from itertools import pairwise
+from xml.etree import ElementTree
+
+import pyarrow as pa
+import pytest
+import regex
+from nltk.metrics import BigramAssocMeasures
+
+from jobs.build_vocab import main
+from pipeline.tables import read_table
+from vocab.matcher import Matcher
+from vocab.wikitext import clean_wikitext
+
+EXCERPT = "enwiki-articles-excerpt.xml.bz2"
+HEAD = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" version="0.11"><siteinfo>
+<base>https://en.wikipedia.org/wiki/Main_Page</base><namespaces><namespace key="-1">Special</namespace>
+<namespace key="1">Talk</namespace></namespaces></siteinfo>
+"""
+
+
+def page(title, text, ns=0, redirect=""):
+    extra = f'<redirect title="{redirect}" />' if redirect else ""
+    return f"<page><title>{title}</title><ns>{ns}</ns>{extra}<revision><text>{text}</text></revision></page>\n"
+
+
+def made_pages():
+    rng = random.Random(5)
+    nouns = ["fox", "dog", "bird", "stone", "river"]
+    pages = []
+    for number in range(40):
+        lines = [
+            f"The {rng.choice(nouns)} meets the [[{rng.choice(nouns)}]] in '''New York''' {{{{x|hidden}}}}."
+            for _ in range(6)
+        ]
+        pages.append(page(f"Article {number}", "\n\n".join(lines)))
+    pages += [
+        page("Fox (animal)", "A fox."),
+        page("Vulpes", "#REDIRECT [[Fox (animal)]]", redirect="Fox (animal)"),
+        page("Main Page", "Welcome."),
+        page("Talk:Fox", "chatter " * 500, ns=1),
+    ]
+    return pages
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Two parts of a multistream dump, and page views."""
+    pages = made_pages()
+    for part, chosen in enumerate((pages[:20], pages[20:])):
+        bodies = ["".join(chosen[k : k + 5]) for k in range(0, len(chosen), 5)]
+        data = b"".join(bz2.compress(text.encode()) for text in (HEAD, *bodies, "</mediawiki>"))
+        (tmp_path / f"dump{part}.xml.bz2").write_bytes(data)
+    (tmp_path / "views").write_text(
+        "en Fox_(animal) 30 0\nen.m vulpes 45 0\nen Main_Page 9000 0\n"
+        "en Talk:Fox 900 0\nen Not_here 900 0\nde Fox 900 0\n"
+    )
+    return tmp_path
+
+
+def build(folder, *flags, workers=1):
+    arguments = [*flags, "--output", str(folder), "--quiet", "--workers", str(workers)]
+    assert main(arguments if "--wordnet" in flags else [*arguments, "--wordnet", "none"]) == 0
+    return {row["query"]: row for row in read_table(str(folder / "queries.parquet")).to_pylist()}
+
+
+def flags_for(made, *parts, **options):
+    chosen = {"min_word_count": 40, "min_bigram_count": 20, "min_pmi": 1, "unit_bytes": 1024} | options
+    flags = [text for name, value in chosen.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+    dumps = [str(made / f"dump{part}.xml.bz2") for part in parts or (0, 1)]
+    return ["--dump", *dumps, "--pageviews", str(made / "views"), *flags]
+
+
+def digests(folder):
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name[0] not in "._"
+    }
+
+
+def test_every_source_gives_its_queries_and_nothing_else_does(made):
+    rows = build(made / "vocab", *flags_for(made))
+    assert {"the", "in", "meets", "new", "york", "new york", "meets the", "in new"} <= set(rows)
+    assert not {"hidden", "x", "chatter", "main page", "not here", "vulpes", "welcome"} & set(rows)
+    assert rows["new"]["count"] == rows["york"]["count"] == rows["new york"]["count"] == 240
+    assert rows["new york"]["sources"] == ["bigram"]
+    assert rows["fox"]["sources"] in (["word", "title"], ["title"])
+    assert rows["fox"]["views"] == 75  # the redirect's views count for its target
+    found = {list(rows)[i] for i in Matcher.load(str(made / "vocab" / "matcher")).match_text("A Fox in New-York")}
+    assert found >= {"fox", "in", "in new", "new", "new york", "york"}
+
+
+def test_the_bytes_do_not_depend_on_workers_units_or_order(made):
+    build(made / "a", *flags_for(made))
+    build(made / "b", *flags_for(made), workers=2)
+    build(made / "c", *flags_for(made, 1, 0, unit_bytes=1 << 20))
+    assert digests(made / "a") == digests(made / "b") == digests(made / "c")
+    assert "queries.tsv" in digests(made / "a")
+
+
+def test_a_second_run_does_nothing_and_a_killed_one_continues(made, capsys):
+    build(made / "whole", *flags_for(made))
+    command = [sys.executable, "-m", "jobs", "build-vocab", *flags_for(made), "--wordnet", "none", "--workers", "2"]
+    killed = made / "killed"
+    process = subprocess.Popen([*command, "--output", str(killed)], start_new_session=True)
+    while not list(killed.glob("_units/*.words.parquet")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (killed / "_stage.json").exists()
+    build(killed, *flags_for(made))
+    assert digests(killed) == digests(made / "whole")
+    written = (killed / "queries.parquet").stat().st_mtime_ns
+    build(killed, *flags_for(made))
+    assert (killed / "queries.parquet").stat().st_mtime_ns == written
+
+
+def test_a_damaged_stream_is_counted_and_named(made):
+    path = made / "dump0.xml.bz2"
+    data = bytearray(path.read_bytes())
+    second = data.index(b"BZh", 10)
+    data[second + 60] ^= 0xFF
+    path.write_bytes(data)
+    build(made / "vocab", *flags_for(made))
+    counts = json.loads((made / "vocab" / "_stage.json").read_text())["counts"]
+    assert counts["streams/drop/damaged_stream"] == 1
+    lines = (made / "vocab" / "damages.tsv").read_text().splitlines()
+    assert lines == ["dump\toffset\treason", f"dump0.xml.bz2\t{second}\tdamaged_stream"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        pytest.param([], "dump must be given", id="no-dump"),
+        pytest.param(["--dump", "nowhere.xml.bz2"], "no file matches", id="missing"),
+        pytest.param(["--dump", "{made}/views"], "not a MediaWiki XML dump", id="no-dump-format"),
+        pytest.param(["--dump", "{made}/page.html"], "HTML page", id="html"),
+        pytest.param(["--dump", "{made}/dump0.xml.bz2", "--wordnet", "{made}"], "wit400m get-wordnet", id="no-wordnet"),
+        pytest.param(
+            ["--dump", "{made}/dump0.xml.bz2", "--pageviews", "{made}/page.html"], "page-view format", id="views"
+        ),
+        pytest.param(
+            ["--dump", "{made}/dump0.xml.bz2", "{made}/dump1.xml.bz2", "--index", "i"], "one dump", id="index"
+        ),
+    ],
+)
+def test_a_mistake_gives_one_clear_line_and_leaves_no_folder(made, capsys, flags, message):
+    (made / "page.html").write_text("<!DOCTYPE html><html>404 Not Found</html>")
+    given = [flag.format(made=made) for flag in flags]
+    wordnet = [] if "--wordnet" in given else ["--wordnet", "none"]
+    assert main([*given, *wordnet, "--output", str(made / "vocab")]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert not (made / "vocab").exists()
+
+
+def read_articles_slowly(path):
+    """The articles of a dump by one pass of ElementTree over the whole file; returns their texts and all titles."""
+    articles, others = [], []
+    with bz2.open(path) as file:
+        for _, element in ElementTree.iterparse(file):
+            if element.tag.rpartition("}")[2] != "page":
+                continue
+            fields = {child.tag.rpartition("}")[2]: child for child in element.iter()}
+            if fields["ns"].text == "0" and "redirect" not in fields:
+                articles.append(fields["text"].text)
+            else:
+                others.append(fields["title"].text)
+            element.clear()
+    return articles, others
+
+
+ALONE = r"[\p{Han}\p{Bopomofo}\p{Thai}]\p{M}*"  # scripts of the excerpt that have no spaces between words
+PART = r"(?:(?![\p{Han}\p{Bopomofo}\p{Thai}])[\p{L}\p{N}]\p{M}*)+"
+
+
+def tokenize_slowly(line):
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", line.replace("\u00ad", "")).casefold())
+    return regex.findall(f"{ALONE}|{PART}(?:'{PART})*", folded.replace("’", "'").replace("\u02bc", "'"))
+
+
+@pytest.fixture(scope="module")
+def excerpt_lines(real_data):
+    """The lines of the real excerpt, each a list of tokens."""
+    articles, others = read_articles_slowly(real_data / "wikipedia" / EXCERPT)
+    assert (len(articles), len(others)) == (106, 100)
+    return [tokenize_slowly(line) for text in articles for line in clean_wikitext(text).split("\n")]
+
+
+@pytest.fixture(scope="module")
+def excerpt_vocab(real_data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("excerpt")
+    dump = str(real_data / "wikipedia" / EXCERPT)
+    return build(folder, "--dump", dump, "--min-bigram-count", "20", "--min-pmi", "2")
+
+
+def test_the_words_of_the_real_excerpt_are_those_of_an_independent_count(excerpt_lines, excerpt_vocab):
+    counts = Counter(token for line in excerpt_lines for token in line)
+    expected = {word: n for word, n in counts.items() if n >= 100 and regex.search(r"\p{L}", word)}
+    found = {query: row["count"] for query, row in excerpt_vocab.items() if "word" in row["sources"]}
+    assert found == expected
+    assert len(found) == 505
+
+
+def test_bigrams_of_the_real_excerpt_have_the_counts_and_the_pmi_of_nltk(excerpt_lines, excerpt_vocab):
+    words = Counter(token for line in excerpt_lines for token in line)
+    pairs = Counter(pair for line in excerpt_lines for pair in pairwise(line))
+    num_tokens = words.total()
+    kept = {query for query, row in excerpt_vocab.items() if "word" in row["sources"]}
+    bigrams = {query: row for query, row in excerpt_vocab.items() if "bigram" in row["sources"]}
+    expected = {pair: n for pair, n in pairs.items() if n >= 20 and set(pair) <= kept}
+    pmi = {
+        pair: BigramAssocMeasures.pmi(n, (words[pair[0]], words[pair[1]]), num_tokens) for pair, n in expected.items()
+    }
+    assert set(bigrams) == {" ".join(pair) for pair in expected if pmi[pair] >= 2}
+    for pair in random.Random(0).sample(sorted(tuple(query.split()) for query in bigrams), 100):
+        assert bigrams[" ".join(pair)]["count"] == expected[pair]
+        assert bigrams[" ".join(pair)]["pmi"] == pytest.approx(pmi[pair], abs=1e-6)
+
+
+def test_a_bare_chinese_page_gives_characters_and_their_pairs(real_data, tmp_path):
+    dump = str(real_data / "wikipedia" / "zhwiki-id13.xml")
+    rows = build(
+        tmp_path / "zh", "--dump", dump, "--min-word-count", "50", "--min-bigram-count", "20", "--min-pmi", "2"
+    )
+    assert rows["數 學"]["sources"] == ["bigram"]
+    assert "數" in rows
+
+
+def test_the_made_dump_and_real_views_go_together(real_data, made):
+    views = str(real_data / "pageviews" / "wikitrends_2012-03-19")
+    rows = build(made / "vocab", "--dump", str(made / "dump0.xml.bz2"), "--pageviews", views, "--no-articles-only")
+    assert rows["the hunger games"]["sources"] == ["title"]
+    assert rows["the hunger games"]["views"] > 100_000
+    assert not {"special search", "special random", "main page"} & set(rows)
+    assert pa.array(list(rows)).equals(pa.array(sorted(rows)))

@@ -1,0 +1,101 @@
+"""The whole flow on the small world: a made-up crawl to shards to a model whose loss falls."""
+
+import json
+import re
+import tarfile
+from pathlib import Path
+
+import pytest
+import webdataset
+
+from jobs.demo.__main__ import main
+from jobs.demo.captions import PLURALS
+from jobs.demo.scenes import HELD_OUT
+from jobs.demo.wiki import MARKUP_ONLY
+from pipeline.stages import STAGE_ORDER, read_stage
+from pipeline.tables import read_table
+
+FOLDERS = ("vocab", "pairs", "matched", "balanced", "raw", "shards")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("demo")
+    assert main(["--size", "small", "--output", str(folder), "--workers", "2"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def samples(demo: Path) -> list[dict]:
+    shards = [str(path) for path in sorted(demo.glob("data/shards/*.tar"))]
+    return list(webdataset.WebDataset(shards, shardshuffle=False))
+
+
+def counts_of(demo: Path, folder: str) -> dict[str, int]:
+    return read_stage(str(demo / "data" / folder))["counts"]
+
+
+def test_every_stage_finished_and_its_counts_add_up(demo: Path):
+    assert [read_stage(str(demo / "data" / folder))["identity"]["stage"] for folder in FOLDERS] == list(STAGE_ORDER)
+    for folder in FOLDERS:
+        counts = counts_of(demo, folder)
+        for name in [name for name in counts if name.endswith("/in")]:
+            thing = name.removesuffix("/in")
+            drops = sum(number for key, number in counts.items() if key.startswith(f"{thing}/drop/"))
+            assert counts[name] == counts.get(f"{thing}/kept", 0) + drops, (folder, thing)
+
+
+def test_the_vocabulary_has_the_words_of_the_scenes_and_none_of_the_markup(demo: Path):
+    queries = set(read_table(str(demo / "data/vocab/queries.parquet"))["query"].to_pylist())
+    assert {"red", "circle", "background", "red circle"} <= queries
+    assert not {query for query in queries if any(word in query for word in MARKUP_ONLY)}
+
+
+def test_the_cap_bites(demo: Path):
+    cuts = read_table(str(demo / "data/balanced/cuts.parquet")).to_pylist()
+    assert max(cut["count"] for cut in cuts) > 100
+    assert all(cut["kept"] == min(cut["count"], 8) for cut in cuts)
+    assert counts_of(demo, "balanced")["pairs/drop/over_cap"] > 20
+
+
+def test_every_fault_of_the_web_is_a_named_drop(demo: Path):
+    drops = {name for name in counts_of(demo, "raw") if name.startswith("images/drop/")}
+    assert len(drops) >= 8, drops
+
+
+def test_samples_open_with_webdataset_and_hold_image_text_and_provenance(samples: list[dict]):
+    assert len(samples) > 100
+    for sample in samples:
+        record = json.loads(sample["json"])
+        assert record["text"].encode() == sample["txt"]
+        assert {"jpg", "png", "webp"} & set(sample)
+        assert record["kept_for"]
+
+
+def test_no_sample_names_a_held_out_combination(samples: list[dict]):
+    held_out = "|".join(rf"{thing.colour} (?:{thing.shape}|{PLURALS[thing.shape]})" for thing in HELD_OUT)
+    assert not [sample for sample in samples if re.search(rf"\b(?:{held_out})\b", sample["txt"].decode().lower())]
+
+
+def test_sizes_are_those_of_the_shards(demo: Path, samples: list[dict]):
+    sizes = json.loads((demo / "data/shards/sizes.json").read_text())
+    assert sum(sizes.values()) == len(samples)
+    for name in sizes:
+        with tarfile.open(demo / "data/shards" / name) as tar:
+            assert len(tar.getnames()) == 3 * sizes[name]
+
+
+def test_the_loss_falls_in_20_steps(demo: Path):
+    lines = [json.loads(line) for line in (demo / "model/metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["step"] == 20
+    assert lines[-1]["loss"] < lines[0]["loss"]
+
+
+def test_a_second_run_changes_nothing_and_reports_again(demo: Path, capfd: pytest.CaptureFixture):
+    before = {path: path.stat().st_mtime_ns for path in (demo / "data").rglob("*") if path.is_file()}
+    assert main(["--size", "small", "--output", str(demo), "--workers", "1"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in (demo / "data").rglob("*") if path.is_file()} == before
+    printed = capfd.readouterr().out
+    assert printed.count("[already done]") == len(FOLDERS)
+    for words in ("over_cap", "selected", "Shards: ", "zero-shot accuracy", "recall@10", "chance"):
+        assert words in printed

@@ -1,0 +1,225 @@
+"""The whole stage fetch-images: plan, fetch, raw tars and indexes; killed, resumed, with one worker and with two."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import webdataset
+
+from jobs.fetch_images import main
+from jobs.runner import run_stage
+from pipeline import files
+from pipeline.archives import index_images
+from pipeline.fetching import FetchImages
+from pipeline.ids import pair_id
+from pipeline.schemas import BALANCED, QUERIES
+from pipeline.shard_format import SAMPLE_JSON_KEYS
+from pipeline.stages import STAGE_NAME
+from pipeline.tables import read_table, write_table
+
+QUERY_STRINGS = ["a cat", "a dog", "the sea"]
+
+
+def write_data(folder: Path, pairs, files_of=2):
+    """The folders of the stages before: pairs of (image URL, text)."""
+    rows = [
+        {
+            "pair_id": pair_id(url, text),
+            "image_url": url,
+            "text": text,
+            "text_source": "alt",
+            "page_url": "http://page.example/",
+            "source_file": "crawl.warc",
+            "query_ids": [len(text) % 2, 2],
+            "kept_for": [2],
+        }
+        for url, text in pairs
+    ]
+    for part in range(files_of):
+        table = pa.Table.from_pylist(rows[part::files_of], BALANCED)
+        write_table(str(folder / "balanced" / f"part-{part:05d}.parquet"), table, BALANCED)
+    stage = {"identity": {"stage": "balance-pairs"}, "counts": {}, "history": [], "outputs": [], "versions": {}}
+    files.write_bytes_whole(str(folder / "balanced" / STAGE_NAME), json.dumps(stage).encode())
+    queries = [{"query_id": i, "query": query, "sources": ["word"]} for i, query in enumerate(QUERY_STRINGS)]
+    write_table(str(folder / "vocab" / "queries.parquet"), pa.Table.from_pylist(queries, QUERIES), QUERIES)
+
+
+def stage_for(folder: Path, loopback=None, output="raw", **options):
+    network = {"host_rate": 0.0, "read_timeout_s": 1.0, "timeout_s": 2.0}
+    if loopback:
+        network["connect_to"] = loopback.connect_to
+    return FetchImages(
+        balanced=str(folder / "balanced"),
+        vocab=str(folder / "vocab"),
+        output=str(folder / output),
+        **network | options,
+    )
+
+
+def tar_bytes(folder: Path):
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.tar"))}
+
+
+def read_index(folder: Path):
+    tables = [read_table(str(path)) for path in sorted(folder.glob("*.index.parquet"))]
+    return pa.concat_tables(tables).to_pylist()
+
+
+def many_pairs(number):
+    """Pairs on several hosts; every fifth image is dead."""
+    paths = [f"/{'image' if n % 5 else 'dead'}/{n}.jpg" for n in range(number)]
+    return [(f"http://h{n % 7}.example{path}", f"text {n}") for n, path in enumerate(paths)]
+
+
+HOSTILE = {
+    "/good.jpg": "ok",
+    "/image/5.jpg": "ok",
+    "/gzip.jpg": "ok",
+    "/sideways.jpg": "ok",
+    "/deep.png": "ok",
+    "/to-good.jpg": "ok",
+    "/nothing.jpg": "not_found",
+    "/loop.jpg": "too_many_redirects",
+    "/to-private.jpg": "private_address",
+    "/endless.jpg": "too_many_bytes",
+    "/drip.jpg": "too_slow",
+    "/huge.jpg": "too_many_bytes",
+    "/stalls.jpg": "timed_out",
+    "/noai.jpg": "opted_out",
+    "/marked.jpg": "opted_out_embedded",
+    "/bomb.png": "too_many_pixels",
+    "/truncated.jpg": "broken_image",
+    "/vector.svg": "unknown_format",
+    "/page.jpg": "unknown_format",
+    "/private/x.jpg": "robots_disallow",
+}
+
+
+def test_every_pair_is_kept_or_dropped_for_a_reason(tmp_path, loopback):
+    loopback.robots["www.example"] = "User-agent: *\nDisallow: /private/"
+    expected = {f"http://www.example{path}": status for path, status in HOSTILE.items()}
+    write_data(tmp_path, [(url, f"text of {url}") for url in expected])
+    counts = run_stage(stage_for(tmp_path, loopback, retries=0, max_bytes=1_000_000), quiet=True)
+    assert {row["image_url"]: row["status"] for row in read_index(tmp_path / "raw")} == expected
+    kept = sum(status == "ok" for status in expected.values())
+    assert (counts["images/in"], counts["images/kept"], counts["urls"]) == (len(expected), kept, len(expected))
+    assert sum(n for name, n in counts.items() if name.startswith("images/drop/")) == len(expected) - kept
+
+
+def test_samples_hold_image_text_and_provenance_where_the_index_says(tmp_path, loopback):
+    write_data(tmp_path, [("http://a.example/good.jpg", "A cat by the sea"), ("http://b.example/no.jpg", "nothing")])
+    run_stage(stage_for(tmp_path, loopback), quiet=True)
+    [tar_path] = (tmp_path / "raw").glob("*.tar")
+    [row] = [row for row in read_index(tmp_path / "raw") if row["status"] == "ok"]
+    [sample] = webdataset.WebDataset(str(tar_path), shardshuffle=False)
+    described = json.loads(sample["json"])
+    assert sample["__key__"] == row["key"] == pair_id("http://a.example/good.jpg", "A cat by the sea").hex()
+    assert sample["txt"] == b"A cat by the sea"
+    assert tuple(sorted(described)) == tuple(sorted(SAMPLE_JSON_KEYS))
+    assert described["queries"] == ["a cat", "the sea"]
+    assert described["kept_for"] == ["the sea"]
+    assert described["sha256"] == row["sha256"].hex()
+    assert (row["width"], row["height"], row["original_width"], row["original_height"]) == (320, 240, 320, 240)
+    data = tar_path.read_bytes()
+    assert row["offset"] + row["length"] + 1024 == len(data)
+    assert sample["jpg"] in data[row["offset"] : row["offset"] + row["length"]]
+
+
+def test_members_lie_in_key_order_without_time_or_owner(tmp_path, loopback):
+    write_data(tmp_path, many_pairs(20))
+    run_stage(stage_for(tmp_path, loopback), quiet=True)
+    [tar_path] = (tmp_path / "raw").glob("*.tar")
+    with tarfile.open(tar_path) as tar:
+        members = tar.getmembers()
+    keys = [member.name.partition(".")[0] for member in members]
+    assert keys == sorted(keys)
+    assert [member.name.partition(".")[2] for member in members[:3]] == ["jpg", "json", "txt"]
+    assert {(m.mtime, m.uid, m.gid, m.mode, m.uname) for m in members} == {(0, 0, 0, 0o444, "")}
+
+
+def test_a_url_of_several_pairs_is_fetched_once(tmp_path, loopback):
+    write_data(tmp_path, [("http://a.example/good.jpg", f"text {n}") for n in range(5)])
+    counts = run_stage(stage_for(tmp_path, loopback), quiet=True)
+    assert (counts["images/kept"], counts["urls"], loopback.visits("/good.jpg")) == (5, 1, 1)
+
+
+def test_one_and_two_workers_and_files_in_another_order_write_the_same_tars(tmp_path, loopback):
+    pairs = many_pairs(60)
+    write_data(tmp_path, pairs)
+    run_stage(stage_for(tmp_path, loopback, unit_urls=15), quiet=True)
+    write_data(tmp_path / "again", list(reversed(pairs)), files_of=3)
+    run_stage(stage_for(tmp_path / "again", loopback, unit_urls=15), workers=2, quiet=True)
+    tars = tar_bytes(tmp_path / "raw")
+    assert len(tars) > 2
+    assert tars == tar_bytes(tmp_path / "again" / "raw")
+
+
+def test_a_second_run_asks_for_nothing(tmp_path, loopback):
+    write_data(tmp_path, many_pairs(10))
+    first = run_stage(stage_for(tmp_path, loopback), quiet=True)
+    asked = len(loopback.seen)
+    assert run_stage(stage_for(tmp_path, loopback), quiet=True) == first
+    assert len(loopback.seen) == asked
+
+
+def test_a_killed_run_goes_on_where_it_was_and_ends_with_the_same_tars(tmp_path, loopback):
+    pairs = many_pairs(80)
+    write_data(tmp_path, pairs)
+    undisturbed = run_stage(stage_for(tmp_path, loopback, output="undisturbed", unit_urls=10), quiet=True)
+    loopback.delay_s = 0.1
+    loopback.seen.clear()
+    command = [sys.executable, "-m", "jobs", "fetch-images", "--data", str(tmp_path), "--unit-urls", "10"]
+    command += ["--connect-to", *loopback.connect_to, "--host-connections", "1", "--workers", "1", "--quiet"]
+    process = subprocess.Popen(command, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "raw").glob("*.index.parquet")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait(10)
+    done = list((tmp_path / "raw").glob("*.index.parquet"))
+    assert 0 < len(done) < len(list((tmp_path / "undisturbed").glob("*.tar")))
+    loopback.delay_s = 0.0
+    already = {path for _, path in loopback.seen}
+    loopback.seen.clear()
+    resumed = run_stage(stage_for(tmp_path, loopback, unit_urls=10), quiet=True)
+    assert resumed == undisturbed
+    assert tar_bytes(tmp_path / "raw") == tar_bytes(tmp_path / "undisturbed")
+    assert already - {path for _, path in loopback.seen}, "what was done is not fetched again"
+
+
+def test_bad_options_end_the_command_with_a_clear_line(tmp_path, capsys):
+    assert main(["--data", str(tmp_path), "--connect-to", "nonsense"]) == 2
+    assert "HOSTGLOB" in capsys.readouterr().err
+    assert main(["--data", str(tmp_path)]) == 2
+    assert "balanced" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "num_images"), [("books.toscrape.warc", 20), ("IAH-20080430204825-00000-blackbook.warc.gz", 55)]
+)
+def test_images_come_out_of_archives_and_no_network_is_touched(real_data, tmp_path, name, num_images, monkeypatch):
+    monkeypatch.setattr("pipeline.fetching.client.aiohttp.ClientSession", None)
+    archive = real_data / "warc" / name
+    urls = sorted({row["canonical_url"] for row in index_images(str(archive)).to_pylist()})
+    write_data(tmp_path, [(url, f"text of {url}") for url in [*urls, "http://not.example/there.jpg"]])
+    stage = stage_for(tmp_path, from_archive=(str(archive),), min_side_px=1, max_aspect_ratio=1000.0)
+    counts = run_stage(stage, quiet=True)
+    assert counts["images/drop/not_in_archive"] >= 1
+    assert counts["images/kept"] == num_images
+
+
+def test_two_workers_take_the_same_bytes_from_archives(real_data, tmp_path):
+    archives = sorted(str(path) for path in (real_data / "warc").glob("*.warc*"))
+    urls = sorted({row["canonical_url"] for archive in archives for row in index_images(str(archive)).to_pylist()})
+    write_data(tmp_path, [(url, f"text of {url}") for url in urls])
+    for output, workers, order in (("one", 1, 1), ("two", 2, -1)):
+        stage = stage_for(tmp_path, output=output, from_archive=tuple(archives[::order]), unit_urls=20)
+        run_stage(stage, workers=workers, quiet=True)
+    assert tar_bytes(tmp_path / "one") == tar_bytes(tmp_path / "two")

@@ -1,0 +1,158 @@
+"""The runner on a stage of its own: workers, resume, a killed worker, a killed run, bad flags, exit codes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+TOY = '''
+import os, signal, time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import apache_beam as beam
+
+from pipeline import files
+from pipeline.drops import CountUnits, UnitReport, report_unit
+from pipeline.options import option
+from pipeline.stages import Shape, Stage, Step
+
+
+def work(unit: str, output: str, fault: str, pause_s: float) -> UnitReport:
+    path = files.join(output, unit)
+    if not files.exists(path):
+        time.sleep(pause_s)
+        if unit == "u3":
+            if fault == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if fault == "raise":
+                raise OSError("no space left on the moon")
+        files.write_bytes_whole(path, unit.encode())
+    lost = 1 if fault == "lose" else 0
+    return report_unit(unit, {"things/in": 3, "things/kept": 2 - lost, "things/drop/no_query": 1})
+
+
+@dataclass(kw_only=True)
+class Toy(Stage):
+    """A toy."""
+
+    name: ClassVar[str] = "toy"
+    fault: str = option("", "What goes wrong.", identity=False)
+    pause_s: float = option(0.0, "Seconds a unit takes.", identity=False)
+    output: str = option("", "Folder to write.", under_data="toy")
+
+    def inputs(self) -> list[str]:
+        return []
+
+    def steps(self) -> Iterator[Step]:
+        units = [f"u{number}" for number in range(6)]
+        works = (
+            beam.Create(units)
+            | beam.Map(work, self.output, self.fault, self.pause_s).with_output_types(UnitReport)
+            | CountUnits(self.name)
+        )
+        yield Step("Work", works, Shape.MAP, tuple(files.join(self.output, unit) for unit in units))
+'''
+
+MAIN = """
+import sys
+from jobs.__main__ import set_up_logs
+set_up_logs(verbose="--verbose" in sys.argv)
+from jobs.runner import run_job
+from toy_stage import Toy
+if __name__ == "__main__":
+    sys.exit(run_job(Toy, sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def toy(tmp_path):
+    """Starts the toy's job with the given flags, in a process of its own."""
+    (tmp_path / "toy_stage.py").write_text(TOY)
+    (tmp_path / "toy_main.py").write_text(textwrap.dedent(MAIN))
+
+    def start(*flags):
+        command = [sys.executable, str(tmp_path / "toy_main.py"), "--data", str(tmp_path / "data"), *flags]
+        environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    return start
+
+
+def finish(process, timeout_s=100):
+    out, err = process.communicate(timeout=timeout_s)
+    return process.returncode, out, err
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_run_says_one_line_and_a_second_run_does_nothing(toy, tmp_path, workers):
+    code, out, err = finish(toy("--workers", workers))
+    assert (code, err) == (0, "")
+    assert out.startswith("toy: 12 of 18 things (no_query 6) [")
+    code, out, err = finish(toy("--workers", workers))
+    assert code == 0
+    assert "[already done]" in out
+    assert json.loads((tmp_path / "data" / "toy" / "_stage.json").read_text())["counts"]["things/in"] == 18
+
+
+def test_a_killed_worker_ends_the_run_with_an_error_and_a_re_run_continues(toy, tmp_path):
+    code, out, err = finish(toy("--workers", "2", "--fault", "kill"))
+    assert code == 1
+    assert "a worker process died" in err
+    assert "Traceback" not in err
+    done = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "data" / "toy").glob("u*")}
+    assert "u3" not in done
+    code, out, err = finish(toy("--workers", "2"))
+    assert code == 0
+    assert out.startswith("toy: 12 of 18 things")
+    for name, written in done.items():
+        assert (tmp_path / "data" / "toy" / name).stat().st_mtime_ns == written
+
+
+def test_a_killed_run_continues_and_leaves_no_worker(toy, tmp_path):
+    process = toy("--workers", "2", "--pause-s", "1")
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "data" / "toy").glob("u*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=30)
+    assert not (tmp_path / "data" / "toy" / "_stage.json").exists()
+    assert finish(toy("--workers", "2"))[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "message"),
+    [
+        pytest.param(["--fault", "raise"], 1, "no space left on the moon", id="a failing unit"),
+        pytest.param(["--fault", "lose"], 1, "things: 18 came in, but kept and dropped are 12", id="lost rows"),
+        pytest.param(["--pauses", "1"], 2, "unknown flag: --pauses", id="an unknown flag"),
+        pytest.param(["--worker", "1"], 2, "unknown flag: --worker", id="an abbreviated flag"),
+        pytest.param(["stray"], 2, "unexpected argument: stray", id="a stray word"),
+        pytest.param(["--workers", "0"], 2, "must be at least 1", id="no workers"),
+        pytest.param(["--runner", "DirectRunner"], 2, "--runner=DirectRunner", id="the runner that switches"),
+        pytest.param(["--direct_running_mode=multi_threading"], 2, "loses data", id="the mode that loses data"),
+    ],
+)
+def test_what_goes_wrong_is_one_line_and_an_exit_code(toy, flags, code, message):
+    found, _, err = finish(toy("--workers", "1", *flags))
+    assert found == code
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_known_beam_flags_pass_through(toy):
+    assert finish(toy("--workers", "1", "--job_name=x", "--type_check_additional=all"))[0] == 0
+
+
+def test_the_portable_job_service_runs_a_stage(toy):
+    flags = ["--runner=PortableRunner", "--job_endpoint=embed", "--environment_type=LOOPBACK"]
+    code, out, _ = finish(toy(*flags))
+    assert code == 0
+    assert out.startswith("toy: 12 of 18 things (no_query 6)")

@@ -1,0 +1,136 @@
+"""FindCuts and KeepSelected: cuts at the cap, queries asked again, selections and drops counted."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from jobs.engines import Engine, StepFailed, run_step
+from pipeline.balancing import FindCuts, KeepSelected, check_kept, cuts_table
+from pipeline.drops import LostRows
+from pipeline.ids import pair_id
+from pipeline.lots import LARGEST, Drawing, hash_queries, lot_bounds
+from pipeline.query_lists import read_array, write_array
+from pipeline.schemas import BALANCED, CUTS, MATCHED
+from pipeline.stages import Step
+from pipeline.tables import read_table, write_table
+
+QUERIES = pa.chunked_array([["everywhere", "often", "rare", "nowhere"]])
+CAP = 10
+COUNTS = np.array([90, 45, 9, 0])
+
+
+def query_ids_of(number):
+    return [0] + [1] * (number % 2 == 0) + [2] * (number % 10 == 0)
+
+
+def matched_table(numbers):
+    urls = [f"http://host.example/{number}" for number in numbers]
+    constant = {"text_source": "alt", "page_url": None, "language": None, "source_file": "crawl"}
+    columns = {
+        "pair_id": [pair_id(url, "text") for url in urls],
+        "image_url": urls,
+        "text": ["text"] * len(urls),
+        "query_ids": [query_ids_of(number) for number in numbers],
+    } | {name: [value] * len(urls) for name, value in constant.items()}
+    return pa.Table.from_pydict(columns, MATCHED)
+
+
+@pytest.fixture
+def world(tmp_path):
+    """Files of 90 matched pairs in three tables, one of them empty."""
+    tables = []
+    for name, numbers in (("a", range(60)), ("b", range(60, 90)), ("c", ())):
+        tables.append(str(tmp_path / "matched" / f"{name}.parquet"))
+        write_table(tables[-1], matched_table(numbers), MATCHED)
+    write_array(str(tmp_path / "query_hashes.npy"), hash_queries(QUERIES))
+    return tmp_path, tables
+
+
+def run(transform):
+    return run_step(Step(type(transform).__name__, transform), Engine(workers=1), namespace="balance-pairs")
+
+
+def find_cuts(world, bounds, cap=CAP):
+    folder, tables = world
+    write_array(str(folder / "bounds.npy"), bounds)
+    find = FindCuts(
+        stage_name="balance-pairs",
+        tables=tables,
+        seed=3,
+        query_hashes=str(folder / "query_hashes.npy"),
+        bounds=str(folder / "bounds.npy"),
+        cap=cap,
+        output=str(folder / "found.npy"),
+    )
+    assert run(find) == {}
+    return read_array(find.output)
+
+
+def asked(counts, cap=CAP):
+    return np.where(counts > cap, lot_bounds(np.maximum(counts, 1), cap=cap), 0).astype(np.uint64)
+
+
+def all_lots(query_id):
+    numbers = [number for number in range(90) if query_id in query_ids_of(number)]
+    drawing = Drawing(seed=3, query_hashes=hash_queries(QUERIES))
+    pair_ids = matched_table(numbers)["pair_id"].combine_chunks()
+    return np.sort(drawing.draw(pair_ids, np.arange(len(numbers)), np.full(len(numbers), query_id)))
+
+
+def test_cut_is_the_lot_at_the_cap_of_each_query_asked_for(world):
+    found = find_cuts(world, asked(COUNTS))
+    assert found.tolist() == [(id, int(all_lots(id)[CAP - 1])) for id in (0, 1)]
+
+
+def test_query_whose_bound_is_too_low_is_missing_among_the_cuts(world):
+    bounds = asked(COUNTS)
+    bounds[0] = all_lots(0)[CAP - 2]
+    assert find_cuts(world, bounds)["query_id"].tolist() == [1]
+    bounds[0] = all_lots(0)[CAP - 1]
+    assert find_cuts(world, bounds)["query_id"].tolist() == [0, 1]
+
+
+def test_pair_that_is_there_twice_at_a_cut_is_an_error(world):
+    folder, tables = world
+    write_table(tables[2], read_table(tables[0]), MATCHED)
+    with pytest.raises(StepFailed, match="is a pair there twice"):
+        find_cuts((folder, tables), np.full(4, LARGEST), cap=CAP)
+
+
+def test_every_query_keeps_its_share_and_pairs_are_kept_or_over_the_cap(world):
+    folder, tables = world
+    found = find_cuts(world, asked(COUNTS))
+    cuts = np.full(4, LARGEST)
+    cuts[found["query_id"]] = found["lot"]
+    table = cuts_table(QUERIES, COUNTS, cuts, cap=CAP)
+    assert table.schema.equals(CUTS)
+    assert table["kept"].to_pylist() == [10, 10, 9, 0]
+    assert table["cut"].is_null().to_pylist() == [False, False, True, True]
+    write_table(str(folder / "cuts.parquet"), table, CUTS)
+
+    keep = KeepSelected(
+        stage_name="balance-pairs",
+        tables=tables,
+        seed=3,
+        query_hashes=str(folder / "query_hashes.npy"),
+        cuts=str(folder / "cuts.parquet"),
+        output=str(folder / "balanced"),
+    )
+    counts = run(keep)
+    balanced = pa.concat_tables([read_table(str(folder / "balanced" / f"{name}.parquet")) for name in "abc"])
+    assert balanced.schema.equals(BALANCED)
+    assert counts["pairs/in"] == 90
+    assert counts["pairs/kept"] == balanced.num_rows == 90 - counts["pairs/drop/over_cap"]
+    assert counts["selections"] == 29
+    rows = balanced.select(["query_ids", "kept_for"]).to_pylist()
+    assert all(row["kept_for"] and set(row["kept_for"]) <= set(row["query_ids"]) for row in rows)
+    kept = np.bincount([id for row in rows for id in row["kept_for"]], minlength=4)
+    check_kept(table, kept)
+
+
+def test_query_that_selected_too_many_or_too_few_pairs_is_an_error():
+    table = cuts_table(QUERIES, COUNTS, np.full(4, LARGEST), cap=CAP)
+    check_kept(table, np.array([10, 10, 9, 0]))
+    for wrong in ([11, 10, 9, 0], [10, 10, 8, 0]):
+        with pytest.raises(LostRows, match="1 queries selected other numbers"):
+            check_kept(table, np.array(wrong))

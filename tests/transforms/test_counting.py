@@ -1,0 +1,117 @@
+"""The counting transforms of build-vocab, one after another on a dump of three streams."""
+
+import bz2
+
+import pyarrow as pa
+import pytest
+
+from jobs.engines import Engine, run_step
+from pipeline.counting import (
+    CountBigrams,
+    CountViews,
+    CountWords,
+    MergeBigrams,
+    MergeWords,
+    ViewsTask,
+    plan_ranges,
+    plan_tasks,
+)
+from pipeline.drops import check_counts
+from pipeline.stages import Step
+from pipeline.tables import read_table
+from vocab.dump import plan_units
+
+STAGE = "build-vocab"
+HEAD = "<mediawiki><siteinfo><base>https://en.wikipedia.org/wiki/Main_Page</base></siteinfo>"
+
+
+def page(title, text, ns=0, redirect=""):
+    extra = f'<redirect title="{redirect}" />' if redirect else ""
+    return f"<page><title>{title}</title><ns>{ns}</ns>{extra}<revision><text>{text}</text></revision></page>"
+
+
+PAGES = [
+    page("New York", "The [[city]] of New York.\n\nNew York is big. {{x|New York}}"),
+    page("NYC", "#REDIRECT [[New York]]", redirect="New York"),
+    page("Talk:New York", "New York New York", ns=1),
+    page("York", "New [[York]], 1984: [[File:x.jpg|New York]] the city"),
+]
+
+
+@pytest.fixture
+def tasks(tmp_path):
+    path = tmp_path / "dump.xml.bz2"
+    path.write_bytes(b"".join(bz2.compress(part.encode()) for part in (HEAD, *PAGES, "</mediawiki>")))
+    units = plan_units(str(path), open_file, unit_bytes=150)
+    return plan_tasks([*units, *units], str(tmp_path / "units"))
+
+
+def open_file(path):
+    return open(path, "rb")
+
+
+def run(transform, label="Step"):
+    return run_step(Step(label, transform), Engine(workers=1), namespace=STAGE)
+
+
+def count_words(tasks):
+    return run(CountWords(stage_name=STAGE, tasks=tasks, hidden_namespaces=("File",), case="fold"))
+
+
+def merge_words(tasks, output):
+    return run(MergeWords(stage_name=STAGE, tasks=tasks, output=output, min_count=2, numbers_below=0))
+
+
+def test_count_words_leaves_words_tokens_and_titles_and_counts_what_is_no_article(tasks):
+    counts = count_words(tasks)
+    check_counts(counts)
+    assert counts["wiki_pages/in"] == 4
+    assert counts["wiki_pages/kept"] == 2
+    assert counts["wiki_pages/drop/redirect"] == counts["wiki_pages/drop/other_namespace"] == 1
+    assert counts["streams/kept"] == 6
+    titles = pa.concat_tables([read_table(task.paths.titles) for task in tasks])
+    assert sorted(titles["title"].to_pylist()) == ["NYC", "New York", "York"]
+    assert titles.filter(pa.compute.equal(titles["title"], "NYC"))["target"].to_pylist() == ["New York"]
+
+
+def test_a_unit_that_is_done_is_not_done_again_but_counts(tasks):
+    first = count_words(tasks)
+    for task in tasks:
+        assert read_table(task.paths.words).num_rows <= 9
+    again = [task.__class__(unit=task.unit._replace(path="gone"), paths=task.paths) for task in tasks]
+    assert count_words(again) == first
+
+
+def test_merge_words_keeps_frequent_words_of_all_units(tasks, tmp_path):
+    count_words(tasks)
+    output = str(tmp_path / "kept.parquet")
+    counts = merge_words(tasks, output)
+    kept = read_table(output)
+    assert dict(zip(*kept.to_pydict().values(), strict=True)) == {"city": 2, "new": 3, "the": 2, "york": 3}
+    assert counts == {"tokens": 14, "distinct_tokens": 8, "frequent_words": 4}
+
+
+@pytest.mark.parametrize("range_rows", [1, 1000])
+def test_bigrams_of_kept_words_are_counted_and_added_up(tasks, tmp_path, monkeypatch, range_rows):
+    monkeypatch.setattr("pipeline.counting._RANGE_ROWS", range_rows)
+    count_words(tasks)
+    output = str(tmp_path / "kept.parquet")
+    merge_words(tasks, output)
+    run(CountBigrams(stage_name=STAGE, tasks=tasks, kept_words=output))
+    ranges = plan_ranges(tasks, output, str(tmp_path / "sums"))
+    assert len(ranges) == (4 if range_rows == 1 else 1)
+    counts = run(MergeBigrams(stage_name=STAGE, tasks=tasks, ranges=ranges, min_count=2))
+    sums = pa.concat_tables([read_table(task.path) for task in ranges])
+    new, the, york, city = 1, 2, 3, 0
+    assert sums.to_pydict() == {"bigram": [(new << 32) + york, (the << 32) + city], "count": [3, 2]}
+    assert counts["frequent_bigrams"] == 2
+
+
+def test_count_views_writes_the_views_of_a_file(tmp_path):
+    source = tmp_path / "views"
+    source.write_text("en New_York 5 0\nen.m New_York 7 0\nen broken 0\nde New_York 9 0\n")
+    task = ViewsTask(source=str(source), path=str(tmp_path / "views.parquet"))
+    counts = run(CountViews(stage_name=STAGE, tasks=[task], project="en.wikipedia"))
+    check_counts(counts)
+    assert (counts["view_rows/kept"], counts["view_rows/drop/bad_row"]) == (2, 1)
+    assert read_table(task.path).to_pylist() == [{"title": "New York", "views": 12}]

@@ -1,0 +1,100 @@
+"""MatchQueries and CountQueries: what is kept, what is dropped, what is counted."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from jobs.engines import Engine, StepFailed, run_step
+from pipeline.files import write_bytes_whole
+from pipeline.ids import pair_id
+from pipeline.matching import MatchQueries
+from pipeline.query_lists import CountQueries, read_array
+from pipeline.schemas import MATCHED, PAIRS
+from pipeline.stages import Step
+from pipeline.tables import read_counts, read_table, write_table
+from vocab.matcher import compile_matcher
+
+QUERIES = ["cat", "red cat", "dog", "photo of"]
+TEXTS = {
+    "a.parquet": ["A red cat.", "nothing here", "Photo of a DOG and a dog", "", "cats"],
+    "b.parquet": ["cat"],
+    "c.parquet": [],
+}
+
+
+def write_pairs(folder):
+    for name, texts in TEXTS.items():
+        urls = [f"http://host.example/{name}/{number}" for number in range(len(texts))]
+        columns = {
+            "pair_id": [pair_id(url, text) for url, text in zip(urls, texts, strict=True)],
+            "image_url": urls,
+            "text": texts,
+            "text_source": ["alt"] * len(texts),
+            "page_url": [None] * len(texts),
+            "language": ["en"] * len(texts),
+            "source_file": [name] * len(texts),
+        }
+        write_table(str(folder / "pairs" / name), pa.Table.from_pydict(columns, PAIRS), PAIRS)
+    return [str(folder / "pairs" / name) for name in TEXTS]
+
+
+@pytest.fixture
+def run_match(tmp_path):
+    """Runs MatchQueries on the pairs and returns its metrics."""
+    matcher = compile_matcher(QUERIES)
+    matcher.save(str(tmp_path / "matcher"), write_bytes_whole)
+    tables = write_pairs(tmp_path)
+
+    def run(digest=matcher.digest):
+        match = MatchQueries(
+            stage_name="match-pairs",
+            tables=tables,
+            matcher=str(tmp_path / "matcher"),
+            digest=digest,
+            output=str(tmp_path / "matched"),
+        )
+        return run_step(Step("MatchQueries", match), Engine(workers=1), namespace="match-pairs")
+
+    return run
+
+
+EXPECTED = {"pairs/in": 6, "pairs/kept": 3, "pairs/drop/no_query": 3, "matches": 5}
+
+
+def test_pairs_that_hold_a_query_are_kept_with_its_id_and_the_others_counted(run_match, tmp_path):
+    assert run_match() == EXPECTED
+    matched = read_table(str(tmp_path / "matched" / "a.parquet"))
+    assert matched.schema.equals(MATCHED)
+    assert matched["text"].to_pylist() == ["A red cat.", "Photo of a DOG and a dog"]
+    assert matched["query_ids"].to_pylist() == [[0, 1], [2, 3]]
+    assert read_table(str(tmp_path / "matched" / "c.parquet")).num_rows == 0
+    assert read_counts(str(tmp_path / "matched" / "b.parquet")) == {"matches": 1, "pairs/in": 1, "pairs/kept": 1}
+
+
+def test_a_finished_table_is_left_alone_and_counted_again(run_match, tmp_path):
+    run_match()
+    path = tmp_path / "matched" / "a.parquet"
+    written = path.stat().st_mtime_ns
+    assert run_match() == EXPECTED
+    assert path.stat().st_mtime_ns == written
+
+
+def test_another_matcher_than_expected_is_refused(run_match):
+    with pytest.raises(StepFailed, match="holds another matcher"):
+        run_match(digest="0" * 64)
+
+
+def test_counts_are_the_rows_that_list_a_query(run_match, tmp_path):
+    run_match()
+    for tables, expected in ((TEXTS, [2, 1, 1, 1]), (["c.parquet"], [0] * 4), ([], [0] * 4)):
+        count = CountQueries(
+            stage_name="match-pairs",
+            tables=[str(tmp_path / "matched" / table) for table in tables],
+            column="query_ids",
+            num_queries=len(QUERIES),
+            output=str(tmp_path / "counts.npy"),
+        )
+        assert run_step(Step("CountQueries", count), Engine(workers=1), namespace="match-pairs") == {}
+        counts = read_array(str(tmp_path / "counts.npy"))
+        assert counts.dtype == np.int64
+        assert counts.tolist() == expected

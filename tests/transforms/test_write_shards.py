@@ -1,0 +1,176 @@
+"""Raw tars to shards: equal sizes, key order, no duplicate, the same bytes every time."""
+
+import hashlib
+import io
+import json
+import random
+import tarfile
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import webdataset
+
+from jobs.runner import run_stage
+from pipeline import files
+from pipeline.ids import pair_id
+from pipeline.packing import WriteShards
+from pipeline.schemas import CUTS, RAW_INDEX
+from pipeline.stages import STAGE_NAME, read_stage
+from pipeline.tables import read_table, write_table
+
+
+def sample_bytes(key, image, text):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for suffix, data in (("jpg", image), ("json", json.dumps({"text": text}).encode()), ("txt", text.encode())):
+            info = tarfile.TarInfo(f"{key}.{suffix}")
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+        size = tar.offset
+    return buffer.getvalue()[:size]
+
+
+def index_row(url, image, text, status):
+    identity = pair_id(url, text)
+    row = dict.fromkeys(RAW_INDEX.names) | {"pair_id": identity, "key": identity.hex(), "status": status}
+    row |= {"image_url": url, "text": text, "kept_for": [0]}
+    if status == "ok":
+        sizes = dict.fromkeys(("width", "height", "original_width", "original_height"), 8)
+        row |= {"sha256": hashlib.sha256(image).digest(), "mime": "image/jpeg", **sizes}
+    return row
+
+
+def write_stage(folder: Path, stage: str):
+    content = {"identity": {"stage": stage}, "counts": {}, "history": [], "outputs": [], "versions": {}}
+    files.write_bytes_whole(str(folder / STAGE_NAME), json.dumps(content).encode())
+
+
+def write_raw(folder: Path, units):
+    """Raw tars as fetch-images leaves them; a unit is a list of (URL, image bytes, text, status)."""
+    raw = folder / "raw"
+    for number, unit in enumerate(units):
+        rows, data = [], b""
+        for url, image, text, status in sorted(unit, key=lambda row: pair_id(row[0], row[2])):
+            row = index_row(url, image, text, status)
+            if status == "ok":
+                sample = sample_bytes(row["key"], image, text)
+                row |= {"offset": len(data), "length": len(sample)}
+                data += sample
+            rows.append(row)
+        files.write_bytes_whole(str(raw / f"raw-{number:05d}.tar"), data)
+        write_table(str(raw / f"raw-{number:05d}.index.parquet"), pa.Table.from_pylist(rows, RAW_INDEX), RAW_INDEX)
+    write_stage(raw, "fetch-images")
+    cuts = pa.table({"query_id": [0], "query": ["thing"], "count": [99], "cut": [None], "kept": [99]}, CUTS)
+    write_table(str(folder / "balanced" / "cuts.parquet"), cuts, CUTS)
+    write_stage(folder / "balanced", "balance-pairs")
+
+
+def stage_for(folder: Path, **options):
+    return WriteShards(
+        raw=str(folder / "raw"), balanced=str(folder / "balanced"), output=str(folder / "shards"), **options
+    )
+
+
+def shard_bytes(folder: Path):
+    return {path.name: path.read_bytes() for path in sorted((folder / "shards").glob("0*"))}
+
+
+@pytest.fixture
+def units():
+    rng = random.Random(7)
+    made = [
+        [
+            (f"http://h{u}.example/{i}", rng.randbytes(rng.randint(10, 2000)), f"text {u} {i}", "ok")
+            for i in range(10 + u)
+        ]
+        for u in range(5)
+    ]
+    _, image, text, _ = made[0][0]
+    made[0].append(("http://h0.example/gone", b"", "gone", "http_404"))
+    made[1].append(("http://h1.example/mirror", image, "another text", "ok"))
+    made[2].append(("http://h2.example/mirror", image, text, "ok"))
+    return made
+
+
+def test_shards_hold_every_survivor_once_in_key_order_and_equal_size(tmp_path, units):
+    write_raw(tmp_path, units)
+    counts = run_stage(stage_for(tmp_path, max_samples=25), workers=1, quiet=True)
+    assert counts["samples/in"] == sum(row[3] == "ok" for unit in units for row in unit)
+    sizes = json.loads((tmp_path / "shards" / "sizes.json").read_text())
+    assert sum(sizes.values()) == counts["samples/kept"]
+    assert max(sizes.values()) - min(sizes.values()) <= 1
+    keys = []
+    for name, size in sizes.items():
+        with tarfile.open(tmp_path / "shards" / name) as tar:
+            names = tar.getnames()
+        own = list(dict.fromkeys(n.partition(".")[0] for n in names))
+        assert len(names) == 3 * size == 3 * len(own)
+        assert own == read_table(str(tmp_path / "shards" / name.replace(".tar", ".parquet")))["key"].to_pylist()
+        keys += own
+    assert keys == sorted(keys)
+
+
+def test_webdataset_reads_the_shards(tmp_path, units):
+    write_raw(tmp_path, units)
+    run_stage(stage_for(tmp_path), workers=1, quiet=True)
+    paths = [str(path) for path in sorted((tmp_path / "shards").glob("*.tar"))]
+    samples = list(webdataset.WebDataset(paths, shardshuffle=False))
+    assert len(samples) == json.loads((tmp_path / "shards" / "manifest.json").read_text())["samples"]
+    assert all({"jpg", "txt", "json", "__key__"} <= set(sample) for sample in samples)
+
+
+@pytest.mark.parametrize(("duplicates", "dropped"), [("keep", 0), ("pair", 1), ("image", 2)])
+def test_duplicates_are_dropped_as_asked_and_counted(tmp_path, units, duplicates, dropped):
+    write_raw(tmp_path, units)
+    counts = run_stage(stage_for(tmp_path, duplicates=duplicates), workers=1, quiet=True)
+    assert sum(number for name, number in counts.items() if name.startswith("samples/drop/")) == dropped
+
+
+def test_one_and_two_workers_and_a_resumed_run_give_the_same_bytes(tmp_path, units):
+    for name, workers in (("one", 1), ("two", 2), ("resumed", 1)):
+        write_raw(tmp_path / name, units)
+        run_stage(stage_for(tmp_path / name, max_samples=9), workers=workers, quiet=True)
+    shards = tmp_path / "resumed" / "shards"
+    (shards / STAGE_NAME).unlink()
+    (shards / "00001.tar").unlink()
+    run_stage(stage_for(tmp_path / "resumed", max_samples=9), workers=1, quiet=True)
+    assert shard_bytes(tmp_path / "one") == shard_bytes(tmp_path / "two") == shard_bytes(tmp_path / "resumed")
+
+
+def test_the_card_counts_what_every_query_got(tmp_path, units):
+    write_raw(tmp_path, units)
+    counts = run_stage(stage_for(tmp_path), workers=1, quiet=True)
+    [row] = read_table(str(tmp_path / "shards" / "card" / "queries.parquet")).to_pylist()
+    assert row == {"query_id": 0, "query": "thing", "found": 99, "balanced": 99, "samples": counts["samples/kept"]}
+    assert "thing" in (tmp_path / "shards" / "card" / "README.md").read_text()
+
+
+def test_groups_are_mixed_apart(tmp_path, units):
+    write_raw(tmp_path, units)
+    run_stage(stage_for(tmp_path, group_size=2, max_samples=1000), workers=1, quiet=True)
+    assert len(list((tmp_path / "shards").glob("*.tar"))) == 3
+
+
+def test_no_image_makes_no_shard(tmp_path):
+    write_raw(tmp_path, [[("http://a.example/gone", b"", "gone", "http_404")]])
+    run_stage(stage_for(tmp_path), workers=1, quiet=True)
+    assert json.loads((tmp_path / "shards" / "sizes.json").read_text()) == {}
+
+
+def test_a_raw_tar_that_is_too_short_is_an_error(tmp_path, units):
+    write_raw(tmp_path, units)
+    tar = tmp_path / "raw" / "raw-00001.tar"
+    tar.write_bytes(tar.read_bytes()[:-600])
+    with pytest.raises(Exception, match=r"raw-00001\.tar ends before"):
+        run_stage(stage_for(tmp_path), workers=1, quiet=True)
+    assert not (tmp_path / "shards" / STAGE_NAME).exists()
+
+
+def test_a_second_run_does_nothing(tmp_path, units):
+    write_raw(tmp_path, units)
+    first = run_stage(stage_for(tmp_path), workers=1, quiet=True)
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "shards").rglob("*")}
+    assert run_stage(stage_for(tmp_path), workers=1, quiet=True) == first
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "shards").rglob("*")} == times
+    assert read_stage(str(tmp_path / "shards"))["counts"] == first

@@ -1,0 +1,202 @@
+"""MediaWiki dumps: units that hold every page once, damage, and what is no article."""
+
+import bz2
+import gzip
+from itertools import pairwise
+from xml.sax.saxutils import escape
+
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vocab.dump import (
+    Article,
+    NotADump,
+    Redirect,
+    Refusal,
+    StreamEnd,
+    Unit,
+    plan_units,
+    read_dump,
+    read_index,
+    read_site,
+)
+
+HEAD = (
+    '<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" version="0.11" xml:lang="de"><siteinfo>'
+    "<sitename>Wikipedia</sitename><dbname>dewiki</dbname><base>https://de.wikipedia.org/wiki/Wikipedia:Hauptseite</base>"
+    '<namespaces><namespace key="0" case="first-letter" /><namespace key="6" case="first-letter">Datei</namespace>'
+    "</namespaces></siteinfo>\n"
+)
+TAIL = "</mediawiki>\n"
+
+
+def page(title, text="Some text.", ns=0, extra="", model="wikitext"):
+    return (
+        f"  <page>\n    <title>{escape(title)}</title>\n    <ns>{ns}</ns>\n    <id>7</id>{extra}\n    <revision>"
+        f"<model>{model}</model><format>text/x-wiki</format>"
+        f'<text bytes="9" xml:space="preserve">{escape(text)}</text></revision>\n  </page>\n'
+    )
+
+
+PAGES = [page(f"Title {number}", f"Text {number} " * (number + 1)) for number in range(9)]
+PLAIN = (HEAD + "".join(PAGES) + TAIL).encode()
+STREAMS = [bz2.compress(part.encode()) for part in (HEAD, "".join(PAGES[:4]), "".join(PAGES[4:8]), PAGES[8], TAIL)]
+
+
+def save(tmp_path, data):
+    path = tmp_path / "dump"
+    path.write_bytes(data)
+    return str(path)
+
+
+def open_file(path):
+    return open(path, "rb")
+
+
+def read_all(path, unit_bytes=1 << 20, starts=()):
+    units = plan_units(path, open_file, unit_bytes=unit_bytes, starts=starts)
+    return [item for unit in units for item in read_dump(unit, open_file)]
+
+
+def titles_of(items):
+    return [item.title for item in items if isinstance(item, Article)]
+
+
+ALL_TITLES = [f"Title {number}" for number in range(9)]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(PLAIN, id="plain"),
+        pytest.param(bz2.compress(PLAIN), id="one-bz2-stream"),
+        pytest.param(b"".join(STREAMS), id="multistream"),
+        pytest.param(b"".join(bz2.compress(PLAIN[k : k + 99]) for k in range(0, len(PLAIN), 99)), id="cut-anywhere"),
+        pytest.param(gzip.compress(PLAIN), id="gzip"),
+        pytest.param(zstandard.compress(PLAIN), id="zstd"),
+        pytest.param("".join(PAGES).encode(), id="no-root"),
+        pytest.param(b"\xef\xbb\xbf<?xml version='1.0'?>\n" + PLAIN, id="declaration"),
+    ],
+)
+@pytest.mark.parametrize("unit_bytes", [1 << 20, 700, 64, 7, 1])
+def test_every_page_is_read_once_however_the_dump_is_cut(tmp_path, data, unit_bytes):
+    items = read_all(save(tmp_path, data), unit_bytes)
+    assert titles_of(items) == ALL_TITLES
+    assert not [item for item in items if isinstance(item, Refusal)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(cuts=st.lists(st.integers(1, len(PLAIN) - 1), unique=True), borders=st.lists(st.integers(1, 3000), unique=True))
+def test_any_streams_in_any_units_give_every_page_once(tmp_path_factory, cuts, borders):
+    edges = [0, *sorted(cuts), len(PLAIN)]
+    data = b"".join(bz2.compress(PLAIN[a:b]) for a, b in pairwise(edges))
+    path = save(tmp_path_factory.mktemp("dump"), data)
+    inner = [border for border in sorted(borders) if border < len(data)]
+    edges = [0, *inner, len(data)]
+    units = [Unit(path, "bz2", a, b) for a, b in pairwise(edges)]
+    assert titles_of(item for unit in units for item in read_dump(unit, open_file)) == ALL_TITLES
+
+
+def test_units_begin_at_the_streams_of_an_index(tmp_path):
+    path = save(tmp_path, b"".join(STREAMS))
+    offsets = [sum(map(len, STREAMS[:k])) for k in range(1, 4)]
+    index = tmp_path / "index.bz2"
+    lines = "".join(f"{offset}:{page_id}:Title: with colons\n" for offset in offsets for page_id in range(3))
+    index.write_bytes(bz2.compress(lines.encode()))
+    starts = read_index(str(index), open_file)
+    assert starts == offsets
+    units = plan_units(path, open_file, unit_bytes=1, starts=starts)
+    assert [unit.start for unit in units] == [0, *offsets]
+    items = read_all(path, 1, starts)
+    assert titles_of(items) == ALL_TITLES
+    assert sum(isinstance(item, StreamEnd) for item in items) == len(STREAMS)
+
+
+def test_the_index_of_another_dump_is_refused(tmp_path):
+    path = save(tmp_path, b"".join(STREAMS))
+    with pytest.raises(NotADump, match="another dump"):
+        plan_units(path, open_file, unit_bytes=1, starts=[638, 10**9])
+    with pytest.raises(NotADump, match="no index"):
+        read_index(save(tmp_path, b"<html>"), open_file)
+
+
+@pytest.mark.parametrize("unit_bytes", [1 << 20, 64])
+def test_a_corrupt_stream_costs_its_own_pages_and_is_told_by_offset(tmp_path, unit_bytes):
+    corrupt = bytearray(STREAMS[2])
+    corrupt[len(corrupt) // 2] ^= 0xFF
+    items = read_all(save(tmp_path, b"".join([*STREAMS[:2], corrupt, *STREAMS[3:]])), unit_bytes)
+    assert titles_of(items) == [*ALL_TITLES[:4], ALL_TITLES[8]]
+    assert [item for item in items if isinstance(item, Refusal)] == [
+        Refusal("damaged_stream", len(STREAMS[0]) + len(STREAMS[1]))
+    ]
+    assert sum(isinstance(item, StreamEnd) for item in items) == 4
+
+
+def test_a_dump_cut_short_keeps_the_pages_before_the_cut(tmp_path):
+    whole = b"".join(STREAMS[:3])
+    items = read_all(save(tmp_path, whole[:-20]))
+    assert titles_of(items) == ALL_TITLES[:4]
+    assert Refusal("damaged_stream", len(STREAMS[0]) + len(STREAMS[1])) in items
+    items = read_all(save(tmp_path, PLAIN[: PLAIN.index(b"Text 5")]))
+    assert titles_of(items) == ALL_TITLES[:5]
+    assert [item.reason for item in items if isinstance(item, Refusal)] == ["cut_page"]
+
+
+@pytest.mark.parametrize(
+    ("xml", "reason"),
+    [
+        pytest.param(page("Talk:A", ns=1), "other_namespace", id="talk"),
+        pytest.param(page("Q1", model="wikibase-item"), "not_wikitext", id="data"),
+        pytest.param("<page><title>A</title><ns>0</ns><revision><text>a & b</text></page>", "bad_page", id="not-xml"),
+        pytest.param("<page><ns>0</ns></page>", "bad_page", id="no-title"),
+        pytest.param("<page><title>A</title><ns>0</ns></page>", "bad_page", id="no-revision"),
+        pytest.param("<page><title>A\xff</title><ns>0</ns></page>", "bad_page", id="not-utf-8"),
+    ],
+)
+def test_what_is_no_article_is_refused_with_a_reason(tmp_path, xml, reason):
+    items = read_all(save(tmp_path, (xml + PAGES[0]).encode("latin-1")))
+    assert items == [Refusal(reason, 0), Article("Title 0", "Text 0 ")]
+
+
+def test_redirects_come_with_their_target(tmp_path):
+    xml = page("UK", "#REDIRECT [[United Kingdom]]", extra='<redirect title="United &amp; Kingdom" />')
+    assert read_all(save(tmp_path, xml.encode())) == [Redirect("UK", "United & Kingdom")]
+
+
+def test_of_several_revisions_the_last_one_counts(tmp_path):
+    xml = PAGES[0].replace("<revision>", "<revision><text>old</text></revision><revision>")
+    assert read_all(save(tmp_path, xml.encode())) == [Article("Title 0", "Text 0 ")]
+
+
+def test_a_page_without_end_is_given_up_and_the_next_one_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("vocab.dump._MAX_PAGE_BYTES", 2 << 20)
+    xml = "<page>" + "x" * (4 << 20) + PAGES[0]
+    items = read_all(save(tmp_path, xml.encode()))
+    assert [item.reason for item in items if isinstance(item, Refusal)] == ["page_too_large"]
+    assert titles_of(items) == ["Title 0"]
+
+
+def test_the_head_tells_wiki_main_page_and_namespaces(tmp_path):
+    site = read_site(save(tmp_path, b"".join(STREAMS)), open_file)
+    assert (site.project, site.main_page) == ("de.wikipedia", "Wikipedia:Hauptseite")
+    assert site.namespaces == ((6, "Datei"),)
+    assert read_site(save(tmp_path, PAGES[0].encode()), open_file).host == ""
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        pytest.param(b"<!DOCTYPE html><html>404</html>", "HTML page", id="html"),
+        pytest.param(gzip.compress(b"\n<html><title>404"), "HTML page", id="html-gzip"),
+        pytest.param(b"", "empty", id="empty"),
+        pytest.param(bz2.compress(PLAIN)[:40], "empty or damaged", id="cut"),
+        pytest.param(b"7z\xbc\xaf\x27\x1c", "7z", id="7z"),
+        pytest.param(gzip.compress(b"-- MySQL dump 10.16\nCREATE TABLE `page`"), "something else", id="sql"),
+        pytest.param(HEAD.replace("</base>", "").encode() + PAGES[0].encode(), "siteinfo", id="broken-head"),
+    ],
+)
+def test_a_file_that_is_no_dump_is_named_for_what_it_is(tmp_path, data, message):
+    with pytest.raises(NotADump, match=message):
+        read_site(save(tmp_path, data), open_file)

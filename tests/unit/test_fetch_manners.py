@@ -1,0 +1,210 @@
+"""What sites ask for - robots.txt, header lines, pauses - and what the fetcher makes of it; bodies under a cap."""
+
+import asyncio
+import gzip
+import zlib
+
+import brotli
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from yarl import URL
+
+from pipeline.bodies import decode_body
+from pipeline.drops import DropReason
+from pipeline.fetching.hosts import Host, parse_retry_after
+from pipeline.fetching.optouts import is_opted_out
+from pipeline.fetching.robots import Robots, read_robots
+from pipeline.fetching.rules import FetchRules
+
+ROBOTS = b"""
+User-agent: *
+Disallow: /private/
+Allow: /private/press/
+Disallow: /*.gif$
+Crawl-delay: 2.5
+
+User-agent: Wit400m
+User-agent: otherbot
+Disallow: /for-people/
+"""
+
+
+def robots(text):
+    found = read_robots(200, text)
+    assert isinstance(found, Robots)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "allowed"),
+    [
+        (ROBOTS, "/for-people/a.jpg", False),
+        (ROBOTS, "/private/a.jpg", True),  # the group with our name is the only one that counts
+        (ROBOTS.replace(b"Wit400m", b"x"), "/private/a.jpg", False),
+        (ROBOTS.replace(b"Wit400m", b"x"), "/private/press/a.jpg", True),
+        (ROBOTS.replace(b"Wit400m", b"x"), "/a.gif", False),
+        (ROBOTS.replace(b"Wit400m", b"x"), "/a.gif?b", True),
+        (b"", "/a.jpg", True),
+        (b"\xff\xfe\0garbage", "/a.jpg", True),
+        (b"User-agent: *\nDisallow: /\nAllow: /img/", "/img/a.jpg", True),
+        (b"User-agent: *\nDisallow: /a%20b", "/a%20b.jpg", False),
+    ],
+)
+def test_robots_txt_is_obeyed_as_the_standard_says(text, path, allowed):
+    assert robots(text).allows(URL(f"http://a.example{path}", encoded=True)) is allowed
+
+
+@pytest.mark.parametrize(("line", "delay"), [("2.5", 2.5), ("0", 0.0), ("-3", 0.0), ("soon", 0.0), ("nan", 0.0)])
+def test_crawl_delay_is_read_whatever_it_says(line, delay):
+    assert robots(f"User-agent: *\nCrawl-delay: {line}".encode()).crawl_delay_s == delay
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "expected"),
+    [
+        (404, DropReason.NOT_FOUND, Robots()),
+        (401, DropReason.HTTP_REFUSED, Robots()),
+        (301, DropReason.BAD_REDIRECT, Robots()),
+        (503, DropReason.HTTP_ERROR, DropReason.ROBOTS_UNAVAILABLE),
+        (429, DropReason.THROTTLED, DropReason.ROBOTS_UNAVAILABLE),
+        (200, DropReason.TOO_SLOW, DropReason.ROBOTS_UNAVAILABLE),
+        (None, DropReason.UNRESOLVED, DropReason.UNRESOLVED),
+    ],
+)
+def test_a_missing_robots_txt_allows_and_a_failing_one_forbids(status, content, expected):
+    assert read_robots(status, content) == expected
+
+
+@pytest.mark.parametrize(
+    ("tags", "tdm", "noindex", "expected"),
+    [
+        ([], None, True, False),
+        (["noai"], None, False, True),
+        (["NoImageAI"], None, False, True),
+        (["all", "nosnippet, noai"], None, False, True),
+        (["noindex"], None, True, True),
+        (["noindex"], None, False, False),
+        (["none"], None, True, True),
+        (["otherbot: noai, noimageai"], None, True, False),
+        (["otherbot: noindex, wit400m: noai"], None, True, True),
+        (["wit400m: noai"], None, True, True),
+        (["*: noai"], None, True, True),
+        (["unavailable_after: 25 Jun 2030 15:00:00 GMT, noai"], None, True, True),
+        (["max-image-preview: large"], None, True, False),
+        ([], "1", False, True),
+        ([], "0", True, False),
+    ],
+)
+def test_header_lines_that_opt_out_are_understood(tags, tdm, noindex, expected):
+    assert is_opted_out(tags, tdm, noindex=noindex) is expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, None),
+        ("120", 120.0),
+        (" 7 ", 7.0),
+        ("Thu, 01 Jan 1970 00:01:40 GMT", 40.0),
+        ("Thu, 01 Jan 1970 00:00:10 GMT", 0.0),
+        ("-5", None),
+        ("whenever", None),
+        ("", None),
+        ("Thu, 99 Jan 1970 00:00:10 GMT", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date_or_nothing(value, expected):
+    assert parse_retry_after(value, now=60.0) == expected
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, zlib.compress, brotli.compress], ids=["gzip", "deflate", "br"])
+def test_bodies_are_decoded_up_to_their_cap(compress):
+    coding = {gzip.compress: "gzip", zlib.compress: "deflate", brotli.compress: "br"}[compress]
+    packed = compress(bytes(range(256)) * 400)
+    assert decode_body(packed, coding, max_bytes=102_400) == bytes(range(256)) * 400
+    assert decode_body(packed, coding.upper(), max_bytes=102_399) is DropReason.TOO_MANY_BYTES
+    assert decode_body(packed[:-20], coding, max_bytes=1_000_000) is DropReason.BAD_ENCODING
+    assert decode_body(b"no " + packed, coding, max_bytes=1_000_000) is DropReason.BAD_ENCODING
+
+
+def test_codings_are_undone_in_turn_and_unknown_ones_refused():
+    data = b"picture" * 100
+    bare = zlib.compress(data)[2:-4]
+    assert decode_body(bare, "deflate", max_bytes=1000) == data
+    assert decode_body(gzip.compress(zlib.compress(data)), "deflate, gzip", max_bytes=1000) == data
+    assert decode_body(data, "", max_bytes=1000) == decode_body(data, "identity", max_bytes=1000) == data
+    assert decode_body(data, "zip", max_bytes=1000) is DropReason.BAD_ENCODING
+    assert decode_body(data, "", max_bytes=10) is DropReason.TOO_MANY_BYTES
+
+
+@given(st.binary(max_size=300), st.sampled_from(["gzip", "deflate", "br", "x-gzip, br", "?"]))
+@settings(max_examples=100, deadline=None)
+def test_no_body_raises_an_error(body, encoding):
+    result = decode_body(body, encoding, max_bytes=1000)
+    assert isinstance(result, DropReason) or len(result) <= 1000
+
+
+class Clock:
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def take_turns(host, clock, number, monkeypatch):
+    """Starting times of turns; sleeping moves the clock."""
+
+    async def sleep(seconds):
+        clock.now += seconds
+
+    async def run():
+        starts = []
+        for _ in range(number):
+            async with host.turn():
+                starts.append(clock.now)
+        return starts
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.fetching.hosts.asyncio.sleep", sleep)
+        return asyncio.run(run())
+
+
+def test_turns_keep_the_pace_of_rate_and_crawl_delay(monkeypatch):
+    clock = Clock()
+    host = Host(FetchRules(host_rate=4.0), clock)
+    assert take_turns(host, clock, 3, monkeypatch) == [100.0, 100.25, 100.5]
+    host.slow_down(2.0)
+    assert take_turns(host, clock, 3, monkeypatch) == [100.75, 102.75, 104.75]
+
+
+def test_a_throttled_host_waits_as_long_as_it_asks_and_longer_each_time(monkeypatch):
+    clock = Clock()
+    host = Host(FetchRules(host_rate=0.0), clock)
+    host.note(DropReason.THROTTLED, 30.0)
+    assert take_turns(host, clock, 1, monkeypatch) == [130.0]
+    host.note(b"image", None)
+    host.note(DropReason.THROTTLED, None)
+    host.note(DropReason.THROTTLED, None)
+    assert take_turns(host, clock, 1, monkeypatch) == [132.0]
+    host.note(DropReason.THROTTLED, 61.0)
+    assert host.closed is DropReason.THROTTLED
+
+
+def test_a_host_is_closed_after_failures_in_a_row_only():
+    host = Host(FetchRules(host_failures=3), Clock())
+    for outcome in ("timed_out", "http_error", "not_found", "timed_out", "tls_failed"):
+        host.note(DropReason(outcome), None)
+    assert host.closed is None
+    host.note(DropReason.CONNECT_FAILED, None)
+    assert host.closed is DropReason.HOST_DOWN
+
+
+def test_a_host_is_closed_when_its_time_is_over(monkeypatch):
+    clock = Clock()
+    host = Host(FetchRules(host_rate=1.0, host_time_s=5.0), clock)
+    take_turns(host, clock, 6, monkeypatch)
+    assert host.closed is None
+    take_turns(host, clock, 1, monkeypatch)
+    assert host.closed is DropReason.HOST_TIME

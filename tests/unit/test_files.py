@@ -1,0 +1,77 @@
+"""Files appear whole or not at all; inputs are named by paths, folders and globs."""
+
+import pytest
+
+from pipeline import files
+
+
+def test_a_file_appears_only_when_the_block_ends_well(tmp_path):
+    path = str(tmp_path / "deep" / "a.bin")
+    with pytest.raises(KeyError), files.write_whole(path) as file:
+        file.write(b"half")
+        raise KeyError
+    assert not files.exists(path)
+    assert list((tmp_path / "deep").iterdir()) == []
+    files.write_bytes_whole(path, b"whole")
+    assert files.read_bytes(path) == b"whole"
+
+
+def test_a_memory_file_system_works_as_a_disk_does():
+    path = "memory://bucket/x/a.bin"
+    files.write_bytes_whole(path, b"abc")
+    assert files.exists(path)
+    assert files.read_bytes(path) == b"abc"
+    assert files.file_size(path) == 3
+    assert [files.basename(p) for p in files.list_files("memory://bucket/x")] == ["a.bin"]
+    assert files.expand_inputs(["memory://bucket/x/*.bin"])[0].endswith("bucket/x/a.bin")
+    with pytest.raises(KeyError), files.write_whole("memory://bucket/x/b.bin") as file:
+        file.write(b"half")
+        raise KeyError
+    assert not files.exists("memory://bucket/x/b.bin")
+    files.remove_tree("memory://bucket")
+    assert not files.exists(path)
+
+
+def test_working_files_are_not_listed(tmp_path):
+    for name in ("b.parquet", "a.parquet", "_stage.json", ".a.parquet.tmp-1", "a.txt"):
+        (tmp_path / name).write_bytes(b"")
+    assert [files.basename(p) for p in files.list_files(str(tmp_path), ".parquet")] == ["a.parquet", "b.parquet"]
+
+
+def test_inputs_are_expanded_sorted_and_each_once(tmp_path):
+    for name in ("b.warc", "a.warc"):
+        (tmp_path / name).write_bytes(b"x")
+    found = files.expand_inputs([str(tmp_path / "b.warc"), str(tmp_path), str(tmp_path / "*.warc")])
+    assert [files.basename(p) for p in found] == ["a.warc", "b.warc"]
+
+
+def test_an_input_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no.*nothing\.warc"):
+        files.expand_inputs([str(tmp_path / "nothing.warc")])
+
+
+def test_left_overs_of_killed_writers_are_removed_and_nothing_else(tmp_path):
+    (tmp_path / "deep").mkdir()
+    for name in (".a.tar.tmp-00ff", "a.tar", ".hidden"):
+        (tmp_path / "deep" / name).write_bytes(b"")
+    files.remove_temporaries(str(tmp_path))
+    assert sorted(p.name for p in (tmp_path / "deep").iterdir()) == [".hidden", "a.tar"]
+
+
+def test_a_stamp_knows_content_and_name_but_not_folder(tmp_path):
+    one, two = tmp_path / "one" / "a.bin", tmp_path / "two" / "a.bin"
+    for path, content in ((one, b"x" * 3_000_000), (two, b"x" * 3_000_000)):
+        path.parent.mkdir()
+        path.write_bytes(content)
+    assert files.file_stamp(str(one)) == files.file_stamp(str(two))
+    two.write_bytes(b"x" * 2_999_999 + b"y")
+    assert files.file_stamp(str(one)) != files.file_stamp(str(two))
+
+
+def test_a_remote_file_is_copied_once_for_mapping(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    files.write_bytes_whole("memory://m/t.npy", b"12345678")
+    first = files.local_path("memory://m/t.npy")
+    assert files.read_bytes(first) == b"12345678"
+    assert files.local_path("memory://m/t.npy") == first
+    files.remove_tree("memory://m")

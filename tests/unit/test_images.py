@@ -1,0 +1,225 @@
+"""Images off the web come out as one kind, or are refused for a reason; every awkward case by itself."""
+
+import hashlib
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from pipeline.drops import DropReason
+from pipeline.image_headers import Size
+from pipeline.images import CheckedImage, ImageRules, fit_size, normalize_image, perceptual_hash, to_rgb
+
+RULES = ImageRules()
+AS_IT_IS = ImageRules(resize_mode="none")
+
+
+def drawing(seed=0, width=320, height=240):
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def encode(picture, kind="JPEG", **options):
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def pixels(image):
+    assert isinstance(image, CheckedImage), image
+    return np.asarray(Image.open(io.BytesIO(image.data)).convert("RGB")).astype(int)
+
+
+def difference(image, picture):
+    return np.abs(pixels(image) - np.asarray(picture.convert("RGB")).astype(int)).mean()
+
+
+def with_orientation(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
+SAME = {
+    "png": ("PNG", "RGB", {}),
+    "webp": ("WEBP", "RGB", {"quality": 95}),
+    "bmp": ("BMP", "RGB", {}),
+    "avif": ("AVIF", "RGB", {"quality": 95}),
+    "gray jpeg": ("JPEG", "L", {"quality": 95}),
+    "cmyk jpeg": ("JPEG", "CMYK", {"quality": 95}),
+    "palette png": ("PNG", "P", {}),
+    "gif": ("GIF", "P", {}),
+    "one-bit png": ("PNG", "1", {}),
+    "gray with alpha": ("PNG", "LA", {}),
+}
+
+
+@pytest.mark.parametrize(("kind", "mode", "options"), SAME.values(), ids=SAME)
+def test_every_format_and_colour_mode_becomes_the_same_picture_in_rgb(kind, mode, options):
+    picture = drawing(3, 96, 64)
+    picture = picture.quantize(64, dither=Image.Dither.NONE) if mode == "P" else picture.convert(mode)
+    image = normalize_image(encode(picture, kind, **options), AS_IT_IS)
+    assert difference(image, picture) < 8
+    assert Image.open(io.BytesIO(image.data)).mode == "RGB"
+    assert image.mime in ("image/jpeg", "image/png", "image/webp")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_are_stored_upright(orientation):
+    upright = drawing(4, 96, 64)
+    turns = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }  # from upright to stored: the opposite turn
+    stored = upright.transpose(turns[orientation]) if orientation in turns else upright
+    image = normalize_image(encode(stored, quality=95, exif=with_orientation(orientation)), AS_IT_IS)
+    assert difference(image, upright) < 3
+    assert (image.original_width, image.original_height) == (96, 64)
+
+
+def test_sixteen_bits_are_scaled_to_eight():
+    ramp = np.linspace(0, 65535, 64 * 48).reshape(48, 64).astype(np.uint16)
+    image = normalize_image(encode(Image.fromarray(ramp), "PNG"), AS_IT_IS)
+    assert np.abs(pixels(image)[..., 0] - ramp / 257).max() < 4
+
+
+def test_what_is_transparent_is_white():
+    picture = drawing(5, 64, 64).convert("RGBA")
+    picture.putalpha(Image.new("L", (64, 64), 0))
+    assert pixels(normalize_image(encode(picture, "PNG"), AS_IT_IS)).min() == 255
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
+def test_of_an_animation_the_first_frame_is_taken(kind):
+    frames = [Image.new("RGB", (64, 64), colour) for colour in ("red", "green", "blue")]
+    data = encode(frames[0], kind, save_all=True, append_images=frames[1:])
+    image = normalize_image(data, AS_IT_IS)
+    assert image.mime == "image/jpeg"
+    assert np.abs(pixels(image) - [255, 0, 0]).max() < 4
+
+
+REFUSED = {
+    "empty": (b"", "unknown_format"),
+    "svg": (b"<svg/>", "unknown_format"),
+    "tiff": (encode(drawing(), "TIFF"), "unknown_format"),
+    "truncated jpeg": (encode(drawing())[:3000], "broken_image"),
+    "truncated png": (encode(drawing(), "PNG")[:3000], "broken_image"),
+    "truncated webp": (encode(drawing(), "WEBP")[:1000], "broken_image"),
+    "jpeg without scan": (encode(drawing())[:623], "broken_image"),
+    "noise after magic": (b"\x89PNG\r\n\x1a\n" + bytes(100), "broken_image"),
+    "bomb": (encode(Image.new("1", (20_000, 20_000)), "PNG"), "too_many_pixels"),
+    "pixel": (encode(Image.new("P", (1, 1)), "GIF"), "too_small"),
+    "banner": (encode(drawing(0, 900, 60)), "too_narrow"),
+    "marked": (encode(drawing()) + b"DMI-PROHIBITED-AIMLTRAINING", "opted_out_embedded"),
+}
+
+
+@pytest.mark.parametrize(("data", "reason"), REFUSED.values(), ids=REFUSED)
+def test_bad_images_are_refused_for_their_reason(data, reason):
+    assert normalize_image(data, RULES) == reason
+
+
+def test_a_gif_whose_frame_is_larger_than_its_screen_is_measured_by_the_frame():
+    data = bytearray(encode(Image.new("P", (300, 300)), "GIF"))
+    data[6:10] = bytes([64, 0, 64, 0])
+    assert normalize_image(bytes(data), ImageRules(max_pixels=64 * 64)) in ("too_many_pixels", "broken_image")
+
+
+def test_allowed_data_mining_is_no_opt_out():
+    marked = encode(drawing()) + b"http://ns.useplus.org/ldf/vocab/DMI-ALLOWED"
+    assert isinstance(normalize_image(marked, RULES), CheckedImage)
+
+
+@pytest.mark.parametrize(
+    ("mode", "size", "expected"),
+    [
+        ("short_side", (640, 480), (341, 256)),
+        ("short_side", (480, 640), (256, 341)),
+        ("short_side", (200, 900), (200, 900)),
+        ("long_side", (640, 480), (256, 192)),
+        ("long_side", (100, 100), (100, 100)),
+        ("none", (5000, 4000), (5000, 4000)),
+    ],
+)
+def test_pictures_shrink_to_fit_and_never_grow(mode, size, expected):
+    assert fit_size(Size(*size), ImageRules(resize_mode=mode)) == expected
+
+
+def test_large_pictures_are_stored_at_the_size_asked_for():
+    image = normalize_image(encode(drawing(1, 1600, 1200)), RULES)
+    assert (image.width, image.height, image.original_width, image.original_height) == (341, 256, 1600, 1200)
+    assert Image.open(io.BytesIO(image.data)).size == (341, 256)
+    assert difference(image, drawing(1, 341, 256)) < 3
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_bytes_are_kept_where_nothing_has_to_change(kind):
+    source = encode(drawing(2, 200, 100), kind)
+    image = normalize_image(source, RULES)
+    assert image.data == source
+    assert image.sha256 == hashlib.sha256(source).digest()
+    encoded = normalize_image(source, ImageRules(reencode="always"))
+    assert encoded.mime == "image/jpeg"
+    assert encoded.data != source
+    assert encoded.sha256 == image.sha256
+
+
+def test_the_same_bytes_give_the_same_image():
+    source = encode(drawing(6, 900, 700), quality=80)
+    assert normalize_image(source, RULES) == normalize_image(source, RULES)
+
+
+def bits_apart(first, second):
+    return ((first ^ second) & (1 << 64) - 1).bit_count()
+
+
+def test_perceptual_hash_hardly_changes_with_size_and_quality_and_changes_with_the_picture():
+    for seed in range(5):
+        original = normalize_image(encode(drawing(seed, 900, 700)), RULES).phash
+        copy = normalize_image(encode(drawing(seed, 300, 233), quality=40), RULES).phash
+        other = normalize_image(encode(drawing(seed + 100)), RULES).phash
+        assert bits_apart(original, copy) <= 6
+        assert bits_apart(original, other) >= 12
+
+
+def test_perceptual_hash_of_a_flat_picture_is_exact():
+    assert perceptual_hash(Image.new("RGB", (40, 50), "gray")) == -(1 << 63)
+    assert perceptual_hash(Image.new("RGB", (40, 50), "black")) == 0
+
+
+def test_perceptual_hash_is_the_discrete_cosine_transform_s():
+    from scipy.fft import dctn
+
+    gray = np.asarray(drawing(9).convert("L").resize((32, 32), Image.Resampling.BOX, reducing_gap=1.0)).astype(float)
+    low = dctn(gray)[:8, :8]
+    wanted = int.from_bytes(np.packbits(low > np.median(low)).tobytes(), "big")
+    assert bits_apart(perceptual_hash(drawing(9)), wanted) <= 2
+
+
+def test_palettes_with_transparency_get_a_white_matte():
+    picture = Image.new("P", (40, 40), 0)
+    picture.putpalette([10, 20, 30])
+    picture.info["transparency"] = 0
+    assert np.asarray(to_rgb(picture)).min() == 255
+
+
+@given(
+    st.sampled_from(["JPEG", "PNG", "GIF", "WEBP", "BMP", "AVIF"]),
+    st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=12),
+    st.floats(0.05, 1),
+)
+@settings(max_examples=100, deadline=None)
+def test_damaged_files_are_kept_or_refused_and_never_an_error(kind, changes, share):
+    data = bytearray(encode(drawing(7, 64, 48).convert("P" if kind == "GIF" else "RGB"), kind))
+    for place, value in changes:
+        data[int(place * (len(data) - 1))] = value
+    result = normalize_image(bytes(data[: int(share * len(data))]), RULES)
+    assert isinstance(result, (CheckedImage, DropReason))

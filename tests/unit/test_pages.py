@@ -1,0 +1,167 @@
+import gzip
+import time
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.candidates import Candidate
+from pipeline.drops import DropReason
+from pipeline.html_segments import MAX_TAGS, split_html
+from pipeline.pages import PageRules, parse_page
+
+URL = "http://a.example/news/1.html"
+FIGURE = "<figure><p><img src=a.jpg alt=' '></p><figcaption>A<b>B</b></figcaption></figure>"
+JSON_LD = """<script type="application/ld+json">
+{"image": [{"@type": "ImageObject", "url": "a.jpg", "caption": "T"}]}</script>"""
+IMAGE = "http://a.example/news/a.jpg"
+
+
+def found(html: str, **keywords):
+    return parse_page(html.encode(), URL, **keywords).candidates
+
+
+@pytest.mark.parametrize(
+    ("html", "candidate"),
+    [
+        ("<img src=a.jpg alt='A cat'>", (IMAGE, "A cat", "alt")),
+        ("<IMG SRC='/b.jpg' ALT='a &amp; b'>", ("http://a.example/b.jpg", "a & b", "alt")),
+        ("<base href='//b.example/x/'><img src=a.jpg alt=t>", ("http://b.example/x/a.jpg", "t", "alt")),
+        ("<img src=data:x data-src=a.jpg alt=t>", (IMAGE, "t", "alt")),
+        ("<noscript><img src=a.jpg alt=t></noscript>", (IMAGE, "t", "alt")),
+        ("<picture><source srcset='b.jpg 99w, a.jpg 400w'><img alt=t></picture>", (IMAGE, "t", "alt")),
+        (FIGURE, (IMAGE, "A B", "figcaption")),
+        ("<figure><img src=a.jpg title=T><figcaption>C</figcaption></figure>", (IMAGE, "C", "figcaption")),
+        ("<img src=a.jpg title=T>", (IMAGE, "T", "title")),
+        ("<img src=a.jpg aria-label=L>", (IMAGE, "L", "aria-label")),
+        ("<a href=x title='Link'><span><img src=a.jpg></span></a>", (IMAGE, "Link", "link-title")),
+        ("<img src=a.jpg alt=''>", (DropReason.NO_TEXT, "", "")),
+        ("<img src=data:x alt=t>", (DropReason.DATA_URL, "t", "alt")),
+        ("<img src=blank.gif alt=t>", (DropReason.PLACEHOLDER, "t", "alt")),
+        ("<img alt=t>", (DropReason.NO_IMAGE_URL, "t", "alt")),
+        ("<img src='http://[' alt=t>", (DropReason.BAD_URL, "t", "alt")),
+        ("<meta property=og:image content=a.jpg><meta property=og:image:alt content=T>", (IMAGE, "T", "og")),
+        ("<meta name=twitter:image content=a.jpg><meta name=twitter:image:alt content=T>", (IMAGE, "T", "twitter")),
+        (JSON_LD, (IMAGE, "T", "json-ld")),
+    ],
+)  # fmt: skip
+def test_each_source_of_a_pair_is_read(html, candidate):
+    assert found(html) == [Candidate(*candidate)]
+
+
+def test_what_is_no_image_of_the_page_is_not_found():
+    assert (
+        found("<!-- <img src=a.jpg alt=t> --><script>'<img src=a.jpg alt=t>'</script><textarea><img></textarea>") == []
+    )
+
+
+def test_all_texts_of_an_image_are_taken_on_request():
+    html = "<a title=L><figure><img src=a.jpg alt=A title=T><figcaption>C</figcaption></figure></a>"
+    texts = [candidate.text for candidate in found(html, rules=PageRules(all_texts=True))]
+    assert texts == ["A", "C", "T", "L"]
+    assert [candidate.text for candidate in found(html)] == ["A"]
+
+
+def test_the_width_wanted_decides_between_the_images_of_a_srcset():
+    html = "<img alt=t srcset='s.jpg 100w, m.jpg 400w, l.jpg 1000w'>"
+    chosen = [found(html, rules=PageRules(target_px=px))[0].image_url[-5:] for px in (50, 336, 800, 5000)]
+    assert chosen == ["s.jpg", "m.jpg", "l.jpg", "l.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("head", "headers", "is_out"),
+    [
+        ("<meta name=robots content='index, NOAI'>", [], True),
+        ("<meta name=Robots content=noimageai>", [], True),
+        ("<meta name=robots content=noindex>", [], True),
+        ("<meta name=tdm-reservation content=1>", [], True),
+        ("", [("x-robots-tag", "noai")], True),
+        ("", [("tdm-reservation", "1")], True),
+        ("", [("x-robots-tag", "otherbot: noai")], False),
+        ("<meta name=robots content='index,follow'><meta name=tdm-reservation content=0>", [], False),
+    ],
+)
+def test_a_page_that_is_opted_out_is_left_out(head, headers, is_out):
+    page = parse_page(f"<head>{head}</head><img src=a.jpg alt=t>".encode(), URL, headers=headers)
+    assert (page is DropReason.OPTED_OUT) == is_out
+
+
+def test_noindex_is_no_opt_out_when_it_is_not_wanted():
+    html = b"<meta name=robots content=noindex><img src=a.jpg alt=t>"
+    assert parse_page(html, URL, rules=PageRules(noindex=False)).candidates
+
+
+def test_xhtml_closes_scripts_that_html_leaves_open():
+    html = "<html><head><script src='x.js'/></head><body><img src='a.jpg' alt='t'/></body></html>"
+    assert len(found(html, mime="application/xhtml+xml")) == 1
+    assert len(found(html)) == 0
+
+
+def test_the_language_and_the_address_of_a_page_are_kept():
+    page = parse_page(b"<html lang='De-AT '><meta property=og:url content=http://b.example/><img src=a alt=t>", "")
+    assert (page.language, page.url) == ("de-at", "http://b.example/")
+    assert page.candidates[0].image_url == "http://b.example/a"
+
+
+IMG = b"<img src=a.jpg alt=t>"
+HOSTILE = {
+    "nested elements": b"<div>" * 100_000 + IMG,
+    "attributes": b"<img " + b" ".join(b"a%d=1" % i for i in range(100_000)) + b">" + IMG,
+    "attributes with signs": b"<img " + b" ".join(b'a%d=">"' % i for i in range(30_000)) + b">" + IMG,
+    "formatting elements": b"".join(b"<font a=%d><p>" % i for i in range(3_000)) + IMG,
+    "open comments": b"<!--" * 100_000,
+    "open quotes": b'<img alt="' * 100_000,
+    "end tags": b"<div>" * 50_000 + b"</p>" * 50_000,
+    "srcset": b'<img alt=t srcset="' + b"a 1w," * 50_000 + b'">',
+    "json": b'<script type="application/ld+json">' + b"[" * 100_000 + b"</script>" + IMG,
+    "meta": b"<meta " * 100_000,
+    "figures": b"<figure><figcaption>x" * 20_000 + IMG,
+    "signs": b"<" * 500_000 + b">" * 500_000,
+}
+
+
+@pytest.mark.parametrize("html", HOSTILE.values(), ids=HOSTILE)
+def test_no_page_takes_more_than_linear_time(html):
+    started = time.process_time()
+    parse_page(html, URL)
+    assert time.process_time() - started < 5, "quadratic time would be minutes; a quiet machine needs under one second"
+
+
+def test_a_long_page_keeps_its_images_where_it_is_cut():
+    html = "".join(f"<div><p>text</p><img src={i}.jpg alt='image {i}'></div>" for i in range(3 * MAX_TAGS))
+    assert len(split_html(html.encode())) > 3
+    assert [candidate.text for candidate in found(html)] == [f"image {i}" for i in range(3 * MAX_TAGS)]
+
+
+def test_a_script_that_is_cut_does_not_become_markup():
+    script = "<script>" + "if (a<b) document.write('<img src=x.jpg alt=no>');" * 3000 + "</script>"
+    assert [candidate.text for candidate in found(script + IMG.decode())] == ["t"]
+
+
+def test_segments_of_real_pages_hold_the_same_images(real_data, monkeypatch):
+    pages = [gzip.decompress(p.read_bytes()) for p in sorted((real_data / "html_pages" / "html").glob("*.gz"))]
+    cut = [parse_page(page, URL) for page in pages]
+    monkeypatch.setattr("pipeline.pages.split_html", lambda html: [html])
+    whole = [parse_page(page, URL) for page in pages]
+    assert sum(len(split_html(page)) > 1 for page in pages) > 20
+    for one, other in zip(cut, whole, strict=True):
+        assert one == other or Counter(one.candidates) == Counter(other.candidates)
+
+
+PIECES = """<img |src=a.jpg |alt='x' |>|<figure>|<figcaption>|</figure>|<a title=t>|<picture>|<source srcset='a 1w'>|
+<meta name=robots content=|<noscript>|<script type='application/ld+json'>{|</script>|<!--|-->|&#xD800;|<template>|<svg>|
+<base href=|<table>|"|\0|é|<meta property=og:image content=x>"""
+
+
+FRAGMENTS = st.sampled_from(PIECES.split("|")) | st.text(max_size=5)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(FRAGMENTS, max_size=40).map("".join), st.binary(max_size=40), st.booleans())
+def test_no_page_crashes_and_every_image_is_a_pair_or_a_reason(text, noise, all_texts):
+    html = text.encode("utf-8", "replace") + noise
+    page = parse_page(html, URL, rules=PageRules(all_texts=all_texts))
+    for candidate in page.candidates if not isinstance(page, DropReason) else []:
+        assert isinstance(candidate.image_url, DropReason) or candidate.text
+        candidate.text.encode()

@@ -1,0 +1,35 @@
+"""Raw tar members are plain USTAR that every reader knows, the same bytes every time."""
+
+import io
+import json
+import tarfile
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.fetching.raw import END_OF_ARCHIVE, encode_member, encode_sample
+
+
+@given(st.binary(max_size=2000), st.text("abcdef0123456789", min_size=1, max_size=32))
+@settings(max_examples=50, deadline=None)
+def test_a_member_is_what_the_standard_library_writes(data, key):
+    info = tarfile.TarInfo(f"{key}.jpg")
+    info.size, info.mode = len(data), 0o444
+    wanted = info.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % 512)
+    assert encode_member(f"{key}.jpg", data) == wanted
+
+
+def test_a_sample_is_image_json_and_text_of_one_key():
+    sample = encode_sample("00ff", image=b"\xff\xd8", mime="image/png", text="café\n", provenance={"b": "é", "a": None})
+    with tarfile.open(fileobj=io.BytesIO(sample + END_OF_ARCHIVE)) as tar:
+        members = {member.name: tar.extractfile(member).read() for member in tar}
+    assert list(members) == ["00ff.png", "00ff.json", "00ff.txt"]
+    assert members["00ff.txt"].decode() == "café\n"
+    assert members["00ff.json"].decode() == '{"a":null,"b":"é"}'
+    assert json.loads(members["00ff.json"]) == {"a": None, "b": "é"}
+
+
+def test_a_name_that_does_not_fit_is_an_error():
+    with pytest.raises(ValueError, match="more than 100"):
+        encode_member("x" * 101, b"")

@@ -1,0 +1,146 @@
+"""A stage's folder says whether it is new, cut short, done, or made otherwise."""
+
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from pipeline import files
+from pipeline.options import option
+from pipeline.stages import (
+    STAGE_NAME,
+    Stage,
+    StageMismatch,
+    State,
+    commit_stage,
+    discard_stage,
+    history_of,
+    input_tables,
+    open_stage,
+    stage_identity,
+)
+
+
+@dataclass(kw_only=True)
+class Match(Stage):
+    """Toy."""
+
+    name = "match-pairs"
+    cap: int = option(1, "Cap.")
+    workers: int = option(1, "Processes.", identity=False)
+    sources: tuple[str, ...] = ()
+
+    def inputs(self):
+        return list(self.sources)
+
+    def steps(self):
+        yield from ()
+
+
+@dataclass(kw_only=True)
+class Extract(Match):
+    """Another toy."""
+
+    name = "extract-pairs"
+
+
+def finish(stage, counts=None):
+    identity = stage_identity(stage)
+    open_stage(stage, identity)
+    commit_stage(stage, identity, counts or {})
+
+
+def state_of(stage):
+    return open_stage(stage, stage_identity(stage))
+
+
+def test_a_folder_goes_from_fresh_to_cut_short_to_done(tmp_path):
+    stage = Match(output=str(tmp_path / "out"))
+    assert state_of(stage) is State.FRESH
+    assert state_of(stage) is State.CUT_SHORT
+    commit_stage(stage, stage_identity(stage), {})
+    assert state_of(stage) is State.DONE
+
+
+def test_other_options_are_refused_by_name(tmp_path):
+    output = str(tmp_path / "out")
+    finish(Match(output=output))
+    with pytest.raises(StageMismatch, match="cap 1, not 2"):
+        state_of(Match(output=output, cap=2))
+    assert state_of(Match(output=output, workers=9)) is State.DONE
+
+
+def test_other_inputs_are_refused(tmp_path):
+    source = tmp_path / "a.warc"
+    source.write_bytes(b"one")
+    stage = Match(output=str(tmp_path / "out"), sources=(str(source),))
+    finish(stage)
+    source.write_bytes(b"two")
+    with pytest.raises(StageMismatch, match="other inputs"):
+        state_of(stage)
+
+
+def test_the_order_and_the_folder_of_inputs_do_not_matter(tmp_path):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        for name in ("a", "b"):
+            (tmp_path / folder / name).write_bytes(name.encode())
+    output = str(tmp_path / "out")
+    finish(Match(output=output, sources=(str(tmp_path / "one" / "a"), str(tmp_path / "one" / "b"))))
+    moved = Match(output=output, sources=(str(tmp_path / "two" / "b"), str(tmp_path / "two" / "a")))
+    assert state_of(moved) is State.DONE
+
+
+def test_a_folder_of_somebody_else_is_refused_and_never_removed(tmp_path):
+    (tmp_path / "thesis.txt").write_bytes(b"years of work")
+    stage = Match(output=str(tmp_path))
+    with pytest.raises(StageMismatch, match="no stage wrote"):
+        state_of(stage)
+    discard_stage(stage)
+    assert (tmp_path / "thesis.txt").exists()
+
+
+def test_overwriting_removes_what_a_stage_wrote(tmp_path):
+    stage = Match(output=str(tmp_path / "out"))
+    finish(stage)
+    discard_stage(stage)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unfinished_stage_is_no_input(tmp_path):
+    before = Extract(output=str(tmp_path / "pairs"))
+    with pytest.raises(FileNotFoundError, match="pairs"):
+        stage_identity(Match(output=str(tmp_path / "out"), sources=(before.output,)))
+    open_stage(before, stage_identity(before))
+    with pytest.raises(FileNotFoundError, match="no finished stage"):
+        stage_identity(Match(output=str(tmp_path / "out"), sources=(before.output,)))
+    with pytest.raises(FileNotFoundError, match="no finished stage"):
+        input_tables(before.output)
+
+
+def test_counts_travel_with_the_data(tmp_path):
+    before = Extract(output=str(tmp_path / "pairs"))
+    finish(before, {"pairs/in": 3, "pairs/kept": 3})
+    stage = Match(output=str(tmp_path / "out"), sources=(before.output,))
+    finish(stage, {"pairs/in": 3, "pairs/kept": 2, "pairs/drop/no_query": 1})
+    after = Match(output=str(tmp_path / "after"), sources=(stage.output,))
+    assert [entry["stage"] for entry in history_of(after)] == ["extract-pairs", "match-pairs"]
+    assert history_of(after)[1]["counts"]["pairs/kept"] == 2
+
+
+def test_the_commit_removes_working_folders_and_names_the_outputs(tmp_path):
+    stage = Match(output=str(tmp_path / "out"))
+    identity = stage_identity(stage)
+    open_stage(stage, identity)
+    files.write_bytes_whole(files.join(stage.output, "_work", "x"), b"")
+    files.write_bytes_whole(files.join(stage.output, "card", "README.md"), b"")
+    files.write_bytes_whole(files.join(stage.output, "a.parquet"), b"abc")
+    commit_stage(stage, identity, {})
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "_stage.json",
+        "_started.json",
+        "a.parquet",
+        "card",
+    ]
+    content = json.loads((tmp_path / "out" / STAGE_NAME).read_text())
+    assert content["outputs"] == [{"name": "a.parquet", "bytes": 3}]

@@ -1,0 +1,84 @@
+"""Synset names from WordNet's files: a tiny one, a zipped one, a broken one, the real one."""
+
+import shutil
+
+import nltk.data
+import pytest
+
+from vocab.synsets import WordNetMissing, find_wordnet, read_synset_names
+
+LICENCE = "  1 This software and database is being provided to you, the LICENSEE\n"
+DATA = {
+    "noun": "00001740 03 n 01 entity 0 003 ~ 00001930 n 0000 | that which is\n"
+    "00002684 03 n 02 hot_dog 0 Red_Hot 1 001 @ 00001740 n 0000 | a snack (of sorts)\n",
+    "verb": "00001740 29 v 01 breathe 0 001 @ 00002684 v 0000 01 + 02 00 | draw air\n",
+    "adj": "00001740 00 a 02 able(p) 0 Able 1 001 = 05200169 n 0000 | having means\n",
+    "adv": "00001740 02 r 0a a_cappella 0 b 0 c 0 d 0 e 0 f 0 g 0 h 0 i 0 j 0 000 | without music\n",
+}
+
+
+@pytest.fixture
+def nltk_data(tmp_path):
+    """A folder of NLTK data with a WordNet of five synsets."""
+    folder = tmp_path / "nltk_data"
+    corpus = folder / "corpora" / "wordnet"
+    corpus.mkdir(parents=True)
+    for part, lines in DATA.items():
+        (corpus / f"data.{part}").write_text(LICENCE + lines)
+    return folder
+
+
+def test_a_synset_is_named_by_its_first_lemma(nltk_data):
+    assert read_synset_names(str(nltk_data)) == ["a cappella", "able", "breathe", "entity", "hot dog"]
+    assert find_wordnet(str(nltk_data)).endswith("data.noun")
+
+
+def test_all_lemmas_may_be_taken(nltk_data):
+    names = read_synset_names(str(nltk_data), all_lemmas=True)
+    assert names == ["a cappella", "able", *"b", "breathe", *"cde", "entity", *"fgh", "hot dog", "i", "j", "red hot"]
+
+
+def test_a_zipped_wordnet_is_read_as_it_is(nltk_data):
+    corpora = nltk_data / "corpora"
+    shutil.make_archive(str(corpora / "wordnet"), "zip", root_dir=corpora, base_dir="wordnet")
+    expected = read_synset_names(str(nltk_data))
+    shutil.rmtree(corpora / "wordnet")
+    assert find_wordnet(str(nltk_data)).endswith("wordnet.zip")
+    assert read_synset_names(str(nltk_data)) == expected
+
+
+def test_without_wordnet_the_message_tells_how_to_get_it(tmp_path):
+    with pytest.raises(WordNetMissing, match=r"wit400m get-wordnet.*wordnet-base.*nltk\.downloader"):
+        find_wordnet(str(tmp_path))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nltk.data.path", [])
+        with pytest.raises(WordNetMissing, match="search path"):
+            find_wordnet()
+
+
+def test_a_folder_is_on_nltks_search_path_only_while_it_is_read(nltk_data):
+    before = list(nltk.data.path)
+    read_synset_names(str(nltk_data))
+    assert nltk.data.path == before
+
+
+def test_a_wordnet_with_a_file_missing_is_not_whole(nltk_data):
+    (nltk_data / "corpora" / "wordnet" / "data.adj").unlink()
+    with pytest.raises(WordNetMissing, match="not whole"):
+        read_synset_names(str(nltk_data))
+
+
+@pytest.mark.slow
+def test_names_equal_those_of_nltks_own_reader():
+    from nltk.corpus import wordnet
+
+    try:
+        find_wordnet()
+    except WordNetMissing:
+        pytest.skip("no WordNet on NLTK's search path")
+    lemmas = {name.replace("_", " ") for name in wordnet.all_lemma_names()}
+    assert read_synset_names(all_lemmas=True) == sorted(lemmas)
+    names = read_synset_names()
+    adverbs = {synset.name().rsplit(".", 2)[0].replace("_", " ") for synset in wordnet.all_synsets("r")}
+    assert adverbs <= set(names)
+    assert len(names) == 86_571  # of WordNet 3.0, by NLTK's all_synsets

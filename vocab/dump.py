@@ -1,0 +1,291 @@
+"""MediaWiki XML dumps: which parts can be read apart, and the articles and redirects in a part.
+
+In: a dump (export schema 0.10 or 0.11; bz2, gzip, zstd or plain; one stream or many). Out: `Article`s and `Redirect`s
+of namespace 0, and a `Refusal` for every other page and every damaged stream.
+
+A dump is read as a row of ``<page>…</page>`` elements, whatever stands around them: markup inside a text is escaped,
+so the tags are found as bytes, and a page is parsed alone. A page belongs to the unit in which its tag begins; a unit
+reads past its end to finish a page. So units may cut a dump anywhere, and a damaged stream costs only its own pages.
+
+Source: https://www.mediawiki.org/wiki/Help:Export and https://www.mediawiki.org/xml/export-0.11.xsd.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from enum import StrEnum
+from itertools import pairwise
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+from vocab.streams import Compression, OpenFile, Piece, detect_compression, read_chunks, read_pieces
+
+_OPENING, _CLOSING = b"<page>", b"</page>"
+_MAX_PAGE_BYTES = 32 << 20  # MediaWiki allows texts of 2 MiB; escaping makes a byte at most six
+_HEAD_BYTES = 1 << 20
+_ARTICLE_NAMESPACE = "0"
+
+
+class NotADump(ValueError):
+    """A file is something else than a MediaWiki XML dump."""
+
+
+class Unit(NamedTuple):
+    """A part of a dump that is read apart from the others."""
+
+    path: str
+    compression: str
+    start: int  # bytes into the file as stored
+    end: int
+
+
+class Site(NamedTuple):
+    """What the head of a dump tells about its wiki."""
+
+    host: str = ""  # en.wikipedia.org
+    main_page: str = ""
+    namespaces: tuple[tuple[int, str], ...] = ()  # (key, local name)
+
+    @property
+    def project(self) -> str:
+        """The wiki as page-view files name it: "en.wikipedia"."""
+        return self.host.removeprefix("www.").removesuffix(".org")
+
+
+class Article(NamedTuple):
+    """A page of namespace 0 that is no redirect."""
+
+    title: str
+    wikitext: str
+
+
+class Redirect(NamedTuple):
+    """A title of namespace 0 that leads to another."""
+
+    title: str
+    target: str
+
+
+class RefusalReason(StrEnum):
+    """Why a page or a stream gives no article."""
+
+    OTHER_NAMESPACE = "other_namespace"
+    NOT_WIKITEXT = "not_wikitext"
+    BAD_PAGE = "bad_page"
+    PAGE_TOO_LARGE = "page_too_large"
+    CUT_PAGE = "cut_page"
+    DAMAGED_STREAM = "damaged_stream"
+
+
+class Refusal(NamedTuple):
+    """A page or a stream that gives no article."""
+
+    reason: RefusalReason
+    offset: int  # of its stream in the file as stored
+
+
+class StreamEnd(NamedTuple):
+    """A stream was read to its end."""
+
+    offset: int
+
+
+DumpItem = Article | Redirect | Refusal | StreamEnd
+
+
+def plan_units(
+    path: str, open_file: OpenFile, *, unit_bytes: int, starts: Sequence[int] = ()
+) -> list[Unit]:
+    """Cuts a dump into units that together hold every page once.
+
+    Args:
+        path: The dump.
+        open_file: Opens a path for reading bytes.
+        unit_bytes: Least bytes of a unit, as stored; gzip and zstd files are always one unit.
+        starts: Offsets of its streams (`read_index`), where units then begin; without them units begin anywhere and
+            look for the first stream.
+    """
+    with open_file(path) as file:
+        compression = detect_compression(file)
+        size = file.seek(0, 2)
+    if starts and not (compression is Compression.BZ2 and starts[-1] < size):
+        raise NotADump(f"{path}: the index belongs to another dump ({starts[-1]:,} is no offset in it)")
+    cuts = [0]
+    if compression.is_splittable:
+        for start in starts or range(unit_bytes, size, unit_bytes):
+            if start - cuts[-1] >= unit_bytes:
+                cuts.append(start)
+    return [Unit(path, compression.value, start, end) for start, end in pairwise([*cuts, size])]
+
+
+def read_site(path: str, open_file: OpenFile) -> Site:
+    """Reads the head of a dump; a bare ``<page>`` gives an empty `Site`.
+
+    Raises:
+        NotADump: When the file does not begin as a dump does.
+    """
+    head = _read_head(path, open_file)
+    if _OPENING not in head and b"<mediawiki" not in head:
+        raise NotADump(f"{path}: {_what_it_is(head)}, not a MediaWiki XML dump (pages-articles…xml.bz2)")
+    info = re.search(rb"<siteinfo>.*?</siteinfo>", head, re.DOTALL)
+    if not info:
+        return Site()
+    try:
+        root = ElementTree.fromstring(info[0])
+    except ElementTree.ParseError as error:
+        raise NotADump(f"{path}: its <siteinfo> is damaged ({error})") from error
+    _, _, address = (root.findtext("base") or "").partition("://")
+    host, _, main_page = address.partition("/")
+    namespaces = tuple((int(name.get("key", "0")), name.text) for name in root.iter("namespace") if name.text)
+    return Site(host, main_page.removeprefix("wiki/").replace("_", " "), namespaces)
+
+
+def read_index(path: str, open_file: OpenFile) -> list[int]:
+    """Reads the stream offsets of a multistream index (lines ``offset:page id:title``; plain or compressed).
+
+    Raises:
+        NotADump: When a line has no offset.
+    """
+    starts: set[int] = set()
+    rest = b""
+    with open_file(path) as file:
+        for chunk in read_chunks(file):
+            *lines, rest = (rest + chunk).split(b"\n")
+            starts.update(_parse_offsets(lines, path))
+    starts.update(_parse_offsets([rest], path))
+    return sorted(starts)
+
+
+def read_dump(unit: Unit, open_file: OpenFile) -> Iterator[DumpItem]:
+    """Reads the pages that begin in a unit."""
+    with open_file(unit.path) as file:
+        pieces = read_pieces(file, Compression(unit.compression), start=unit.start, cut=unit.end)
+        for item in _split_pages(pieces, unit.end):
+            yield item if isinstance(item, Refusal | StreamEnd) else _parse_page(*item)
+
+
+class _Page(NamedTuple):
+    xml: bytes
+    offset: int
+
+
+class _PageBuffer:
+    """Decompressed bytes from which whole pages are taken; holds at most one page that is not whole yet."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+        self._searched = 0
+
+    def add(self, data: bytes) -> None:
+        self._bytes += data
+
+    def clear(self) -> None:
+        self._bytes.clear()
+        self._searched = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a page, or its tag, has begun; asked when all whole pages are taken."""
+        return bool(self._bytes) and _OPENING.startswith(self._bytes[: len(_OPENING)])
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._bytes) > _MAX_PAGE_BYTES
+
+    def take_pages(self) -> Iterator[bytes]:
+        while self._seek_opening():
+            stop = self._bytes.find(_CLOSING, self._searched)
+            if stop < 0:
+                self._searched = max(len(_OPENING), len(self._bytes) - len(_CLOSING))
+                return
+            page = bytes(self._bytes[: stop + len(_CLOSING)])
+            del self._bytes[: len(page)]
+            self._searched = 0
+            yield page
+
+    def _seek_opening(self) -> bool:
+        """Drops what comes before the next page; of a tag that is not whole yet, before that."""
+        start = self._bytes.find(_OPENING)
+        if start > 0:
+            del self._bytes[:start]
+            self._searched = len(_OPENING)
+        elif start < 0:
+            sizes = range(len(_OPENING) - 1, 0, -1)
+            begun = next((size for size in sizes if self._bytes.endswith(_OPENING[:size])), 0)
+            del self._bytes[: len(self._bytes) - begun]
+            self._searched = 0
+        return start >= 0
+
+
+def _split_pages(pieces: Iterable[Piece], end: int) -> Iterator[_Page | Refusal | StreamEnd]:
+    buffer = _PageBuffer()
+    offset = 0
+    for piece in pieces:
+        is_beyond = piece.offset >= end
+        if is_beyond and not buffer.is_open:
+            return
+        offset = piece.offset
+        buffer.add(piece.data)
+        if is_beyond and not buffer.is_open:
+            return
+        for page in buffer.take_pages():
+            yield _Page(page, offset)
+            if is_beyond:
+                return
+        if buffer.is_full or piece.damaged:
+            if buffer.is_open:
+                reason = RefusalReason.CUT_PAGE if piece.damaged else RefusalReason.PAGE_TOO_LARGE
+                yield Refusal(reason, offset)
+            buffer.clear()
+        if piece.ended and not is_beyond:
+            yield Refusal(RefusalReason.DAMAGED_STREAM, offset) if piece.damaged else StreamEnd(offset)
+    if buffer.is_open:
+        yield Refusal(RefusalReason.CUT_PAGE, offset)
+
+
+def _parse_page(xml: bytes, offset: int) -> Article | Redirect | Refusal:
+    try:
+        page = ElementTree.fromstring(xml)
+    except ElementTree.ParseError:
+        return Refusal(RefusalReason.BAD_PAGE, offset)
+    title = page.findtext("title")
+    if not title:
+        return Refusal(RefusalReason.BAD_PAGE, offset)
+    if page.findtext("ns") != _ARTICLE_NAMESPACE:
+        return Refusal(RefusalReason.OTHER_NAMESPACE, offset)
+    redirect = page.find("redirect")
+    if redirect is not None:
+        return Redirect(title, redirect.get("title", ""))
+    revisions = page.findall("revision")
+    if not revisions:
+        return Refusal(RefusalReason.BAD_PAGE, offset)
+    if revisions[-1].findtext("model", "wikitext") != "wikitext":
+        return Refusal(RefusalReason.NOT_WIKITEXT, offset)
+    return Article(title, revisions[-1].findtext("text") or "")
+
+
+def _read_head(path: str, open_file: OpenFile) -> bytes:
+    head = b""
+    with open_file(path) as file:
+        for piece in read_pieces(file, detect_compression(file)):
+            head += piece.data
+            if len(head) >= _HEAD_BYTES or _OPENING in head or piece.ended:
+                break
+    return head
+
+
+def _what_it_is(head: bytes) -> str:
+    start = head[:2048].lstrip().lower()
+    if not start:
+        return "the file is empty or damaged"
+    if start.startswith(b"<!doctype html") or b"<html" in start:
+        return "this is an HTML page (the error page of a failed download?)"
+    if start.startswith(b"7z\xbc\xaf"):
+        return "this is a 7z archive"
+    return "this file holds something else"
+
+
+def _parse_offsets(lines: Iterable[bytes], path: str) -> set[int]:
+    offsets = {line.partition(b":")[0] for line in lines if line.strip()}
+    if bad := [offset for offset in offsets if not offset.isdigit()]:
+        raise NotADump(f"{path}: this is no index of a multistream dump ({bad[0][:40]!r} is no offset)")
+    return {int(offset) for offset in offsets}
