@@ -45,16 +45,16 @@ def _tiny_preset(image_size: int, patch_size: int, width: int, layers: int, **re
     image = VisionTransformerConfig(
         image_size=image_size, patch_size=patch_size, width=width, layers=layers, heads=heads
     )
-    text = TextTransformerConfig(context_length=32, vocab_size=4_096, width=width, layers=layers, heads=heads)
+    text = TextTransformerConfig(context_length=32, vocab_size=2_048, width=width, layers=layers, heads=heads)
     return Preset(ModelConfig(embed_dim=width, image=image, text=text), recipe)
 
 
 _TINY_RECIPE: Mapping[str, Any] = {
-    "vocab_size": 4_096,
-    "epochs": 20,
+    "vocab_size": 2_048,
+    "epochs": 10,
     "batch_size": 128,
     "learning_rate": 1e-3,
-    "warmup_steps": 50,
+    "warmup_steps": 20,
     "precision": "fp32",
     "save_every": 200,
 }
@@ -65,7 +65,7 @@ PRESETS: Mapping[str, Preset] = {
     "ViT-L/14": _paper_preset(768, 224, 14, learning_rate=4e-4),
     "ViT-L/14@336": _paper_preset(768, 336, 14, learning_rate=2e-5, epochs=1),
     "tiny-32": _tiny_preset(32, 8, 64, 2, **_TINY_RECIPE),
-    "tiny-64": _tiny_preset(64, 8, 128, 4, **_TINY_RECIPE),
+    "tiny-64": _tiny_preset(64, 16, 128, 4, **_TINY_RECIPE),
 }
 
 

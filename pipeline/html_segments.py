@@ -7,7 +7,7 @@ Source: WHATWG HTML 13.2.4 (stack of open elements, active formatting elements).
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import numpy as np
@@ -17,7 +17,6 @@ MAX_TAGS: Final = 2000  # in a segment, start and end tags; three of four real n
 MAX_SEGMENT_BYTES: Final = 1 << 18
 MAX_TAG_BYTES: Final = 1 << 15  # without a > sign
 MAX_GAP_BYTES: Final = 1 << 17  # without a < sign: a script, or a tag with > signs in its attributes
-_SMALL_PAGE_BYTES: Final = 1 << 16
 
 _DATA_URL: Final = re.compile(rb"data:[^\"'\s<>]{512,}")
 _RAW_TEXT: Final = (
@@ -25,7 +24,6 @@ _RAW_TEXT: Final = (
     (b"<style", b"</style", b"<style>"),
     (b"<!--", b"-->", b"<!--"),
 )
-_OPEN, _CLOSE = b"<>"
 
 
 def split_html(html: bytes) -> list[bytes]:
@@ -34,11 +32,12 @@ def split_html(html: bytes) -> list[bytes]:
     >>> [len(segment) for segment in split_html(b"<p>" * 5000)]
     [6000, 6000, 3000]
     """
-    if len(html) <= _SMALL_PAGE_BYTES and html.count(b"<") <= MAX_TAGS:
+    html = _shorten_gaps(html, b">", MAX_TAG_BYTES, _shorten_tag)
+    html = _shorten_gaps(html, b"<", MAX_GAP_BYTES, lambda text: _drop_data_urls(text)[:MAX_GAP_BYTES])
+    opens = np.frombuffer(html, np.uint8) == ord("<")
+    if len(html) <= MAX_SEGMENT_BYTES and np.count_nonzero(opens) <= MAX_TAGS:
         return [html]
-    html = _shorten_gaps(html, _CLOSE, MAX_TAG_BYTES, _shorten_tag)
-    html = _shorten_gaps(html, _OPEN, MAX_GAP_BYTES, lambda text: _DATA_URL.sub(b"data:,", text)[:MAX_GAP_BYTES])
-    cuts = _choose_cuts(_positions(html, _OPEN), len(html))
+    cuts = _choose_cuts(np.flatnonzero(opens), len(html))
     segments, opener = [], b""
     for first, last in zip([0, *cuts], [*cuts, len(html)], strict=True):
         segments.append(opener + html[first:last])
@@ -46,8 +45,17 @@ def split_html(html: bytes) -> list[bytes]:
     return segments
 
 
-def _positions(html: bytes, code: int) -> npt.NDArray[np.int64]:
-    return np.flatnonzero(np.frombuffer(html, np.uint8) == code)
+def _long_gaps(html: bytes, sign: bytes, max_bytes: int) -> Iterator[tuple[int, int]]:
+    """First and last place of every stretch without a sign that is longer than allowed."""
+    first, half = 0, max_bytes // 2
+    while first + half < len(html):
+        found = html.rfind(sign, first, first + half)
+        if found < 0:
+            found = html.find(sign, first + half)
+            found = found if found >= 0 else len(html)
+            if found - first > max_bytes:
+                yield first, found
+        first = found + 1
 
 
 def _choose_cuts(opens: npt.NDArray[np.int64], end: int) -> list[int]:
@@ -65,20 +73,22 @@ def _choose_cuts(opens: npt.NDArray[np.int64], end: int) -> list[int]:
         cuts.append(int(opens[index]))
 
 
-def _shorten_gaps(html: bytes, sign: int, max_bytes: int, shorten: Callable[[bytes], bytes]) -> bytes:
-    """The page with every text between two signs that is too long shortened."""
-    edges = np.concatenate([[-1], _positions(html, sign), [len(html)]])
+def _shorten_gaps(html: bytes, sign: bytes, max_bytes: int, shorten: Callable[[bytes], bytes]) -> bytes:
+    """The page with every stretch between two signs that is too long shortened."""
     parts, position = [], 0
-    for gap in np.flatnonzero(np.diff(edges) > max_bytes):
-        first, last = int(edges[gap]) + 1, int(edges[gap + 1])
+    for first, last in _long_gaps(html, sign, max_bytes):
         parts += [html[position:first], shorten(html[first:last])]
         position = last
     return b"".join([*parts, html[position:]]) if parts else html
 
 
+def _drop_data_urls(text: bytes) -> bytes:
+    return _DATA_URL.sub(b"data:,", text) if b"data:" in text else text
+
+
 def _shorten_tag(text: bytes) -> bytes:
     """What stands between two > signs: text, then perhaps a tag; a script may hold < signs before its end tag."""
-    text = _DATA_URL.sub(b"data:,", text)
+    text = _drop_data_urls(text)
     first, last = text.find(b"<"), text.rfind(b"<")
     if first < 0 or len(text) - first <= MAX_TAG_BYTES:
         return text

@@ -18,13 +18,14 @@ _LAZY_ATTRIBUTES: Final = (
 )  # fmt: skip
 _LAZY_SRCSETS: Final = ("data-srcset", "data-lazy-srcset")
 _PLACEHOLDER: Final = re.compile(
-    r"(?:[^?#]*/)?(?:(?:lazy|img|image|pic|photo|default|ajax|pre)[-_.]?)?"
+    r"(?:(?:lazy|img|image|pic|photo|default|ajax|pre)[-_.]?)?"
     r"(?:blank|spacer|transparent|trans|pixel|placeholder|loading|loader|lazy|lazyload|gr[ea]y|clear|empty|dummy|spinner|"
-    r"1x1|1px)(?:[-_.]?(?:image|img|gif|pixel|bg|white|\d{1,4}(?:x\d{1,4})?))?\.(?:gif|png|svg|jpe?g|webp)(?:[?#].*)?",
-    re.IGNORECASE | re.DOTALL,
+    r"1x1|1px)(?:[-_.]?(?:image|img|gif|pixel|bg|white|\d{1,4}(?:x\d{1,4})?))?\.(?:gif|png|svg|jpe?g|webp)",
+    re.IGNORECASE,
 )
 _TEMPLATE: Final = re.compile(r"\{\{|\$\{|\{[a-z_]{1,20}\}", re.IGNORECASE)  # what a script would fill in
 _NOT_FETCHED: Final = ("data:", "blob:", "about:", "javascript:", "file:", "#")
+_MAX_PLACEHOLDER_CHARS: Final = 40
 _MAX_REFERENCE_CHARS: Final = 8192
 
 
@@ -48,7 +49,7 @@ def choose_reference(
             reference = reference.replace("{width}", str(target_px))
         if reference[:11].lower().startswith("data:"):
             reason = DropReason.DATA_URL
-        elif reference and _PLACEHOLDER.fullmatch(reference[-256:]):
+        elif _is_placeholder(reference):
             reason = DropReason.PLACEHOLDER
         elif _is_fetchable(reference):
             return reference
@@ -104,6 +105,11 @@ def _references(attributes: Mapping[str, str | None], picture_srcsets: Sequence[
         yield choose_from_srcset(value, target_px)
     for value in picture_srcsets:
         yield choose_from_srcset(value, target_px)
+
+
+def _is_placeholder(reference: str) -> bool:
+    name = reference.partition("?")[0].partition("#")[0].rpartition("/")[2]
+    return len(name) <= _MAX_PLACEHOLDER_CHARS and _PLACEHOLDER.fullmatch(name) is not None
 
 
 def _is_fetchable(reference: str) -> bool:

@@ -8,7 +8,8 @@ Source: WHATWG HTML 4.8 (images), 4.4.12-13 (figures); ogp.me; schema.org ImageO
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -23,6 +24,7 @@ from pipeline.page_metadata import Find, find_card_images, forbids_use, resolve_
 
 HTML_TYPES: Final = frozenset({"text/html", "application/xhtml+xml"})
 
+_SELECTOR: Final = 'html, img, meta, base, picture, figcaption, a[title], script[type="application/ld+json"]'
 _ANCESTORS: Final = 8  # how far up a figure or link is looked for
 _JSON_LD_NODES: Final = 10_000
 _XHTML: Final = "application/xhtml+xml"
@@ -90,20 +92,27 @@ class _Segment(NamedTuple):
 
 
 def _read_segment(html: bytes, rules: PageRules) -> _Segment:
-    tree = LexborHTMLParser(html)
-    base = tree.css_first("base[href]")
+    nodes = defaultdict(list)
+    for node in LexborHTMLParser(html).css(_SELECTOR):  # one walk: each costs a fourth of parsing
+        nodes[node.tag].append(node)
+    finds = _find_images(
+        nodes["img"],
+        has_pictures=bool(nodes["picture"]),
+        has_context=bool(nodes["figcaption"] or nodes["a"]),
+        rules=rules,
+    )
     return _Segment(
-        language=_page_language(tree),
-        base=(base.attributes.get("href") or "") if base is not None else "",
-        metas=list(_read_metas(tree)),
-        finds=[*_find_images(tree, rules), *_find_json_ld(tree)],
+        language=_page_language(nodes["html"]),
+        base=next((href for node in nodes["base"] if (href := node.attributes.get("href"))), ""),
+        metas=list(_read_metas(nodes["meta"])),
+        finds=[*finds, *_find_json_ld(nodes["script"])],
     )
 
 
-def _find_images(tree: LexborHTMLParser, rules: PageRules) -> Iterator[Find]:
-    has_pictures = tree.css_first("picture") is not None
-    has_context = tree.css_first("figcaption, a[title]") is not None
-    for image in tree.css("img"):
+def _find_images(
+    images: Sequence[LexborNode], *, has_pictures: bool, has_context: bool, rules: PageRules
+) -> Iterator[Find]:
+    for image in images:
         attributes = image.attributes
         texts = [
             (attributes[name], source)
@@ -147,9 +156,9 @@ def _picture_srcsets(image: LexborNode) -> list[str]:
     return [value for source in sources for name in ("data-srcset", "srcset") if (value := source.get(name))]
 
 
-def _find_json_ld(tree: LexborHTMLParser) -> Iterator[Find]:
+def _find_json_ld(scripts: Iterable[LexborNode]) -> Iterator[Find]:
     """The ImageObjects of a page's JSON-LD that carry a caption."""
-    for script in tree.css('script[type="application/ld+json"]'):
+    for script in scripts:
         try:
             todo: list[Any] = [msgspec.json.decode(script.text().strip().encode())]
         except (msgspec.DecodeError, RecursionError, UnicodeError):
@@ -173,16 +182,15 @@ def _image_object(node: dict[str, Any]) -> Iterator[Find]:
         yield Find(reference, text, "json-ld")
 
 
-def _read_metas(tree: LexborHTMLParser) -> Iterator[tuple[str, str]]:
-    """Name and content of every meta element, names in lower case."""
-    for meta in tree.css("meta[content]"):
+def _read_metas(metas: Iterable[LexborNode]) -> Iterator[tuple[str, str]]:
+    """Name and content of meta elements, names in lower case."""
+    for meta in metas:
         attributes = meta.attributes
-        name = attributes.get("name") or attributes.get("property") or ""
-        yield name.lower(), attributes.get("content") or ""
+        if content := attributes.get("content"):
+            yield (attributes.get("name") or attributes.get("property") or "").lower(), content
 
 
-def _page_language(tree: LexborHTMLParser) -> str:
-    root = tree.css_first("html")
-    attributes = root.attributes if root is not None else {}
+def _page_language(roots: Sequence[LexborNode]) -> str:
+    attributes = roots[0].attributes if roots else {}
     language = (attributes.get("lang") or attributes.get("xml:lang") or "").strip().lower()
     return language if len(language) <= 35 and language.isascii() else ""  # RFC 5646 4.4.1

@@ -42,7 +42,7 @@ from pipeline.schemas import QUERIES
 from pipeline.stages import Shape, Stage, Step
 from pipeline.tables import read_counts, read_table, write_table
 from vocab.bigrams import BIGRAM_COUNTS, score_bigrams, select_bigrams
-from vocab.dump import Site, Unit, plan_units, read_index, read_site
+from vocab.dump import Site, plan_units, read_index, read_site
 from vocab.matcher import compile_matcher
 from vocab.normalize import Case, Normalization, normalize_column
 from vocab.queries import QueryTable, Source, SourceTables
@@ -111,78 +111,47 @@ class BuildVocab(Stage):
 
     def steps(self) -> Iterator[Step]:
         """Count words and views file by file, add up; bigrams likewise; then merge the sources."""
-        dumps, views = files.expand_inputs(self.dump), files.expand_inputs(self.pageviews)
-        site = find_site(dumps)
-        tasks = plan_tasks(self._plan_units(dumps), files.join(self.output, "_units"))
-        count_words = CountWords(
-            stage_name=self.name,
-            tasks=tasks,
-            hidden_namespaces=hidden_namespaces(site),
-            case=cast(Case, self.case),
-        )
+        plan = plan_vocab(self)
+        name, tasks, kept_words = self.name, plan.tasks, plan.kept_words
+        hidden, case = hidden_namespaces(plan.site), cast(Case, self.case)
+        count_words = CountWords(stage_name=name, tasks=tasks, hidden_namespaces=hidden, case=case)
         yield Step("CountWords", count_words, Shape.MAP, tuple(task.paths.words for task in tasks))
-
-        views_folder = files.join(self.output, "_views")
-        views_tasks = [
-            ViewsTask(source=path, path=files.join(views_folder, f"{file_digest(path)}.parquet")) for path in views
-        ]
-        if views_tasks:
-            count_views = CountViews(stage_name=self.name, tasks=views_tasks, project=self.project or site.project)
-            yield Step("CountViews", count_views, Shape.MAP, tuple(task.path for task in views_tasks))
-
-        kept_words = files.join(self.output, "_sums", "words.parquet")
+        if plan.views_tasks:
+            project = self.project or plan.site.project
+            count_views = CountViews(stage_name=name, tasks=plan.views_tasks, project=project)
+            yield Step("CountViews", count_views, Shape.MAP, tuple(task.path for task in plan.views_tasks))
         merge_words = MergeWords(
-            stage_name=self.name,
+            stage_name=name,
             tasks=tasks,
             output=kept_words,
             min_count=self.min_word_count,
             numbers_below=self.numbers_below,
         )
         yield Step("MergeWords", merge_words, Shape.MAP, (kept_words,))
-
-        count_bigrams = CountBigrams(stage_name=self.name, tasks=tasks, kept_words=kept_words)
+        count_bigrams = CountBigrams(stage_name=name, tasks=tasks, kept_words=kept_words)
         yield Step("CountBigrams", count_bigrams, Shape.MAP, tuple(task.paths.bigrams for task in tasks))
-
         ranges = plan_ranges(tasks, kept_words, files.join(self.output, "_sums"))
-        merge_bigrams = MergeBigrams(stage_name=self.name, tasks=tasks, ranges=ranges, min_count=self.min_bigram_count)
+        merge_bigrams = MergeBigrams(stage_name=name, tasks=tasks, ranges=ranges, min_count=self.min_bigram_count)
         yield Step("MergeBigrams", merge_bigrams, Shape.MAP, tuple(task.path for task in ranges))
-
-        counted = Counted(
-            units=tuple(tasks),
-            views=tuple(task.path for task in views_tasks),
-            kept_words=kept_words,
-            ranges=tuple(ranges),
-            site=site,
-        )
-        merge_sources = MergeSources(stage=self, counted=counted)
+        merge_sources = MergeSources(stage=self, plan=plan, ranges=tuple(ranges))
         yield Step("MergeSources", merge_sources, Shape.MAP, (files.join(self.output, QUERIES_NAME),))
-
-    def _plan_units(self, dumps: Sequence[str]) -> list[Unit]:
-        starts = read_index(self.index, files.open_for_read) if self.index else ()
-        return [
-            unit
-            for path in dumps
-            for unit in plan_units(path, files.open_for_read, unit_bytes=self.unit_bytes, starts=starts)
-        ]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Counted:
-    """What the counting steps left.
+class VocabPlan:
+    """The files of a run.
 
     Attributes:
-        units: With titles and damages.
-        views: Tables of views.
-        kept_words: The words, and how many tokens there are in all.
-        ranges: Frequent bigrams.
         site: The wiki.
+        tasks: Units of the dumps, and where their counts go.
+        views_tasks: Page-view files, and where their sums go.
+        kept_words: Table of the words that are frequent in all units together.
     """
 
-    units: tuple[CountTask, ...]
-    views: tuple[str, ...]
-    kept_words: str
-    ranges: tuple[RangeTask, ...]
     site: Site
+    tasks: tuple[CountTask, ...]
+    views_tasks: tuple[ViewsTask, ...]
+    kept_words: str
 
 
 @dataclass(kw_only=True, eq=False)
@@ -191,20 +160,43 @@ class MergeSources(beam.PTransform):
 
     Attributes:
         stage: With its options.
-        counted: Files of the steps before.
+        plan: Its files.
+        ranges: Its frequent bigrams.
     """
 
     stage: BuildVocab
-    counted: Counted
+    plan: VocabPlan
+    ranges: tuple[RangeTask, ...]
 
     def expand(self, root: beam.Pipeline) -> beam.PCollection:
         """Wires PBegin to PCollection[UnitReport]."""
         return (
             root
-            | "Counted" >> beam.Create([self.counted])
-            | "WriteVocab" >> beam.Map(_write_vocab, self.stage).with_output_types(UnitReport)
+            | "Ranges" >> beam.Create([self.ranges])
+            | "WriteVocab" >> beam.Map(_write_vocab, self.stage, self.plan).with_output_types(UnitReport)
             | CountUnits(self.stage.name)
         )
+
+
+def plan_vocab(stage: BuildVocab) -> VocabPlan:
+    """Cuts the dumps of a stage into units and names all files."""
+    dumps, views = files.expand_inputs(stage.dump), files.expand_inputs(stage.pageviews)
+    starts = read_index(stage.index, files.open_for_read) if stage.index else ()
+    units = [
+        unit
+        for path in dumps
+        for unit in plan_units(path, files.open_for_read, unit_bytes=stage.unit_bytes, starts=starts)
+    ]
+    folder = files.join(stage.output, "_views")
+    by_digest = {file_digest(path): path for path in views}  # a file given twice counts once
+    return VocabPlan(
+        site=find_site(dumps),
+        tasks=tuple(plan_tasks(units, files.join(stage.output, "_units"))),
+        views_tasks=tuple(
+            ViewsTask(source=path, path=files.join(folder, f"{digest}.parquet")) for digest, path in by_digest.items()
+        ),
+        kept_words=files.join(stage.output, "_sums", "words.parquet"),
+    )
 
 
 def find_site(dumps: Sequence[str]) -> Site:
@@ -223,31 +215,31 @@ def hidden_namespaces(site: Site) -> tuple[str, ...]:
     return tuple(sorted(local | set(FILE_AND_CATEGORY)))
 
 
-def select_sources(stage: BuildVocab, counted: Counted) -> SourceTables:
+def select_sources(stage: BuildVocab, plan: VocabPlan, ranges: Sequence[RangeTask]) -> SourceTables:
     """The rows that each source gives under a stage's options, best first."""
-    words = read_table(counted.kept_words)
-    num_tokens = (read_counts(counted.kept_words) or {})["tokens"]
-    frequent = pa.concat_tables([BIGRAM_COUNTS.empty_table(), *(read_table(task.path) for task in counted.ranges)])
+    words = read_table(plan.kept_words)
+    num_tokens = (read_counts(plan.kept_words) or {})["tokens"]
+    frequent = pa.concat_tables([BIGRAM_COUNTS.empty_table(), *(read_table(task.path) for task in ranges)])
     scored = score_bigrams(frequent, words, num_tokens=num_tokens)
     return SourceTables(
         words=words.sort_by([("count", "descending"), ("word", "ascending")]),
         bigrams=select_bigrams(
             scored, rank_by=stage.rank_bigrams, min_pmi=stage.min_pmi, max_bigrams=stage.max_bigrams
         ),
-        titles=_select_titles(stage, counted),
+        titles=_select_titles(stage, plan),
         synsets=_select_synsets(stage),
     )
 
 
-def _select_titles(stage: BuildVocab, counted: Counted) -> pa.Table:
-    views = add_up((read_table(path) for path in counted.views), VIEWS)
-    titles = pa.concat_tables([TITLES.empty_table(), *(read_table(task.paths.titles) for task in counted.units)])
+def _select_titles(stage: BuildVocab, plan: VocabPlan) -> pa.Table:
+    views = add_up((read_table(task.path) for task in plan.views_tasks), VIEWS)
+    titles = pa.concat_tables([TITLES.empty_table(), *(read_table(task.paths.titles) for task in plan.tasks)])
     views = follow_redirects(views, titles)
     if stage.articles_only:
         views = only_articles(views, titles)
     else:
-        views = without_namespaces(views, (name for _, name in counted.site.namespaces))
-    views = without_titles(views, [counted.site.main_page])
+        views = without_namespaces(views, (name for _, name in plan.site.namespaces))
+    views = without_titles(views, [plan.site.main_page])
     return select_titles(views, min_views=stage.min_views, qualifiers=stage.qualifiers, case=cast(Case, stage.case))
 
 
@@ -258,20 +250,19 @@ def _select_synsets(stage: BuildVocab) -> pa.Table:
     return distinct.filter(pc.not_equal(distinct["synset"], ""))
 
 
-def _write_vocab(counted: Counted, stage: BuildVocab) -> UnitReport:
+def _write_vocab(ranges: Sequence[RangeTask], stage: BuildVocab, plan: VocabPlan) -> UnitReport:
     path = files.join(stage.output, QUERIES_NAME)
     counts = read_counts(path)
     if counts is None:
-        table = QueryTable.merge(select_sources(stage, counted), max_queries=stage.max_queries)
+        table = QueryTable.merge(select_sources(stage, plan, ranges), max_queries=stage.max_queries)
         normalization = Normalization(case=cast(Case, stage.case))
         matcher = compile_matcher(table.rows["query"].combine_chunks(), normalization=normalization)
         matcher.save(files.join(stage.output, "matcher"), files.write_bytes_whole)
         with files.write_whole(files.join(stage.output, "queries.tsv")) as file:
             table.write_tsv(file)
-        _write_damages(counted.units, files.join(stage.output, "damages.tsv"))
-        counts = {"queries": len(table)} | {
-            f"from_{source.name.lower()}s": table.count_source(source) for source in Source
-        }
+        _write_damages(plan.tasks, files.join(stage.output, "damages.tsv"))
+        counts = {f"from_{source.name.lower()}s": table.count_source(source) for source in Source}
+        counts["queries"] = len(table)
         write_table(path, table.rows, QUERIES, counts)
     return report_unit(QUERIES_NAME, counts)
 
@@ -279,7 +270,6 @@ def _write_vocab(counted: Counted, stage: BuildVocab) -> UnitReport:
 def _write_damages(units: Sequence[CountTask], path: str) -> None:
     damages = pa.concat_tables([DAMAGES.empty_table(), *(read_table(task.paths.damages) for task in units)])
     rows = damages.sort_by([(name, "ascending") for name in DAMAGES.names])
+    options = pyarrow.csv.WriteOptions(delimiter="\t", quoting_style="none", quoting_header="none")
     with files.write_whole(path) as file:
-        pyarrow.csv.write_csv(
-            rows, file, pyarrow.csv.WriteOptions(delimiter="\t", quoting_style="none", quoting_header="none")
-        )
+        pyarrow.csv.write_csv(rows, file, options)

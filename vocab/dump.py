@@ -92,9 +92,7 @@ class StreamEnd(NamedTuple):
 DumpItem = Article | Redirect | Refusal | StreamEnd
 
 
-def plan_units(
-    path: str, open_file: OpenFile, *, unit_bytes: int, starts: Sequence[int] = ()
-) -> list[Unit]:
+def plan_units(path: str, open_file: OpenFile, *, unit_bytes: int, starts: Sequence[int] = ()) -> list[Unit]:
     """Cuts a dump into units that together hold every page once.
 
     Args:

@@ -83,7 +83,7 @@ def _parse_lemmas(line: str) -> list[str]:
 
 @contextmanager
 def _open_corpus(folder: str) -> Iterator[nltk.data.PathPointer]:
-    """NLTK's pointer to the corpus; NLTK opens only what lies on its search path, so a folder is put there meanwhile."""
+    """NLTK's pointer to the corpus. NLTK opens only what is on its search path, so a folder is put there meanwhile."""
     search_path = list(nltk.data.path)
     if folder:
         nltk.data.path[:] = [os.path.abspath(folder)]

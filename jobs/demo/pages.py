@@ -31,7 +31,7 @@ def render_page(title: str, layout: str, pictures: Sequence[tuple[str, str]], rn
     """
     blocks = [LAYOUTS[layout](url, html.escape(text, quote=True)) for url, text in pictures]
     filler = [f"<p>{rng.choice(FILLER)}</p>" if rng.random() < 0.3 else "" for _ in blocks]
-    base = f'<base href="{pictures[0][0].rpartition("/")[0]}/">' if layout == "base" else ""
+    base = f'<base href="http://{name_of(pictures[0][0]).partition("/")[0]}/">' if layout == "base" else ""
     body = "\n".join(f"{block}{text}" for block, text in zip(blocks, filler, strict=True))
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
@@ -66,7 +66,7 @@ def _srcset(url: str, text: str) -> str:
 
 
 def _base(url: str, text: str) -> str:
-    return f"<img src={url.rpartition('/')[2]} alt='{text}'>"
+    return f"<img src={_path(url)[1:]} alt='{text}'>"
 
 
 def _title(url: str, text: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import webdataset
 
+from jobs.demo import faults
 from jobs.demo.__main__ import main
 from jobs.demo.captions import PLURALS
 from jobs.demo.scenes import HELD_OUT
@@ -61,6 +62,14 @@ def test_the_cap_bites(demo: Path):
 def test_every_fault_of_the_web_is_a_named_drop(demo: Path):
     drops = {name for name in counts_of(demo, "raw") if name.startswith("images/drop/")}
     assert len(drops) >= 8, drops
+
+
+def test_only_pictures_that_are_meant_to_fail_are_lost(demo: Path):
+    meant = (f"http://{faults.ODD_HOST}/", f"http://{faults.DOWN_HOST}/", faults.CLOSED_FOLDER)
+    rows = [row for path in demo.glob("data/raw/*.index.parquet") for row in read_table(str(path)).to_pylist()]
+    lost = [row["image_url"] for row in rows if row["status"] != "ok"]
+    assert lost
+    assert not [url for url in lost if not url.startswith(meant)]
 
 
 def test_samples_open_with_webdataset_and_hold_image_text_and_provenance(samples: list[dict]):
