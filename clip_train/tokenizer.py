@@ -12,6 +12,7 @@ the cleaning, the split pattern and the order of ids.
 import gzip
 import html
 import json
+import zlib
 from collections.abc import Iterable, Sequence
 
 import ftfy
@@ -130,7 +131,7 @@ class ClipTokenizer:
             header, *lines = content.decode().splitlines()
         except OSError as error:
             raise InputError(f"{path}: {error.strerror or error}") from error
-        except ValueError as error:
+        except (ValueError, EOFError, zlib.error) as error:
             raise InputError(f"{path}: not a merges file") from error
         merges = [tuple(line.split(" ")) for line in lines if line]
         if "#version" not in header or any(len(merge) != 2 for merge in merges):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from jobs.runner import run_job
-from pipeline.balancing import BalancePairs
+from pipeline.balancing.stage import BalancePairs
 
 
 def main(argv: Sequence[str] | None = None) -> int:

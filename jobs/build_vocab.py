@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from jobs.runner import run_job
-from pipeline.vocabulary import BuildVocab
+from pipeline.vocabulary.stage import BuildVocab
 
 
 def main(argv: Sequence[str] | None = None) -> int:

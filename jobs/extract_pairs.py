@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from jobs.runner import run_job
-from pipeline.pairs import ExtractPairs
+from pipeline.extraction.stage import ExtractPairs
 
 
 def main(argv: Sequence[str] | None = None) -> int:

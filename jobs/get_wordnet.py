@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from pipeline.wordnet import DEFAULT_INDEX_URL, NoWordNet, get_wordnet
+from pipeline.vocabulary.wordnet import DEFAULT_INDEX_URL, NoWordNet, get_wordnet
 
 
 def main(argv: Sequence[str] | None = None) -> int:

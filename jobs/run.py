@@ -30,11 +30,11 @@ from pipeline.stages import STAGE_ORDER, Stage, history_of, read_stage
 
 STAGE_CLASSES = {
     "build-vocab": ("pipeline.vocabulary", "BuildVocab"),
-    "extract-pairs": ("pipeline.pairs", "ExtractPairs"),
+    "extract-pairs": ("pipeline.extraction", "ExtractPairs"),
     "match-pairs": ("pipeline.matching", "MatchPairs"),
     "balance-pairs": ("pipeline.balancing", "BalancePairs"),
     "fetch-images": ("pipeline.fetching", "FetchImages"),
-    "write-shards": ("pipeline.packing", "WriteShards"),
+    "write-shards": ("pipeline.sharding", "WriteShards"),
 }
 
 

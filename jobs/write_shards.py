@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from jobs.runner import run_job
-from pipeline.packing import WriteShards
+from pipeline.sharding.stage import WriteShards
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,11 +1,10 @@
-"""The stages between a web crawl and WebDataset shards, one file each, in the order the data flows.
+"""The stages between a web crawl and WebDataset shards, one file or folder each, in the order the data flows.
 
-    vocabulary  dump, page views, WordNet ► queries         balancing   matched pairs ► at most t pairs a query
-    pages       WARC, WAT, HTML ► candidate pairs           planning    balanced pairs ► fetch plans, by host
-    pairs       candidates ► filtered, distinct pairs       fetching    plans ► raw tars and their indexes
-    matching    pairs ► pairs with the queries they hold    images      bytes ► checked, resized images
-                                                            selecting   indexes ► which sample goes to which shard
-                                                            packing     raw tars ► final shards and manifest
+    vocabulary   dump, page views, WordNet ► queries          balancing   matched pairs ► at most `cap` a query
+    extraction   archives, tables ► distinct pairs            fetching    balanced pairs ► raw tars and indexes
+    matching     pairs ► pairs with the queries they hold     sharding    raw tars ► shards, manifest, data card
 
-Two stages meet only in ``schemas``; ``options``, ``drops``, ``files``, ``tables`` and ``stages`` serve all of them.
+What stages share: ``schemas`` (tables between them), ``options``, ``drops`` (reasons and counts), ``files``,
+``tables``, ``stages`` (skip, resume), ``shard_format``, ``report``; and ``archives``, ``bodies``, ``urls``, ``optouts`` (the web),
+``ids``, ``query_lists`` (columns as numbers).
 """

@@ -57,9 +57,7 @@ def write_table(
         writer.counts = dict(counts or {})
 
 
-def read_table(
-    path: str, columns: Sequence[str] | None = None, *, where: pc.Expression | None = None
-) -> pa.Table:
+def read_table(path: str, columns: Sequence[str] | None = None, *, where: pc.Expression | None = None) -> pa.Table:
     """Reads a Parquet file whole, or the rows for which an expression holds."""
     with open_for_read(path) as file:
         return pq.read_table(file, columns=list(columns) if columns is not None else None, filters=where)

@@ -6,6 +6,7 @@ An image that cannot be decoded gives its place to the next sample of its shard 
 """
 
 import os
+import signal
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from clip_train.data.order import Drawn, EpochOrder
 from clip_train.data.shards import ShardReader
 from clip_train.distributed import Ranks
 from clip_train.models.text import trim_padding
+from clip_train.signals import STOPPING_SIGNALS
 from clip_train.tokenizer import ClipTokenizer
 
 _ASPECT_ALLOWANCE = 1.5  # resized images are kept whole for random crops: wider than square
@@ -141,5 +143,7 @@ def load_batches(dataset: BatchDataset, steps: range, *, workers: int, device: t
 
 
 def _start_worker(worker: int) -> None:
+    for number in STOPPING_SIGNALS:  # they often reach the whole process group; the parent saves, then ends us
+        signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the parent's thread pool does not survive the fork

@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from vocab.synsets import WordNetMissing, find_wordnet
 class Recipe(NamedTuple):
     """What the demo does with a world of a given size."""
 
+    wants_wordnet: bool
     cap: int  # pairs a query
     model: str  # preset of clip_train
     steps: int
@@ -33,10 +35,12 @@ class Recipe(NamedTuple):
 
 
 RECIPES = {
-    "full": Recipe(cap=100, model="tiny-64", steps=300, batch_size=128, min_times_chance=3.0),
-    "small": Recipe(cap=8, model="tiny-32", steps=20, batch_size=32, min_times_chance=0.0),
+    "full": Recipe(wants_wordnet=True, cap=100, model="tiny-64", steps=400, batch_size=128, min_times_chance=3.0),
+    "small": Recipe(wants_wordnet=False, cap=8, model="tiny-32", steps=20, batch_size=32, min_times_chance=0.0),
 }
-TIMEOUT_S = 3  # shorter than the server's slow answer
+TIMEOUT_S = 3.0  # shorter than the server's slow answer
+GET_WORDNET_S = 90.0
+NO_WORDNET = "none"
 
 
 class DemoFailed(RuntimeError):
@@ -64,7 +68,8 @@ def run_demo(output: str, *, size: str, workers: int) -> list[Score]:
         print(f"Making a small world in {world}", flush=True)
         write_world(world, size)
     with _timed("stages", took_s), serve_web(os.path.join(world, "web")) as port:
-        text = describe_stages(data=data, world=world, cap=recipe.cap, wordnet=choose_wordnet(data), port=port)
+        wordnet = choose_wordnet(data, config) if recipe.wants_wordnet else NO_WORDNET
+        text = describe_stages(data=data, world=world, cap=recipe.cap, wordnet=wordnet, port=port)
         write_bytes_whole(config, text.encode())
         call("jobs", "run", config, "--workers", str(workers))
     print("", *describe_data(data), sep="\n", flush=True)
@@ -102,7 +107,7 @@ def describe_stages(*, data: str, world: str, cap: int, wordnet: str, port: int)
         "fetch-images": {
             "connect-to": [f"*.example=127.0.0.1:{port}"],
             "host-rate": 0.0,
-            "timeout-s": float(TIMEOUT_S),
+            "timeout-s": TIMEOUT_S,
             "retries": 1,
         },
         "write-shards": {"max-samples": 1000},
@@ -120,16 +125,27 @@ def _toml(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)  # strings, numbers and lists of them read the same in TOML
 
 
-def choose_wordnet(data: str) -> str:
-    """Returns the `wordnet` option: data beside the demo's, what NLTK finds, or none, saying so."""
-    for folder in (os.path.join(data, "nltk_data"), ""):
-        try:
-            find_wordnet(folder)
-            return folder
-        except WordNetMissing:
-            continue
-    print("WordNet is not on this machine: the vocabulary goes without synsets (`make wordnet` gets it).", flush=True)
-    return "none"
+def choose_wordnet(data: str, config: str) -> str:
+    """Returns the `wordnet` option: what NLTK finds, else what `wit400m get-wordnet` gets, else none, saying so.
+
+    Args:
+        data: Folder for the stages' outputs; WordNet goes beside them.
+        config: Where the TOML file of an earlier run would be; its choice stands, or the vocabulary would change.
+    """
+    if os.path.exists(config):
+        with open(config, "rb") as file:
+            return str(tomllib.load(file)["build-vocab"]["wordnet"])
+    try:
+        find_wordnet()
+        return ""
+    except WordNetMissing:
+        folder = os.path.join(data, "nltk_data")
+    try:
+        call("jobs", "get-wordnet", "--output", folder, timeout_s=GET_WORDNET_S)
+        return folder
+    except DemoFailed as error:
+        print(f"{error}: the vocabulary goes without WordNet's synsets.", flush=True)
+        return NO_WORDNET
 
 
 def _train(data: str, model: str, recipe: Recipe) -> None:
@@ -179,13 +195,21 @@ def _read_json(path: str) -> dict[str, Any]:
         return dict(json.load(file))
 
 
-def call(module: str, *arguments: str) -> None:
-    """Runs `python -m MODULE ARGUMENTS` and shows the command and what it prints."""
+def call(module: str, *arguments: str, timeout_s: float | None = None) -> None:
+    """Runs `python -m MODULE ARGUMENTS` and shows the command and what it prints.
+
+    Raises:
+        DemoFailed: When it ends with an error or not in time.
+    """
     program = "wit400m" if module == "jobs" else f"python -m {module}"
     print(f"\n$ {program} {shlex.join(arguments)}", flush=True)
-    done = subprocess.run([sys.executable, "-m", module, *arguments], check=False)
+    short = f"`{program} {shlex.join(arguments[:2])} ...`"
+    try:
+        done = subprocess.run([sys.executable, "-m", module, *arguments], check=False, timeout=timeout_s)
+    except subprocess.TimeoutExpired as error:
+        raise DemoFailed(f"{short} took more than {timeout_s:g} s") from error
     if done.returncode != 0:
-        raise DemoFailed(f"`{program} {shlex.join(arguments[:2])} ...` ended with exit code {done.returncode}")
+        raise DemoFailed(f"{short} ended with exit code {done.returncode}")
 
 
 @contextmanager

@@ -6,8 +6,8 @@ from typing import Final, NamedTuple
 import aiohttp
 
 from pipeline.drops import DropReason
+from pipeline.fetching.images import CheckedImage
 from pipeline.fetching.resolver import PrivateAddress
-from pipeline.images import CheckedImage
 
 MAX_REDIRECTS: Final = 5
 RETRIED: Final = frozenset(  # what may pass; 4xx, opt-outs, redirects and bad images do not

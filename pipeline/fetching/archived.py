@@ -11,11 +11,11 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.archives import IMAGE_INDEX, ArchiveReader, ArchiveRecord
+from pipeline.archives.records import IMAGE_INDEX, ArchiveReader, ArchiveRecord
 from pipeline.drops import DropReason
 from pipeline.fetching.answers import MAX_REDIRECTS, Fetched, Normalize, Store, classify_status
-from pipeline.fetching.optouts import is_opted_out
 from pipeline.fetching.rules import FetchRules
+from pipeline.optouts import is_opted_out
 from pipeline.tables import read_table
 
 _NUMBER: Final = "archive"  # column: position of the archive in the list

@@ -29,12 +29,12 @@ from pipeline.fetching.answers import (
     classify_status,
 )
 from pipeline.fetching.hosts import Host, parse_retry_after
-from pipeline.fetching.optouts import is_opted_out
+from pipeline.fetching.images import CheckedImage
 from pipeline.fetching.resolver import GuardedResolver, parse_redirection
 from pipeline.fetching.robots import MAX_ROBOTS_BYTES, ROBOTS_PATH, Robots, read_robots
 from pipeline.fetching.rules import FetchRules
 from pipeline.fetching.targets import parse_redirect, parse_target
-from pipeline.images import CheckedImage
+from pipeline.optouts import is_opted_out
 
 
 async def fetch_images(urls: Iterable[str], rules: FetchRules, *, normalize: Normalize, store: Store) -> None:

@@ -11,7 +11,7 @@ from protego import Protego
 from yarl import URL
 
 from pipeline.drops import DropReason
-from pipeline.fetching.optouts import PRODUCT
+from pipeline.optouts import PRODUCT
 
 ROBOTS_PATH: Final = "/robots.txt"
 MAX_ROBOTS_BYTES: Final = 512 * 1024  # RFC 9309 2.5: at least 500 KiB; what follows is not read

@@ -15,16 +15,16 @@ from typing import ClassVar, Final
 import apache_beam as beam
 
 from pipeline import files
-from pipeline.archives import IMAGE_INDEX, index_images
+from pipeline.archives.records import IMAGE_INDEX, index_images
 from pipeline.drops import CountUnits, UnitReport, report_unit
 from pipeline.fetching.archived import fetch_archived, read_archive_index
 from pipeline.fetching.client import fetch_images
+from pipeline.fetching.images import ImageRules, normalize_image
+from pipeline.fetching.planning import PlanUnits, ReportPlan, read_plan
 from pipeline.fetching.resolver import parse_redirection
 from pipeline.fetching.rules import FetchRules
 from pipeline.fetching.unit import Source, write_unit
-from pipeline.images import ImageRules, normalize_image
 from pipeline.options import option
-from pipeline.planning import PlanUnits, ReportPlan, read_plan
 from pipeline.stages import Shape, Stage, Step, input_tables
 from pipeline.tables import read_counts, read_table, write_table
 

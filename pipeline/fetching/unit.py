@@ -15,8 +15,8 @@ import pyarrow as pa
 from pipeline import files
 from pipeline.drops import Counts, DropReason, drop_counts
 from pipeline.fetching.answers import Fetched, Store
+from pipeline.fetching.images import CheckedImage
 from pipeline.fetching.raw import END_OF_ARCHIVE, encode_sample
-from pipeline.images import CheckedImage
 from pipeline.schemas import RAW_INDEX
 from pipeline.tables import write_table
 

@@ -11,7 +11,7 @@ import pytest
 from jobs.extract_pairs import main
 from jobs.runner import run_stage
 from pipeline.drops import check_counts
-from pipeline.pairs import ExtractPairs
+from pipeline.extraction.stage import ExtractPairs
 from pipeline.tables import read_table
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from pipeline.drops import DropReason
 from pipeline.fetching.client import fetch_images
+from pipeline.fetching.images import CheckedImage, ImageRules, normalize_image
 from pipeline.fetching.rules import FetchRules
-from pipeline.images import CheckedImage, ImageRules, normalize_image
 
 
 def fetch(loopback, *urls, **options):

@@ -16,7 +16,7 @@ import webdataset
 from jobs.fetch_images import main
 from jobs.runner import run_stage
 from pipeline import files
-from pipeline.archives import index_images
+from pipeline.archives.records import index_images
 from pipeline.fetching import FetchImages
 from pipeline.ids import pair_id
 from pipeline.schemas import BALANCED, QUERIES

@@ -12,7 +12,7 @@ import pytest
 
 import jobs.balance_pairs
 import jobs.match_pairs
-import pipeline.lots
+import pipeline.balancing.lots
 from pipeline import files
 from pipeline.ids import pair_id
 from pipeline.schemas import PAIRS, QUERIES
@@ -148,7 +148,7 @@ def test_a_second_run_does_nothing_and_a_run_cut_short_ends_the_same(tmp_path, r
 
 
 def test_bounds_that_are_too_low_are_raised_until_every_cut_is_found(tmp_path, reference, texts, monkeypatch):
-    monkeypatch.setattr(pipeline.lots, "_MARGIN_SIGMAS", -6.0)
+    monkeypatch.setattr(pipeline.balancing.lots, "_MARGIN_SIGMAS", -6.0)
     write_vocab(tmp_path, WORDS)
     write_pairs(tmp_path, texts)
     run_both(tmp_path, "--workers", "1")

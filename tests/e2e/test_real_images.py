@@ -95,7 +95,10 @@ def test_a_model_trained_on_real_pairs_finds_held_out_products_far_above_chance(
         ("extract-pairs", ["--input", *(str(tmp_path / f"{host}.tsv") for host in tables)]),
         ("match-pairs", []),
         ("balance-pairs", []),
-        ("fetch-images", ["--connect-to", *loopback.connect_to, "--host-rate", "0", "--min-side-px", "32", "--image-size", "64"]),
+        (
+            "fetch-images",
+            ["--connect-to", *loopback.connect_to, "--host-rate", "0", "--min-side-px", "32", "--image-size", "64"],
+        ),
         ("write-shards", ["--max-samples", "1000"]),
     ):
         assert main([command, "--data", str(data), "--quiet", "--workers", "1", *flags]) == 0, command

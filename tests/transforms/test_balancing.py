@@ -5,10 +5,10 @@ import pyarrow as pa
 import pytest
 
 from jobs.engines import Engine, StepFailed, run_step
-from pipeline.balancing import FindCuts, KeepSelected, check_kept, cuts_table
+from pipeline.balancing.lots import LARGEST, Drawing, hash_queries, lot_bounds
+from pipeline.balancing.stage import FindCuts, KeepSelected, check_kept, cuts_table
 from pipeline.drops import LostRows
 from pipeline.ids import pair_id
-from pipeline.lots import LARGEST, Drawing, hash_queries, lot_bounds
 from pipeline.query_lists import read_array, write_array
 from pipeline.schemas import BALANCED, CUTS, MATCHED
 from pipeline.stages import Step

@@ -6,7 +6,10 @@ import pyarrow as pa
 import pytest
 
 from jobs.engines import Engine, run_step
-from pipeline.counting import (
+from pipeline.drops import check_counts
+from pipeline.stages import Step
+from pipeline.tables import read_table
+from pipeline.vocabulary.counting import (
     CountBigrams,
     CountViews,
     CountWords,
@@ -16,9 +19,6 @@ from pipeline.counting import (
     plan_ranges,
     plan_tasks,
 )
-from pipeline.drops import check_counts
-from pipeline.stages import Step
-from pipeline.tables import read_table
 from vocab.dump import plan_units
 
 STAGE = "build-vocab"
@@ -93,7 +93,7 @@ def test_merge_words_keeps_frequent_words_of_all_units(tasks, tmp_path):
 
 @pytest.mark.parametrize("range_rows", [1, 1000])
 def test_bigrams_of_kept_words_are_counted_and_added_up(tasks, tmp_path, monkeypatch, range_rows):
-    monkeypatch.setattr("pipeline.counting._RANGE_ROWS", range_rows)
+    monkeypatch.setattr("pipeline.vocabulary.counting._RANGE_ROWS", range_rows)
     count_words(tasks)
     output = str(tmp_path / "kept.parquet")
     merge_words(tasks, output)

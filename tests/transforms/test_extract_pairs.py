@@ -8,15 +8,15 @@ import pytest
 from apache_beam.metrics import MetricsFilter
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from pipeline.dedup import _RECORD, EXTRACTED, FindDuplicates, find_losers, read_losers
-from pipeline.extraction import ExtractionRules
-from pipeline.filters import FilterOptions
+from pipeline.extraction.dedup import _RECORD, EXTRACTED, FindDuplicates, find_losers, read_losers
+from pipeline.extraction.filters import FilterOptions
+from pipeline.extraction.pages import PageRules
+from pipeline.extraction.stage import ExtractCandidates, InputUnit, WriteDistinctPairs
+from pipeline.extraction.unit import ExtractionRules
+from pipeline.extraction.url_lists import ListColumns
 from pipeline.ids import pair_id
-from pipeline.pages import PageRules
-from pipeline.pairs import ExtractCandidates, InputUnit, WriteDistinctPairs
 from pipeline.schemas import PAIRS
 from pipeline.tables import read_counts, read_table, write_table
-from pipeline.url_lists import ListColumns
 
 
 def write_extracted(path, rows):

@@ -3,8 +3,8 @@
 import pyarrow as pa
 from apache_beam.testing.test_pipeline import TestPipeline as Pipeline
 
+from pipeline.fetching.planning import PlanUnits, read_plan
 from pipeline.ids import pair_id
-from pipeline.planning import PlanUnits, read_plan
 from pipeline.schemas import BALANCED, PLAN
 from pipeline.tables import read_table, write_table
 

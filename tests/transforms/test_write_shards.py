@@ -14,8 +14,8 @@ import webdataset
 from jobs.runner import run_stage
 from pipeline import files
 from pipeline.ids import pair_id
-from pipeline.packing import WriteShards
 from pipeline.schemas import CUTS, RAW_INDEX
+from pipeline.sharding.stage import WriteShards
 from pipeline.stages import STAGE_NAME, read_stage
 from pipeline.tables import read_table, write_table
 

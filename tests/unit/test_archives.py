@@ -8,7 +8,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.archives import index_images, iterate_records, open_record
+from pipeline.archives.records import index_images, iterate_records, open_record
 from pipeline.drops import DropReason
 
 GZIPPED = gzip.compress(b"hello world")

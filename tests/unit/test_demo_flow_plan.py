@@ -41,23 +41,48 @@ def test_only_the_port_changes_from_run_to_run():
     assert first == second
 
 
-def test_a_vocabulary_without_wordnet_is_announced(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
-    def find_wordnet(folder: str) -> str:
-        raise flow.WordNetMissing(folder)
-
-    monkeypatch.setattr(flow, "find_wordnet", find_wordnet)
-    assert flow.choose_wordnet("data") == "none"
-    assert "without synsets" in capsys.readouterr().out
+def missing(folder: str = "") -> str:
+    raise flow.WordNetMissing(folder)
 
 
-def test_wordnet_beside_the_data_is_taken_first(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(flow, "find_wordnet", lambda folder: folder)
-    assert flow.choose_wordnet("data") == "data/nltk_data"
+def test_a_vocabulary_without_wordnet_is_announced(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+):
+    def fail(*_: str, **__: float) -> None:
+        raise flow.DemoFailed("no network")
+
+    monkeypatch.setattr(flow, "find_wordnet", missing)
+    monkeypatch.setattr(flow, "call", fail)
+    assert flow.choose_wordnet("data", str(tmp_path / "demo.toml")) == "none"
+    assert "without WordNet" in capsys.readouterr().out
+
+
+def test_wordnet_is_fetched_only_where_nltk_finds_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    calls = []
+    monkeypatch.setattr(flow, "call", lambda *arguments, **_: calls.append(arguments))
+    monkeypatch.setattr(flow, "find_wordnet", lambda: "/usr/share/nltk_data")
+    assert flow.choose_wordnet("data", str(tmp_path / "demo.toml")) == ""
+    assert not calls
+    monkeypatch.setattr(flow, "find_wordnet", missing)
+    assert flow.choose_wordnet("data", str(tmp_path / "demo.toml")) == "data/nltk_data"
+    assert calls == [("jobs", "get-wordnet", "--output", "data/nltk_data")]
+
+
+def test_a_second_run_keeps_to_the_wordnet_of_the_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    config = tmp_path / "demo.toml"
+    config.write_text(flow.describe_stages(data="d", world="w", cap=1, wordnet="none", port=1))
+    monkeypatch.setattr(flow, "find_wordnet", lambda: "/usr/share/nltk_data")
+    assert flow.choose_wordnet("d", str(config)) == "none"
 
 
 def test_a_command_that_fails_ends_the_demo():
     with pytest.raises(flow.DemoFailed, match="exit code 2"):
         flow.call("jobs", "no-such-command")
+
+
+def test_a_command_that_takes_too_long_ends_the_demo():
+    with pytest.raises(flow.DemoFailed, match="more than"):
+        flow.call("timeit", "-n", "1", "import time; time.sleep(9)", timeout_s=0.3)
 
 
 def test_scores_stand_beside_chance():

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.encodings import find_codec, to_utf8
+from pipeline.extraction.encodings import find_codec, to_utf8
 
 RUSSIAN = "Привет, это обычная страница с текстом о погоде и новостях города"
 

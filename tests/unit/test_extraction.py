@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.dedup import EXTRACTED
 from pipeline.drops import check_counts
-from pipeline.extraction import Extraction, ExtractionRules, input_kind, preference, saved_page_key
-from pipeline.filters import FilterOptions
+from pipeline.extraction.dedup import EXTRACTED
+from pipeline.extraction.filters import FilterOptions
+from pipeline.extraction.pages import PageRules
+from pipeline.extraction.unit import Extraction, ExtractionRules, input_kind, preference, saved_page_key
+from pipeline.extraction.url_lists import ListColumns
 from pipeline.ids import pair_id
-from pipeline.pages import PageRules
-from pipeline.url_lists import ListColumns
 
 
 def rules(**page_urls):

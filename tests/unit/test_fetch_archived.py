@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.archives import index_images
+from pipeline.archives.records import index_images
 from pipeline.drops import DropReason
 from pipeline.fetching.archived import fetch_archived, find_records, read_archive_index
 from pipeline.fetching.rules import FetchRules

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.drops import DropReason
-from pipeline.filters import FilterOptions, clean_texts, refuse_pairs
+from pipeline.extraction.filters import FilterOptions, clean_texts, refuse_pairs
 
 URL = "http://a.example/1.jpg"
 

@@ -7,7 +7,7 @@ import textwrap
 import pytest
 
 from jobs.get_wordnet import main
-from pipeline.wordnet import NoWordNet, get_wordnet, write_lexnames
+from pipeline.vocabulary.wordnet import NoWordNet, get_wordnet, write_lexnames
 from vocab.synsets import read_synset_names
 
 NOWHERE = "http://127.0.0.1:9/index.xml"  # the discard port: nobody answers

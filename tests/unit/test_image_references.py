@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.drops import DropReason
-from pipeline.image_references import choose_from_srcset, choose_reference, parse_srcset
+from pipeline.extraction.image_references import choose_from_srcset, choose_reference, parse_srcset
 
 
 @pytest.mark.parametrize(

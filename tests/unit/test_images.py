@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.drops import DropReason
-from pipeline.image_headers import Size
-from pipeline.images import CheckedImage, ImageRules, fit_size, normalize_image, perceptual_hash, to_rgb
+from pipeline.fetching.image_headers import Size
+from pipeline.fetching.images import CheckedImage, ImageRules, fit_size, normalize_image, perceptual_hash, to_rgb
 
 RULES = ImageRules()
 AS_IT_IS = ImageRules(resize_mode="none")

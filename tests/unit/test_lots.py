@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.lots import LARGEST, NO_LOTS, Drawing, collect_lots, hash_queries, lot_bounds, select_lots, take_cuts
+from pipeline.balancing.lots import (
+    LARGEST,
+    NO_LOTS,
+    Drawing,
+    collect_lots,
+    hash_queries,
+    lot_bounds,
+    select_lots,
+    take_cuts,
+)
 from pipeline.schemas import PAIR_ID
 
 QUERIES = [f"query {number}" for number in range(20)]

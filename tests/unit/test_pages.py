@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.candidates import Candidate
 from pipeline.drops import DropReason
-from pipeline.html_segments import MAX_TAGS, split_html
-from pipeline.pages import PageRules, parse_page
+from pipeline.extraction.candidates import Candidate
+from pipeline.extraction.html_segments import MAX_TAGS, split_html
+from pipeline.extraction.pages import PageRules, parse_page
 
 URL = "http://a.example/news/1.html"
 FIGURE = "<figure><p><img src=a.jpg alt=' '></p><figcaption>A<b>B</b></figcaption></figure>"
@@ -142,7 +142,7 @@ def test_a_script_that_is_cut_does_not_become_markup():
 def test_segments_of_real_pages_hold_the_same_images(real_data, monkeypatch):
     pages = [gzip.decompress(p.read_bytes()) for p in sorted((real_data / "html_pages" / "html").glob("*.gz"))]
     cut = [parse_page(page, URL) for page in pages]
-    monkeypatch.setattr("pipeline.pages.split_html", lambda html: [html])
+    monkeypatch.setattr("pipeline.extraction.pages.split_html", lambda html: [html])
     whole = [parse_page(page, URL) for page in pages]
     assert sum(len(split_html(page)) > 1 for page in pages) > 20
     for one, other in zip(cut, whole, strict=True):

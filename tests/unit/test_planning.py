@@ -6,8 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.fetching.planning import (
+    HOST_BUCKETS,
+    assign_units,
+    hash_texts,
+    host_buckets,
+    host_column,
+    merge_plan,
+    plan_units,
+)
 from pipeline.ids import pair_id
-from pipeline.planning import HOST_BUCKETS, assign_units, hash_texts, host_buckets, host_column, merge_plan, plan_units
 from pipeline.schemas import PLAN
 
 histograms = st.lists(st.integers(0, 50), min_size=1, max_size=60).map(np.array)

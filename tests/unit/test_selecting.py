@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.ids import id_words, sorted_order, words_column
-from pipeline.selecting import _RECORD, cut_shards, find_losers
+from pipeline.sharding.selecting import _RECORD, cut_shards, find_losers
 
 
 @given(st.lists(st.integers(0, 1000), max_size=8), st.integers(1, 50))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.url_lists import ListColumns, list_format, read_url_list
+from pipeline.extraction.url_lists import ListColumns, list_format, read_url_list
 
 ROWS = [("http://a.example/1.jpg", 'a "quoted", cat'), ("http://a.example/2.jpg", "ä dog")]
 

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.candidates import Candidate, Page
 from pipeline.drops import DropReason
-from pipeline.pages import PageRules
-from pipeline.wat import parse_wat
+from pipeline.extraction.candidates import Candidate, Page
+from pipeline.extraction.pages import PageRules
+from pipeline.extraction.wat import parse_wat
 
 URL = "http://a.example/x/page.html"
 

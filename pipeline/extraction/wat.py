@@ -13,11 +13,11 @@ from typing import Final
 
 import msgspec
 
-from pipeline.candidates import Page
 from pipeline.drops import DropReason
-from pipeline.image_references import choose_reference
-from pipeline.page_metadata import Find, find_card_images, forbids_use, resolve_finds, says_something
-from pipeline.pages import DEFAULT_RULES, PageRules
+from pipeline.extraction.candidates import Page
+from pipeline.extraction.image_references import choose_reference
+from pipeline.extraction.page_metadata import Find, find_card_images, forbids_use, resolve_finds, says_something
+from pipeline.extraction.pages import DEFAULT_RULES, PageRules
 
 _MARKS_OF_IMAGES: Final = (b"IMG@", b"og:image", b"twitter:image")
 _SURROGATE_ESCAPE: Final = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")

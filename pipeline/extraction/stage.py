@@ -14,16 +14,16 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline import files
-from pipeline.dedup import EXTRACTED, FindDuplicates, losers_path, read_losers, table_name
 from pipeline.drops import CountUnits, DropReason, UnitReport, report_unit
-from pipeline.extraction import Extraction, ExtractionRules, input_kind, saved_page_key
-from pipeline.filters import FilterOptions, filter_options
+from pipeline.extraction.dedup import EXTRACTED, FindDuplicates, losers_path, read_losers, table_name
+from pipeline.extraction.filters import FilterOptions, filter_options
+from pipeline.extraction.pages import PageRules
+from pipeline.extraction.unit import Extraction, ExtractionRules, input_kind, saved_page_key
+from pipeline.extraction.url_lists import ListColumns, read_url_list
 from pipeline.options import option
-from pipeline.pages import PageRules
 from pipeline.schemas import PAIRS
 from pipeline.stages import Shape, Stage, Step
 from pipeline.tables import open_table_writer, read_counts, read_table, write_table
-from pipeline.url_lists import ListColumns, read_url_list
 
 
 class InputUnit(NamedTuple):

@@ -15,11 +15,11 @@ from typing import BinaryIO, Final, NamedTuple
 import pyarrow as pa
 from fastwarc.warc import ArchiveIterator, WarcRecord
 
+from pipeline.archives.streams import WarcStream, open_member, open_zip
 from pipeline.bodies import decode_body
 from pipeline.drops import DropReason
 from pipeline.files import open_for_read
 from pipeline.urls import UrlResolver, canonicalize_url
-from pipeline.warc_streams import WarcStream, open_member, open_zip
 
 MAX_BODY_BYTES: Final = 64 << 20  # after decompression
 

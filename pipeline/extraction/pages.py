@@ -15,12 +15,12 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from pipeline.candidates import Page
 from pipeline.drops import DropReason
-from pipeline.encodings import to_utf8
-from pipeline.html_segments import split_html
-from pipeline.image_references import choose_reference
-from pipeline.page_metadata import Find, find_card_images, forbids_use, resolve_finds, says_something
+from pipeline.extraction.candidates import Page
+from pipeline.extraction.encodings import to_utf8
+from pipeline.extraction.html_segments import split_html
+from pipeline.extraction.image_references import choose_reference
+from pipeline.extraction.page_metadata import Find, find_card_images, forbids_use, resolve_finds, says_something
 
 HTML_TYPES: Final = frozenset({"text/html", "application/xhtml+xml"})
 

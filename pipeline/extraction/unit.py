@@ -14,18 +14,18 @@ from typing import Final, NamedTuple
 import pyarrow as pa
 
 from pipeline import files
-from pipeline.archives import ArchiveRecord, iterate_records
+from pipeline.archives.records import ArchiveRecord, iterate_records
 from pipeline.bodies import decode_body
-from pipeline.candidates import TEXT_SOURCES, Candidate, Page
-from pipeline.dedup import EXTRACTED
 from pipeline.drops import Counts, DropReason
-from pipeline.filters import FilterOptions, clean_texts, refuse_pairs
+from pipeline.extraction.candidates import TEXT_SOURCES, Candidate, Page
+from pipeline.extraction.dedup import EXTRACTED
+from pipeline.extraction.filters import FilterOptions, clean_texts, refuse_pairs
+from pipeline.extraction.image_references import choose_reference
+from pipeline.extraction.pages import HTML_TYPES, PageRules, parse_page
+from pipeline.extraction.url_lists import ListColumns, list_format, read_url_list
+from pipeline.extraction.wat import parse_wat
 from pipeline.ids import pair_id
-from pipeline.image_references import choose_reference
-from pipeline.pages import HTML_TYPES, PageRules, parse_page
-from pipeline.url_lists import ListColumns, list_format, read_url_list
 from pipeline.urls import canonicalize_url
-from pipeline.wat import parse_wat
 
 MAX_PAGE_BYTES: Final = 16 << 20  # Common Crawl keeps 1 to 5 MiB of a page
 

@@ -6,7 +6,7 @@ read.
 
 A unit of work is a run of a dump's streams. The first pass parses and tokenises it once and leaves its words with
 their counts, its tokens as numbers, and its titles; the second pass counts bigrams of the words that all units
-together keep, from those numbers alone (`pipeline.counting`). Counts travel as arrays in files and are added up, so
+together keep, from those numbers alone (`counting`). Counts travel as arrays in files and are added up, so
 neither the cutting into units nor their order shows in the result.
 
 Source: Radford et al. 2021, section 2.2.
@@ -22,7 +22,12 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from pipeline import files
-from pipeline.counting import (
+from pipeline.drops import CountUnits, UnitReport, report_unit
+from pipeline.options import option
+from pipeline.schemas import QUERIES
+from pipeline.stages import Shape, Stage, Step
+from pipeline.tables import read_counts, read_table, write_table
+from pipeline.vocabulary.counting import (
     DAMAGES,
     CountBigrams,
     CountTask,
@@ -36,11 +41,6 @@ from pipeline.counting import (
     plan_ranges,
     plan_tasks,
 )
-from pipeline.drops import CountUnits, UnitReport, report_unit
-from pipeline.options import option
-from pipeline.schemas import QUERIES
-from pipeline.stages import Shape, Stage, Step
-from pipeline.tables import read_counts, read_table, write_table
 from vocab.bigrams import BIGRAM_COUNTS, score_bigrams, select_bigrams
 from vocab.dump import Site, plan_units, read_index, read_site
 from vocab.matcher import compile_matcher

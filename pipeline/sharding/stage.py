@@ -17,12 +17,12 @@ import apache_beam as beam
 import pyarrow as pa
 
 from pipeline import files
-from pipeline.card import write_card
 from pipeline.drops import CountUnits, UnitReport, report_unit
 from pipeline.options import option
 from pipeline.schemas import SHARD_INDEX
-from pipeline.selecting import PlanShards, SelectSamples, plan_path, spec_shards
 from pipeline.shard_format import MANIFEST_NAME, SIZES_NAME, shard_name
+from pipeline.sharding.card import write_card
+from pipeline.sharding.selecting import PlanShards, SelectSamples, plan_path, spec_shards
 from pipeline.stages import Shape, Stage, Step, history_of, input_tables
 from pipeline.tables import read_table, sum_counts, write_table
 

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.drops import DropReason
-from pipeline.image_headers import ImageHeader, Size, read_header
+from pipeline.fetching.image_headers import ImageHeader, Size, read_header
 from pipeline.options import option
 
 _PILLOW_PIXELS: Final = 89_478_485  # above it Pillow itself warns of a bomb

@@ -8,9 +8,9 @@ Source: ogp.me (structured properties); Twitter card mark-up; W3C TDM Reservatio
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from pipeline.candidates import Candidate
 from pipeline.drops import DropReason
-from pipeline.fetching.optouts import is_opted_out
+from pipeline.extraction.candidates import Candidate
+from pipeline.optouts import is_opted_out
 from pipeline.urls import UrlResolver
 
 _CARDS: Final = (

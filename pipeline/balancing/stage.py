@@ -4,7 +4,7 @@ In: matched pairs with the counts per query (match-pairs) and the vocabulary (bu
 of balanced pairs for each table of matched pairs, under its name; and ``cuts.parquet`` (`CUTS`), what the cap did to
 every query.
 
-A query found in more than `cap` pairs selects those for which it draws the smallest lots (`pipeline.lots`); any
+A query found in more than `cap` pairs selects those for which it draws the smallest lots (`lots`); any
 other query selects all its pairs. A pair is kept if a query selects it. No pair is shuffled: only lots just around the
 expected cuts are collected, then each table is filtered by the cuts alone.
 
@@ -20,9 +20,18 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline import files
+from pipeline.balancing.lots import (
+    LARGEST,
+    NO_LOTS,
+    Drawing,
+    collect_lots,
+    hash_queries,
+    lot_bounds,
+    select_lots,
+    take_cuts,
+)
 from pipeline.drops import Counts, CountUnits, DropReason, LostRows, UnitReport, drop_counts, report_unit
 from pipeline.ids import Words
-from pipeline.lots import LARGEST, NO_LOTS, Drawing, collect_lots, hash_queries, lot_bounds, select_lots, take_cuts
 from pipeline.options import option
 from pipeline.query_lists import CountQueries, Ints, list_column, read_array, write_array
 from pipeline.schemas import BALANCED, CUTS

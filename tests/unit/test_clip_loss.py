@@ -1,0 +1,55 @@
+"""The contrastive loss beside the pseudo-code of the paper's figure 3."""
+
+import numpy as np
+import pytest
+import torch
+
+from clip_train.distributed import Ranks
+from clip_train.loss import contrastive_loss
+
+
+def figure_3_loss(image_features, text_features, t):
+    """Follows the paper line by line, in NumPy and float64."""
+    i_e = image_features / np.linalg.norm(image_features, axis=1, keepdims=True)
+    t_e = text_features / np.linalg.norm(text_features, axis=1, keepdims=True)
+    logits = np.dot(i_e, t_e.T) * np.exp(t)
+    labels = np.arange(len(logits))
+
+    def cross_entropy(rows):
+        shifted = rows - rows.max(axis=1, keepdims=True)
+        return -(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))[labels, labels].mean()
+
+    return (cross_entropy(logits.T) + cross_entropy(logits)) / 2
+
+
+@pytest.mark.parametrize("t", [0.0, 2.6593, 4.6052], ids=["scale 1", "scale 14", "scale 100"])
+def test_loss_equals_the_papers_pseudo_code(t):
+    rng = np.random.default_rng(0)
+    images, texts = rng.normal(size=(2, 12, 7))
+    loss = contrastive_loss(
+        torch.tensor(images), torch.tensor(texts), torch.tensor(t, dtype=torch.float64).exp(), Ranks()
+    )
+    assert loss.dtype == torch.float64
+    assert loss.item() == pytest.approx(figure_3_loss(images, texts, t), abs=1e-12)
+
+
+def test_gradients_are_those_of_the_formula():
+    torch.manual_seed(0)
+    images, texts = torch.randn(2, 5, 4, dtype=torch.float64).requires_grad_().unbind()
+    scale = torch.tensor(3.0, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda *inputs: contrastive_loss(*inputs, Ranks()), (images, texts, scale))
+
+
+def test_logits_and_loss_stay_in_float32_under_autocast():
+    torch.manual_seed(0)
+    images, texts = torch.randn(2, 16, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = contrastive_loss(images.bfloat16(), texts.bfloat16(), torch.tensor(100.0), Ranks())
+    wide = contrastive_loss(images.bfloat16().float(), texts.bfloat16().float(), torch.tensor(100.0), Ranks())
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(wide.item(), rel=1e-6)
+
+
+def test_loss_of_a_collapsed_model_is_the_logarithm_of_the_batch_size():
+    same = torch.ones(8, 4)
+    assert contrastive_loss(same, same, torch.tensor(14.0), Ranks()).item() == pytest.approx(np.log(8))
