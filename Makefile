@@ -43,14 +43,15 @@ e2e: install  ## Run the tests of whole jobs
 
 check: lint type test  ## All that must hold before a change lands: style, types, layers, tests
 
-wordnet: install  ## Put WordNet into DATA/nltk_data
-	@$(BIN)/wit400m get-wordnet --output $(DATA)/nltk_data
+wordnet: install  ## Get WordNet (NLTK's download, or Debian's packages) into .venv, where build-vocab finds it
+	@$(BIN)/wit400m get-wordnet --output $(VENV)/nltk_data
 
 vocab: install  ## Build the query vocabulary: DUMP=pages-articles.xml.bz2 [VIEWS=…] [ARGS=…]
 	@test -n "$(DUMP)" || { echo "make vocab needs DUMP=FILE, a MediaWiki pages-articles dump; see README.md"; exit 2; }
 	@$(BIN)/wit400m build-vocab --data $(DATA) --dump $(DUMP) $(if $(VIEWS),--pageviews $(VIEWS)) $(ARGS)
 
 demo: install  ## The whole flow on a small made-up world: vocabulary to trained model (about 5 minutes)
+	@$(BIN)/wit400m get-wordnet --output $(VENV)/nltk_data || echo "Going on without WordNet."
 	@$(BIN)/wit400m demo --output demo-data $(ARGS)
 
 run: install  ## Run one stage: STAGE=match-pairs ARGS="--workers 2"

@@ -5,6 +5,6 @@
     matching     pairs ► pairs with the queries they hold     sharding    raw tars ► shards, manifest, data card
 
 What stages share: ``schemas`` (tables between them), ``options``, ``drops`` (reasons and counts), ``files``,
-``tables``, ``stages`` (skip, resume), ``shard_format``, ``report``; and ``archives``, ``bodies``, ``urls``, ``optouts`` (the web),
-``ids``, ``query_lists`` (columns as numbers).
+``tables``, ``stages`` (skip, resume), ``shard_format``, ``report``; and ``archives``, ``bodies``, ``urls``,
+``optouts`` (the web), ``ids``, ``query_lists`` (columns as numbers).
 """

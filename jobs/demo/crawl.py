@@ -130,13 +130,20 @@ def _repeat_pictures(rng: Random, pictures: list[Picture], host: str, suffix: st
 
 
 def _add_pages(crawl: Crawl, rng: Random, host: str, layout: str, pictures: list[Picture]) -> None:
-    """Hangs pictures on pages of a host and gives the host its furniture."""
+    """Hangs pictures on pages of a host."""
     for start in range(0, len(pictures), PICTURES_PER_PAGE):
         shown = pictures[start : start + PICTURES_PER_PAGE]
         number = start // PICTURES_PER_PAGE + 1
         text = render_page(f"{host.partition('.')[0].title()}, page {number}", layout, [p[:2] for p in shown], rng)
         crawl.pages.append(Page(f"http://{host}/page/{number}.html", text.encode()))
     crawl.scenes.update((name_of(p.url), p.scene) for p in pictures if p.scene is not None)
+    _add_furniture(crawl, rng, host)
+    if layout == "base":  # relative addresses, those of the furniture too, lead to the host of the images
+        _add_furniture(crawl, rng, name_of(pictures[0].url).partition("/")[0])
+
+
+def _add_furniture(crawl: Crawl, rng: Random, host: str) -> None:
+    """Gives a host the images that stand on all pages."""
     crawl.bodies[f"{host}/static/spacer.gif"] = faults.PIXEL_GIF
     for name in ("logo.png", "avatar.png"):
         crawl.scenes[f"{host}/static/{name}"] = sample_scene(rng, CRAWLED)
@@ -174,6 +181,7 @@ def _add_odd_pages(crawl: Crawl, rng: Random) -> None:
     pictures = list(_make_odd_pictures(rng))
     crawl.scenes.update((name_of(p.url), p.scene) for p in pictures if p.scene is not None)
     opted_out, old = pictures[:12], pictures[12:]
+    _add_furniture(crawl, rng, "old.example")
     text = _render(rng, "Café pictures", old).replace('charset="utf-8"', 'charset="windows-1252"')
     odd_pages = [
         Page("http://artist.example/mine.html", _render(rng, "My own", opted_out, OPT_OUT).encode()),

@@ -112,6 +112,13 @@ def test_the_bomb_is_small_in_bytes_and_large_in_pixels(made: crawl.Crawl):
         Image.open(io.BytesIO(bomb))
 
 
+def test_the_furniture_of_every_page_is_there(made: crawl.Crawl):
+    hosts = {page.url.split("/")[2] for page in made.pages if page.status == 200 and page.mime.startswith("text/html")}
+    missing = {host for host in hosts if f"{host}/static/logo.png" not in made.scenes}
+    assert missing == {"artist.example"}  # opted out: nobody may ask
+    assert "files.school.example/static/avatar.png" in made.scenes
+
+
 def test_texts_repeat_mislead_and_crowd_the_head(made: crawl.Crawl):
     texts = re.findall(r'alt="([^"]+)"', b"".join(page.html for page in made.pages).decode("utf-8", "replace"))
     counts = Counter(word for text in texts for word in text.lower().split())

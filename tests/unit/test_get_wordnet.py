@@ -4,6 +4,7 @@ import os
 import stat
 import textwrap
 
+import nltk.data
 import pytest
 
 from jobs.get_wordnet import main
@@ -17,6 +18,12 @@ def install(folder, name, script):
     path = folder / name
     path.write_text("#!/bin/sh\n" + textwrap.dedent(script))
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+@pytest.fixture(autouse=True)
+def search_path(monkeypatch):
+    """NLTK's own search path, to which its downloader adds."""
+    monkeypatch.setattr("nltk.data.path", list(nltk.data.path))
 
 
 @pytest.fixture
