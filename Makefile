@@ -51,7 +51,6 @@ vocab: install  ## Build the query vocabulary: DUMP=pages-articles.xml.bz2 [VIEW
 	@$(BIN)/wit400m build-vocab --data $(DATA) --dump $(DUMP) $(if $(VIEWS),--pageviews $(VIEWS)) $(ARGS)
 
 demo: install  ## The whole flow on a small made-up world: vocabulary to trained model (about 5 minutes)
-	@$(BIN)/wit400m get-wordnet --output $(VENV)/nltk_data || echo "Going on without WordNet."
 	@$(BIN)/wit400m demo --output demo-data $(ARGS)
 
 run: install  ## Run one stage: STAGE=match-pairs ARGS="--workers 2"

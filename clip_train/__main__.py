@@ -6,6 +6,7 @@ stderr when something given cannot be used; 128 + the signal's number when a sig
 
 import argparse
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
@@ -106,12 +107,14 @@ def _checked(cls: type[T], values: Mapping[str, Any]) -> T:
 
 
 def _describe_presets() -> str:
-    lines = ["models, and the options they set:"]
+    lines = ["models, and what they change in the options:"]
     for name, (model, recipe) in PRESETS.items():
         image = model.image
-        size = f"{image.image_size} px, patch {image.patch_size}, {image.layers} x {image.width}"
-        changed = ", ".join(f"{key.replace('_', '-')} {value}" for key, value in recipe.items())
-        lines.append(f"  {name:13} {size}" + (f"; {changed}" if changed else ""))
+        changed = [f"{key.replace('_', '-')} {value}" for key, value in recipe.items()]
+        about = "; ".join([f"{image.image_size} px, patch {image.patch_size}", *changed])
+        lines += textwrap.wrap(
+            about, 78, initial_indent=f"  {name:14}", subsequent_indent=" " * 16, break_on_hyphens=False
+        )
     return "\n".join(lines)
 
 

@@ -5,7 +5,9 @@ In: an options record. Out: lines on stdout, files where asked, an exit code.
 
 import dataclasses
 import json
+import math
 import os
+import sys
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -101,10 +103,12 @@ def run_train(config: TrainConfig, _: Sequence[str]) -> int:
     """Trains; 128 + the signal's number when one ended the run early, as a shell would report it."""
     _require(config, "shards", "output")
     summary = train(config)
-    print(f"step {summary.step} of {summary.total_steps}, loss {summary.loss:.4f}, checkpoint {summary.checkpoint}")
-    if summary.signal is None:
+    loss = "nothing left to do" if math.isnan(summary.loss) else f"loss {summary.loss:.4f}"
+    if summary.checkpoint:  # only the first rank has one to speak of
+        print(f"step {summary.step} of {summary.total_steps}, {loss}, checkpoint {summary.checkpoint}")
+    if not summary.signal:
         return 0
-    print("stopped by a signal; go on with --resume")
+    print("stopped by a signal; go on with --resume", file=sys.stderr)
     return 128 + summary.signal
 
 

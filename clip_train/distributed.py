@@ -60,13 +60,13 @@ def join_ranks(device: torch.device) -> Iterator[Ranks]:
         dist.destroy_process_group()
 
 
-def any_rank(flag: bool, ranks: Ranks) -> bool:
-    """Whether the flag is set on at least one rank; every rank gets the same answer."""
+def max_over_ranks(value: int, ranks: Ranks) -> int:
+    """The largest of the ranks' numbers; every rank gets the same answer."""
     if ranks.world_size == 1:
-        return flag
-    shared = torch.tensor(int(flag))
+        return value
+    shared = torch.tensor(value)
     dist.all_reduce(shared, dist.ReduceOp.MAX)
-    return bool(shared)
+    return int(shared)
 
 
 def mean_over_ranks(value: Tensor, ranks: Ranks) -> Tensor:

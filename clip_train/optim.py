@@ -36,3 +36,9 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
         eps=config.epsilon,
         fused=True,
     )
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    """Sets the rate of every group for the next step."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate

@@ -30,10 +30,10 @@ from clip_train.data.decode import normalize_pixels
 from clip_train.data.loader import BatchDataset, fits_in_memory, load_batches
 from clip_train.data.order import EpochOrder
 from clip_train.data.shards import Shard, ShardReader, list_shards, shards_digest
-from clip_train.distributed import Ranks, any_rank, broadcast, choose_device, join_ranks, mean_over_ranks
+from clip_train.distributed import Ranks, broadcast, choose_device, join_ranks, max_over_ranks, mean_over_ranks
 from clip_train.loss import contrastive_loss
 from clip_train.models.clip import Clip
-from clip_train.optim import build_optimizer
+from clip_train.optim import build_optimizer, set_learning_rate
 from clip_train.presets import find_preset
 from clip_train.report import RunReport
 from clip_train.schedule import learning_rate_at
@@ -51,9 +51,9 @@ class TrainSummary(NamedTuple):
 
     step: int
     total_steps: int
-    loss: float
+    loss: float  # of the last step; nan when there was none left to do
     checkpoint: str
-    signal: int | None  # the signal that ended it early
+    signal: int  # number of the signal that ended it early, or 0
 
 
 @dataclasses.dataclass(kw_only=True, eq=False)
@@ -67,6 +67,7 @@ class Run:
     data_digest: str
     model: Clip
     optimizer: torch.optim.Optimizer
+    resumed: str | None  # the checkpoint it goes on from
     first_step: int
     total_steps: int
 
@@ -121,14 +122,13 @@ def run_steps(run: Run, stop: StopSignals) -> TrainSummary:
     steps = range(run.first_step, run.total_steps)
     workers = 0 if run.dataset.keeps_decoded else config.workers
     batches = load_batches(run.dataset, steps, workers=workers, device=run.device)
-    checkpoint, shown_loss = "", math.nan
+    step, received, shown_loss, checkpoint = run.first_step, 0, math.nan, run.resumed or ""
     with RunReport(config.output, steps=steps, pairs_per_step=config.batch_size, enabled=ranks.is_first) as report:
-        for step, batch in zip(steps, report.timed(batches), strict=True):
+        for batch in report.timed(batches):
             learning_rate = learning_rate_at(
                 step, peak=config.learning_rate, warmup_steps=config.warmup_steps, total_steps=run.total_steps
             )
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate
+            set_learning_rate(optimizer, learning_rate)
             images = normalize_pixels(batch.images.to(run.device, non_blocking=True))
             ids = batch.ids.to(run.device, non_blocking=True)
             with torch.autocast(run.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
@@ -139,14 +139,15 @@ def run_steps(run: Run, stop: StopSignals) -> TrainSummary:
             optimizer.step()
             model.clamp_logit_scale()
 
-            done = step + 1
-            stopping = any_rank(stop.received is not None, ranks)
-            ending = stopping or done == run.total_steps
-            if ending or done % config.log_every == 0:
+            step += 1
+            received = 0 if step == run.total_steps else max_over_ranks(stop.received or 0, ranks)
+            ending = bool(received) or step == run.total_steps
+            saving = ending or step % config.save_every == 0
+            if saving or step % config.log_every == 0:
                 shown_loss = mean_over_ranks(loss, ranks).item()
                 report.log(
-                    done,
-                    epoch=done * config.batch_size / run.dataset.num_samples,
+                    step,
+                    epoch=step * config.batch_size / run.dataset.num_samples,
                     loss=shown_loss,
                     learning_rate=learning_rate,
                     logit_scale=model.logit_scale.exp().item(),
@@ -154,12 +155,12 @@ def run_steps(run: Run, stop: StopSignals) -> TrainSummary:
                     unreadable=batch.num_unreadable,
                 )
                 if not math.isfinite(shown_loss):
-                    raise DivergedError(f"loss is {shown_loss} at step {done}; try a lower learning rate")
-            if ending or done % config.save_every == 0:
-                checkpoint = run.save(done)
-            if stopping:
-                return TrainSummary(done, run.total_steps, shown_loss, checkpoint, stop.received)
-    return TrainSummary(run.total_steps, run.total_steps, shown_loss, checkpoint, None)
+                    raise DivergedError(f"loss is {shown_loss} at step {step}; try a lower learning rate")
+            if saving:
+                checkpoint = run.save(step)
+            if ending:
+                break
+    return TrainSummary(step, run.total_steps, shown_loss, checkpoint, received)
 
 
 def set_up(config: TrainConfig, device: torch.device, ranks: Ranks) -> Run:
@@ -185,6 +186,7 @@ def set_up(config: TrainConfig, device: torch.device, ranks: Ranks) -> Run:
         data_digest=data_digest,
         model=model,
         optimizer=optimizer,
+        resumed=resumed,
         first_step=read_info(resumed).step if resumed else 0,
         total_steps=total_steps,
     )

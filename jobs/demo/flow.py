@@ -205,7 +205,12 @@ def call(module: str, *arguments: str, timeout_s: float | None = None) -> None:
     print(f"\n$ {program} {shlex.join(arguments)}", flush=True)
     short = f"`{program} {shlex.join(arguments[:2])} ...`"
     try:
-        done = subprocess.run([sys.executable, "-m", module, *arguments], check=False, timeout=timeout_s)
+        done = subprocess.run(
+            [sys.executable, "-m", module, *arguments],
+            env={**_PATIENT_THREADS, **os.environ},
+            check=False,
+            timeout=timeout_s,
+        )
     except subprocess.TimeoutExpired as error:
         raise DemoFailed(f"{short} took more than {timeout_s:g} s") from error
     if done.returncode != 0:
