@@ -39,6 +39,8 @@ RECIPES = {
     "small": Recipe(wants_wordnet=False, cap=8, model="tiny-32", steps=20, batch_size=32, min_times_chance=0.0),
 }
 TIMEOUT_S = 3.0  # shorter than the server's slow answer
+# Threads of torch that spin while they wait crawl on a machine that others use too.
+_PATIENT_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
 GET_WORDNET_S = 90.0
 NO_WORDNET = "none"
 
