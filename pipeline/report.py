@@ -3,6 +3,9 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+_DROPS_START = 53  # column at which a funnel's drops begin
+_DROPS_WIDTH = 66
+
 
 def summary_line(stage_name: str, counts: Mapping[str, int]) -> str:
     """A stage's counts in one line.
@@ -30,10 +33,27 @@ def funnel_lines(stages: Iterable[Mapping[str, Any]]) -> list[str]:
     for stage in stages:
         name, counts = stage["stage"], stage["counts"]
         for thing in _things(counts):
-            drops = "  ".join(f"{reason} {number:,}" for reason, number in _drops(counts, thing)) or "-"
             entered, kept = counts.get(f"{thing}/in", 0), counts.get(f"{thing}/kept", 0)
-            lines.append(f"{name:<16}{thing:<10}{entered:>12,}{kept:>12,}   {drops}")
+            drops = [f"{reason} {number:,}" for reason, number in _drops(counts, thing)] or ["-"]
+            first, *others = _fold(drops, _DROPS_WIDTH)
+            lines.append(f"{name:<16}{thing:<10}{entered:>12,}{kept:>12,}   {first}")
+            lines += [" " * _DROPS_START + other for other in others]
             name = ""
+    return lines
+
+
+def _fold(words: Iterable[str], width: int) -> list[str]:
+    """Words in lines of about a width, two spaces between them.
+
+    >>> _fold(["aa 1", "bb 2", "cc 3"], 10)
+    ['aa 1  bb 2', 'cc 3']
+    """
+    lines: list[str] = []
+    for word in words:
+        if lines and len(lines[-1]) + 2 + len(word) <= width:
+            lines[-1] += "  " + word
+        else:
+            lines.append(word)
     return lines
 
 
