@@ -3,8 +3,10 @@
 import difflib
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 COMMANDS = {
     "build-vocab": ("jobs.build_vocab", "dump, page views, WordNet -> the query vocabulary"),
@@ -53,5 +55,17 @@ def _overview() -> str:
     )
 
 
+def run() -> NoReturn:
+    """The program: `main`, then the end of the process at once.
+
+    Python's own way out can abort when threads of Arrow or gRPC are still letting go of Python objects, and a script
+    could not trust the exit code.
+    """
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

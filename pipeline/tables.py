@@ -3,13 +3,14 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.drops import Counts, add_counts
-from pipeline.files import exists, open_for_read, write_whole
+from pipeline.files import exists, is_local, local_path, open_for_read, write_whole
 
 _COUNTS_KEY = b"wit400m.counts"
 _ROW_GROUP_ROWS = 65_536
@@ -59,19 +60,19 @@ def write_table(
 
 def read_table(path: str, columns: Sequence[str] | None = None, *, where: pc.Expression | None = None) -> pa.Table:
     """Reads a Parquet file whole, or the rows for which an expression holds."""
-    with open_for_read(path) as file:
+    with _open_table(path) as file:
         return pq.read_table(file, columns=list(columns) if columns is not None else None, filters=where)
 
 
 def read_batches(path: str, columns: Sequence[str] | None = None, batch_size: int = 65_536) -> Iterator[pa.RecordBatch]:
     """Reads a Parquet file batch by batch, in order."""
-    with open_for_read(path) as file, pq.ParquetFile(file) as parquet:
+    with _open_table(path) as file, pq.ParquetFile(file) as parquet:
         yield from parquet.iter_batches(batch_size, columns=list(columns) if columns is not None else None)
 
 
 def count_rows(path: str) -> int:
     """Rows of a Parquet file, read from its footer."""
-    with open_for_read(path) as file:
+    with _open_table(path) as file:
         return int(pq.read_metadata(file).num_rows)
 
 
@@ -79,7 +80,7 @@ def read_counts(path: str) -> Counts | None:
     """The counts in a file that `write_table` wrote, or None where there is no such file."""
     if not exists(path):
         return None
-    with open_for_read(path) as file:
+    with _open_table(path) as file:
         metadata = pq.read_metadata(file).metadata or {}
     return dict(json.loads(metadata.get(_COUNTS_KEY, b"{}")))
 
@@ -87,3 +88,8 @@ def read_counts(path: str) -> Counts | None:
 def sum_counts(paths: Iterable[str]) -> Counts:
     """The counts of several files that are there, added up."""
     return add_counts(*(read_counts(path) or {} for path in paths))
+
+
+def _open_table(path: str) -> pa.NativeFile | BinaryIO:
+    """A file for Arrow's own threads; a local one needs no Python, which may be gone when they let go of it."""
+    return pa.OSFile(local_path(path)) if is_local(path) else open_for_read(path)
