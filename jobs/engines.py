@@ -87,6 +87,8 @@ def run_step(step: Step, engine: Engine, *, namespace: str) -> Counts:
             state = result.wait_until_finish()
         except Exception as error:
             raise StepFailed(f"{step.label}: {_last_line(error)}") from error
+    if state is None:
+        raise StepFailed(f"{step.label}: built and translated, but the engine did not run it (a dry run?)")
     if state != PipelineState.DONE:
         raise StepFailed(f"{step.label}: ended as {state}")
     found = result.metrics().query(beam.metrics.MetricsFilter().with_namespace(namespace))
