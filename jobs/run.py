@@ -34,6 +34,7 @@ STAGE_CLASSES = {
     "match-pairs": ("pipeline.matching", "MatchPairs"),
     "balance-pairs": ("pipeline.balancing", "BalancePairs"),
     "fetch-images": ("pipeline.fetching", "FetchImages"),
+    "balance-final": ("pipeline.balancing", "BalanceFinal"),
     "write-shards": ("pipeline.sharding", "WriteShards"),
 }
 

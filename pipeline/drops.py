@@ -28,7 +28,8 @@ class DropReason(StrEnum):
     CUT_PAGE = "cut_page"
     DAMAGED_STREAM = "damaged_stream"
     BAD_ROW = "bad_row"  # also of a table of pairs: not as many fields as columns, or no JSON object
-    # extract-pairs: archives and pages
+    # extract-pairs: listed files, archives and pages
+    UNREADABLE_FILE = "unreadable_file"
     CUT_RECORD = "cut_record"  # cut off, corrupt or too large
     NOT_HTML = "not_html"
     NOT_OK = "not_ok"  # an HTTP status other than 200
@@ -45,10 +46,16 @@ class DropReason(StrEnum):
     TEXT_TOO_LONG = "text_too_long"
     TOO_FEW_WORDS = "too_few_words"
     TOO_FEW_LETTERS = "too_few_letters"
+    BLOCKED_URL = "blocked_url"
     BLOCKED_TEXT = "blocked_text"
+    OTHER_LANGUAGE = "other_language"  # of a text, or of a page
+    REPEATED_TEXT = "repeated_text"  # over the cap on pairs of one text
+    NEAR_DUPLICATE = "near_duplicate"
     # match-pairs, balance-pairs
     NO_QUERY = "no_query"
     OVER_CAP = "over_cap"
+    KNOWN_PAIR = "known_pair"  # an earlier crawl had it
+    FETCHED_BEFORE = "fetched_before"  # planned for fetching in an earlier round
     # fetch-images: the plan, the URL and its host
     DUPLICATE_PAIR = "duplicate_pair"
     BAD_URL = "bad_url"  # not http(s), credentials in it, no host, or a port of another service
@@ -151,6 +158,20 @@ class _CountUnit(beam.DoFn):
         for name, value in zip(report.names, report.values, strict=True):
             Metrics.counter(self._namespace, name).inc(value)
         return [report]
+
+
+class ReportCounts(beam.PTransform):
+    """Reports counts that are known already, as a step of its own."""
+
+    def __init__(self, stage_name: str, counts: Mapping[str, int]) -> None:
+        super().__init__()
+        self._stage_name = stage_name
+        self._report = report_unit("stage", counts)
+
+    def expand(self, root: beam.Pipeline) -> beam.PCollection:
+        """Wires PBegin to PCollection[UnitReport]."""
+        reports = beam.Create([self._report]).with_output_types(UnitReport)
+        return root | "Counts" >> reports | CountUnits(self._stage_name)
 
 
 class CountUnits(beam.PTransform):

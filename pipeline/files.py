@@ -92,6 +92,25 @@ def write_bytes_whole(path: str, data: bytes) -> None:
         file.write(data)
 
 
+def distinct_names(paths: Sequence[str]) -> list[str]:
+    """The base names of files that come together in one folder; a name that is taken gets a number.
+
+    >>> distinct_names(["old/a.parquet", "new/a.parquet", "new/b.index.parquet"])
+    ['a.parquet', 'a-2.parquet', 'b.index.parquet']
+    """
+    names: list[str] = []
+    taken: set[str] = set()
+    for path in paths:
+        stem, dot, suffix = basename(path).partition(".")
+        name, number = f"{stem}{dot}{suffix}", 1
+        while name in taken:
+            number += 1
+            name = f"{stem}-{number}{dot}{suffix}"
+        taken.add(name)
+        names.append(name)
+    return names
+
+
 def exists(path: str) -> bool:
     """Whether a file or folder is there."""
     if is_local(path):

@@ -40,7 +40,12 @@ class Option(NamedTuple):
     @property
     def flag(self) -> str:
         """The command-line spelling, e.g. ``--min-word-count``."""
-        return "--" + self.name.replace("_", "-")
+        return "--" + self.key.replace("_", "-")
+
+    @property
+    def key(self) -> str:
+        """The name without the underscore that keeps it apart from a Python keyword."""
+        return self.name.rstrip("_")
 
     @property
     def is_list(self) -> bool:
@@ -116,7 +121,7 @@ def options_from(cls: type[T], values: Mapping[str, Any], *, data: str = "data")
     Raises:
         ValueError: For an unknown name or a value of the wrong type, naming both.
     """
-    known = {opt.name: opt for opt in options_of(cls)}
+    known = {opt.key: opt for opt in options_of(cls)}
     kept: dict[str, Any] = {}
     for raw_name, value in values.items():
         name = raw_name.replace("-", "_")
@@ -124,10 +129,11 @@ def options_from(cls: type[T], values: Mapping[str, Any], *, data: str = "data")
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {close[0].replace('_', '-')}?" if close else ""
             raise ValueError(f"{_title(cls)}: unknown option {raw_name!r}{hint}")
-        kept[name] = _converted(cls, known[name], value)
+        kept[known[name].name] = _converted(cls, known[name], value)
     for opt in known.values():
         if opt.spec.under_data is not None and not kept.get(opt.name):
-            kept[opt.name] = f"{data.rstrip('/')}/{opt.spec.under_data}"
+            path = f"{data.rstrip('/')}/{opt.spec.under_data}"
+            kept[opt.name] = (path,) if opt.is_list else path
     return cls(**kept)
 
 
@@ -182,7 +188,7 @@ def _title(cls: type) -> str:
 
 
 def _key(opt: Option) -> str:
-    return opt.name.replace("_", "-")
+    return opt.key.replace("_", "-")
 
 
 def _kind(opt: Option) -> str:

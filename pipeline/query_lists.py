@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from pipeline import files
 from pipeline.drops import CountUnits, UnitReport, report_unit
+from pipeline.ids import contains_ids
 from pipeline.tables import read_batches
 
 Ints = npt.NDArray[np.int64]
@@ -62,6 +63,7 @@ class CountQueries(beam.PTransform):
         column: Their list column of query ids.
         num_queries: Length of the array to write.
         output: Where it goes.
+        only: File of sorted pair ids; only rows of these are counted.
     """
 
     stage_name: str
@@ -69,17 +71,25 @@ class CountQueries(beam.PTransform):
     column: str
     num_queries: int
     output: str
+    only: str = ""
 
     def expand(self, root: beam.Pipeline) -> beam.PCollection:
         """Wires PBegin to PCollection[UnitReport]."""
         return (
             root
             | "Tables" >> beam.Create(list(self.tables)).with_output_types(str)
-            | "CountTable" >> beam.Map(_count_table, self.column, self.num_queries).with_output_types(np.ndarray)
+            | "CountTable" >> beam.Map(self._count_table).with_output_types(np.ndarray)
             | "SumCounts" >> beam.CombineGlobally(_SumCounts(self.num_queries))
             | "WriteCounts" >> beam.Map(_write_counts, self.output).with_output_types(UnitReport)
             | CountUnits(self.stage_name)
         )
+
+    def _count_table(self, path: str) -> Ints:
+        counts = np.zeros(self.num_queries, np.int64)
+        for batch in read_batches(path, [self.column, *(["pair_id"] if self.only else [])]):
+            rows = batch.filter(contains_ids(read_array(self.only), batch["pair_id"])) if self.only else batch
+            counts += np.bincount(rows[self.column].flatten().to_numpy(), minlength=self.num_queries)
+        return counts
 
 
 class _SumCounts(beam.CombineFn):
@@ -97,13 +107,6 @@ class _SumCounts(beam.CombineFn):
 
     def extract_output(self, accumulator: Ints) -> Ints:
         return accumulator
-
-
-def _count_table(path: str, column: str, num_queries: int) -> Ints:
-    counts = np.zeros(num_queries, np.int64)
-    for batch in read_batches(path, [column]):
-        counts += np.bincount(batch[column].flatten().to_numpy(), minlength=num_queries)
-    return counts
 
 
 def _write_counts(counts: Ints, output: str) -> UnitReport:

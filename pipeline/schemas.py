@@ -34,7 +34,11 @@ _QUERY_IDS = pa.list_(pa.field("element", pa.int32(), nullable=False))
 
 MATCHED = PAIRS.append(pa.field("query_ids", _QUERY_IDS, nullable=False))  # sorted, unique, never empty
 
-BALANCED = MATCHED.append(pa.field("kept_for", _QUERY_IDS, nullable=False))  # queries that selected the pair
+_KEPT_FOR = pa.field("kept_for", _QUERY_IDS, nullable=False)  # queries that selected the pair
+# How likely a pair with these queries was to be kept: in 1 of so many draws of lots.
+_KEEP_PROBABILITY = pa.field("keep_probability", pa.float32(), nullable=False)
+
+BALANCED = MATCHED.append(_KEPT_FOR).append(_KEEP_PROBABILITY)
 
 CUTS = pa.schema(
     [
@@ -43,6 +47,16 @@ CUTS = pa.schema(
         pa.field("count", pa.int64(), nullable=False),  # pairs that hold the query
         pa.field("cut", pa.uint64()),  # largest hash selected; null: all pairs are
         pa.field("kept", pa.int64(), nullable=False),  # min(count, cap)
+    ]
+)
+
+# The same for a final selection, among the pairs whose image came; `cut` is never null where some were not fetched.
+FINAL_CUTS = pa.schema(
+    [
+        *CUTS,
+        pa.field("fetch_cut", pa.uint64()),  # largest hash planned for fetching; null: all pairs were
+        pa.field("fetched", pa.int64(), nullable=False),  # pairs planned for fetching
+        pa.field("alive", pa.int64(), nullable=False),  # of these with an image
     ]
 )
 
@@ -67,7 +81,9 @@ RAW_INDEX = pa.schema(
         pa.field("mime", pa.string()),  # of the stored image
         pa.field("image_url", pa.string(), nullable=False),
         pa.field("text", pa.string(), nullable=False),
-        pa.field("kept_for", _QUERY_IDS, nullable=False),
+        pa.field("query_ids", _QUERY_IDS, nullable=False),
+        _KEPT_FOR,
+        _KEEP_PROBABILITY,
         pa.field("http_status", pa.int16()),
         pa.field("fetch_ms", pa.int32()),  # volatile: nothing may depend on it
     ]
@@ -79,7 +95,9 @@ SHARD_INDEX = pa.schema(
         pa.field("key", pa.string(), nullable=False),
         pa.field("image_url", pa.string(), nullable=False),
         pa.field("text", pa.string(), nullable=False),
-        pa.field("kept_for", _QUERY_IDS, nullable=False),
+        pa.field("query_ids", _QUERY_IDS, nullable=False),
+        _KEPT_FOR,
+        _KEEP_PROBABILITY,
         pa.field("sha256", pa.binary(32), nullable=False),
         pa.field("phash", pa.int64()),
         pa.field("width", pa.int32(), nullable=False),

@@ -25,6 +25,7 @@ SAMPLE_JSON_KEYS: Final = (
     "text_source",
     "queries",
     "kept_for",
+    "keep_probability",
     "sha256",
     "phash",
     "width",
@@ -32,6 +33,15 @@ SAMPLE_JSON_KEYS: Final = (
     "original_width",
     "original_height",
 )
+
+
+def describe_probability(probability: float) -> float:
+    """A probability with as many digits as a float32 has.
+
+    >>> describe_probability(0.3499999940395355)
+    0.35
+    """
+    return float(f"{probability:.7g}")
 
 
 def shard_name(shard_index: int) -> str:

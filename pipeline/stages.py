@@ -23,7 +23,15 @@ from pipeline.options import check_options, identity_of, option
 
 STAGE_NAME = "_stage.json"
 _STARTED_NAME = "_started.json"
-STAGE_ORDER = ("build-vocab", "extract-pairs", "match-pairs", "balance-pairs", "fetch-images", "write-shards")
+STAGE_ORDER = (
+    "build-vocab",
+    "extract-pairs",
+    "match-pairs",
+    "balance-pairs",
+    "fetch-images",
+    "balance-final",
+    "write-shards",
+)
 _FORMAT = 1  # raise it when a stage's output changes for the same options and inputs
 _RECORDED_PACKAGES = ("wit400m", "apache-beam", "pyarrow", "numpy", "Pillow")
 
@@ -151,14 +159,18 @@ def read_stage(folder: str) -> dict[str, Any]:
 
 
 def history_of(stage: Stage) -> list[dict[str, Any]]:
-    """What the stages before this one counted: ``{"stage": name, "counts": counts}``, in the order they ran."""
-    history: dict[str, dict[str, Any]] = {}
+    """What the stages before this one counted: ``{"stage": name, "counts": counts}``, in the order they ran.
+
+    A stage that ran in several rounds is there once a round.
+    """
+    history: dict[tuple[str, str], dict[str, Any]] = {}
     for folder in stage.inputs():
         if files.exists(files.join(folder, STAGE_NAME)):
             content = read_stage(folder)
             own = {"stage": content["identity"]["stage"], "counts": content["counts"]}
-            history |= {entry["stage"]: entry for entry in [*content["history"], own]}
-    return [history[name] for name in sorted(history, key=STAGE_ORDER.index)]
+            entries = [*content["history"], own]
+            history |= {(entry["stage"], json.dumps(entry["counts"], sort_keys=True)): entry for entry in entries}
+    return [history[key] for key in sorted(history, key=lambda key: STAGE_ORDER.index(key[0]))]
 
 
 _ADVICE = "--overwrite makes it anew, another --output keeps both"

@@ -10,11 +10,13 @@ from typing import Final
 
 import idna
 
-# ASCII, lower-case host, nothing to encode, no escape, no dot segment, no port: most URLs, left as they are.
-_CANONICAL: Final = re.compile(
-    r"https?://[a-z0-9-]+(?:\.[a-z0-9-]+)+/(?!\.)(?:[A-Za-z0-9_~!$&'()*+,;=:@-]|\.|/(?!\.))*"
-    r"(?:\?[A-Za-z0-9._~!$&'()*+,;=:@/?-]*)?"
+# Path and query with nothing to encode, and no escape that is to be undone.
+_CANONICAL_PATH: Final = (
+    r"/(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]++|%(?:2[0-9A-CF]|3[A-F]|[89A-F][0-9A-F]))*+"
+    r"(?:\?(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]++|%(?:2[0-9A-CF]|3[A-F]|[89A-F][0-9A-F]))*+)?"
 )
+# ASCII, lower-case host, no port: where no path segment begins with a dot, most URLs, left as they are.
+_CANONICAL: Final = re.compile(r"https?://[a-z0-9-]++(?:\.[a-z0-9-]++)++" + _CANONICAL_PATH)
 _PARTS: Final = re.compile(r"(https?)://([^/?#]*)([^?#]*)(\?[^#]*)?", re.ASCII | re.IGNORECASE)
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:", re.ASCII)
 _HOST: Final = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?|\[[0-9a-f:.]+\]")
@@ -39,7 +41,8 @@ def canonicalize_url(url: str) -> str | None:
     >>> canonicalize_url("HTTP://Bücher.Example:80/a/../b c.jpg?q=ä#top")
     'http://xn--bcher-kva.example/b%20c.jpg?q=%C3%A4'
     """
-    if _CANONICAL.fullmatch(url):
+    url = url.partition("#")[0]
+    if _is_canonical(url):
         return url
     parts = _PARTS.match(_tidy(url))
     if parts is None:
@@ -72,12 +75,15 @@ class UrlResolver:
         >>> UrlResolver("http://a.example/b/c.html").resolve("../d.png")
         'http://a.example/d.png'
         """
-        if _CANONICAL.fullmatch(reference):
+        reference = reference.partition("#")[0]
+        if _is_canonical(reference):
             return reference
+        if self._origin and (absolute := self._join(reference)) and _is_canonical(absolute):
+            return absolute
         reference = _tidy(reference)
         if _SCHEME.match(reference):
             return canonicalize_url(reference)
-        if not self._origin or reference[:1] in ("", "#"):
+        if not self._origin or not reference:
             return None
         if reference.startswith("//"):
             return canonicalize_url(f"{self._scheme}:{reference}")
@@ -86,6 +92,13 @@ class UrlResolver:
         if reference[0] == "?":
             return canonicalize_url(self._origin + self._path + reference)
         return canonicalize_url(self._folder + reference)
+
+
+    def _join(self, reference: str) -> str:
+        """What a reference means if it is one of the plain kinds, else nothing."""
+        if reference.startswith("/"):
+            return f"{self._scheme}:{reference}" if reference.startswith("//") else self._origin + reference
+        return self._folder + reference if reference[:1].isalnum() and ":" not in reference else ""
 
 
 def url_host(url: str) -> str:
@@ -99,13 +112,14 @@ def url_host(url: str) -> str:
     return authority[:end] if end else authority.partition(":")[0]
 
 
+def _is_canonical(url: str) -> bool:
+    return "/." not in url and _CANONICAL.fullmatch(url) is not None
+
+
 def _tidy(url: str) -> str:
-    """Without what browsers ignore in a URL; backslashes before the query are slashes to them."""
-    url = url.strip(_EDGES).translate(_IGNORED)
-    if "\\" in url:
-        end = min((i for i in (url.find("?"), url.find("#")) if i >= 0), default=len(url))
-        url = url[:end].replace("\\", "/") + url[end:]
-    return url
+    """A URL without fragment as browsers read it: some characters are ignored, backslashes before the query are slashes."""
+    head, mark, query = url.strip(_EDGES).translate(_IGNORED).partition("?")
+    return head.replace("\\", "/") + mark + query
 
 
 def _canonical_authority(authority: str, default_port: int) -> str | None:

@@ -2,7 +2,8 @@
 
 Every query draws its own lot for every pair that holds it: a 64-bit hash of (seed, pair id, query string). A query
 selects the pairs with the `cap` smallest lots; the largest of these is its cut. So a selection does not depend on the
-order of files, pairs or queries, nor on what other queries select, and a smaller cap selects a subset.
+order of files, pairs or queries, nor on what other queries select, and a smaller cap selects a subset. With
+coordinated lots all queries draw the same lot for a pair, so that they agree more often on what they select.
 
 Of a query with `count` pairs the cap-th smallest lot lies near cap / count of the range of lots. So it is enough to
 collect the lots below a bound a little above that, and to ask again with a higher bound where they are too few.
@@ -12,7 +13,6 @@ Source: Duffield, Lund and Thorup, "Priority sampling for estimation of arbitrar
 """
 
 import hashlib
-import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -55,21 +55,26 @@ class Drawing:
         return _mix(pair_hashes[rows] ^ self.query_hashes[query_ids])
 
 
+def same_lots(num_queries: int) -> Words:
+    """What stands for the hashes of queries when all draw the same lot for a pair."""
+    return np.zeros(num_queries, np.uint64)
+
+
 def hash_queries(queries: pa.Array | pa.ChunkedArray) -> Words:
-    """A 64-bit hash of every query string."""
+    """A 64-bit hash of every query string, for independent lots."""
     digests = b"".join(hashlib.blake2b(query.encode(), digest_size=8).digest() for query in queries.to_pylist())
     return np.frombuffer(digests, "<u8")
 
 
-def lot_bounds(counts: Ints, *, cap: int, widening: int = 1) -> Words:
+def lot_bounds(counts: Ints, caps: Ints, *, widening: int = 1) -> Words:
     """Bounds that at least `cap` of `count` lots lie below, nearly always.
 
     Args:
-        counts: Pairs that hold a query, for several queries; more than `cap` each.
-        cap: Lots wanted.
+        counts: Pairs that hold a query, for several queries; more than the cap each.
+        caps: Lots wanted.
         widening: Factor on the bounds.
     """
-    shares = widening * (cap + _MARGIN_SIGMAS * math.sqrt(cap)) / counts
+    shares = widening * (caps + _MARGIN_SIGMAS * np.sqrt(caps)) / counts
     bounds = np.full(len(counts), LARGEST)
     bounds[shares < 1] = (shares[shares < 1] * 2.0**64).astype(np.uint64)
     return bounds
@@ -93,21 +98,32 @@ def collect_lots(matched: pa.RecordBatch, bounds: Words, drawing: Drawing) -> Lo
     return records
 
 
-def take_cuts(lots: Lots, cap: int) -> Lots:
-    """The `cap`-th smallest lot of every query, by query; none for a query with fewer lots.
+def take_cuts(lots: Lots, caps: Ints) -> Lots:
+    """The cap-th smallest lot of every query, by query; none for a query with fewer lots.
+
+    Args:
+        lots: In any order.
+        caps: [num_queries], from 1.
 
     Raises:
-        ValueError: When the lot after a cut is the same, so that no cut selects exactly `cap` pairs.
+        ValueError: When the lot after a cut is the same, so that no cut selects exactly so many pairs.
     """
-    ordered = lots[np.lexsort((lots["lot"], lots["query_id"]))]
-    starts = np.flatnonzero(np.diff(ordered["query_id"], prepend=-1))
-    ends = np.append(starts[1:], len(ordered))
-    cuts = (starts + cap - 1)[ends - starts >= cap]
-    followed = (starts + cap - 1)[ends - starts > cap]
-    tied = followed[ordered["lot"][followed] == ordered["lot"][followed + 1]]
-    if tied.size:
-        raise ValueError(f"query {ordered['query_id'][tied[0]]} draws one lot for two pairs; is a pair there twice?")
-    return ordered[cuts]
+    ordered = lots[np.argsort(lots["query_id"], kind="stable")]
+    query_ids, starts = np.unique(ordered["query_id"], return_index=True)
+    own_caps = caps[query_ids]
+    enough = np.flatnonzero(np.diff(starts, append=len(ordered)) >= own_caps)
+    cuts = np.empty(len(enough), NO_LOTS.dtype)
+    parts = np.split(ordered["lot"], starts[1:])
+    for place, query in enumerate(enough.tolist()):
+        cuts[place] = query_ids[query], _take_cut(parts[query], int(own_caps[query]), int(query_ids[query]))
+    return cuts
+
+
+def _take_cut(lots: Words, cap: int, query_id: int) -> int:
+    around = np.partition(lots, [cap - 1, min(cap, len(lots) - 1)])[cap - 1 : cap + 1]
+    if len(around) == 2 and around[0] == around[1]:
+        raise ValueError(f"query {query_id} draws one lot for two pairs; is a pair there twice?")
+    return int(around[0])
 
 
 def select_lots(matched: pa.RecordBatch, cuts: Words, drawing: Drawing) -> tuple[Ints, npt.NDArray[np.int32]]:

@@ -10,6 +10,8 @@ import re
 from typing import Final
 
 import charset_normalizer
+import numpy as np
+import pyarrow as pa
 
 _META_BYTES: Final = 4096  # browsers look at 1024; many pages declare it later
 _DETECTION_BYTES: Final = 8192
@@ -92,9 +94,10 @@ def _detect_codec(page: bytes) -> str:
 
 
 def _is_utf8(page: bytes) -> bool:
-    try:
-        page.decode("utf-8")
-    except UnicodeDecodeError:
+    ends = pa.py_buffer(np.array([0, len(page)], np.int32))
+    try:  # Arrow looks at many bytes at once, and builds no string
+        pa.StringArray.from_buffers(1, ends, pa.py_buffer(page)).validate(full=True)
+    except pa.ArrowInvalid:
         return False
     return True
 

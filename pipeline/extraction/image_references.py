@@ -17,6 +17,11 @@ _LAZY_ATTRIBUTES: Final = (
     "data-cfsrc", "data-delayed-url", "data-defer-src", "data-actualsrc",
 )  # fmt: skip
 _LAZY_SRCSETS: Final = ("data-srcset", "data-lazy-srcset")
+_LAZY_NAMES: Final = frozenset(_LAZY_ATTRIBUTES + _LAZY_SRCSETS)
+# A reference that is one beyond doubt: http(s) or relative, nothing to strip or fill in.
+_PLAIN: Final = re.compile(
+    r"(?:https?://|/)[A-Za-z0-9_%~./?&=+,;@!()*:#-]{1,2000}|[A-Za-z0-9_%~.-][A-Za-z0-9_%~./?&=+,;@!()*#-]{0,2000}"
+)
 _PLACEHOLDER: Final = re.compile(
     r"(?:(?:lazy|img|image|pic|photo|default|ajax|pre)[-_.]?)?"
     r"(?:blank|spacer|transparent|trans|pixel|placeholder|loading|loader|lazy|lazyload|gr[ea]y|clear|empty|dummy|spinner|"
@@ -42,6 +47,9 @@ def choose_reference(
     >>> choose_reference({"src": "blank.gif", "data-src": "cat.jpg"}, target_px=224)
     'cat.jpg'
     """
+    src = attributes.get("src") or ""
+    if _PLAIN.fullmatch(src) and _LAZY_NAMES.isdisjoint(attributes) and not _is_placeholder(src):
+        return src
     reason = DropReason.NO_IMAGE_URL
     for reference in _references(attributes, picture_srcsets, target_px):
         reference = reference.strip()
@@ -108,7 +116,10 @@ def _references(attributes: Mapping[str, str | None], picture_srcsets: Sequence[
 
 
 def _is_placeholder(reference: str) -> bool:
-    name = reference.partition("?")[0].partition("#")[0].rpartition("/")[2]
+    name = reference
+    if "?" in name or "#" in name:
+        name = name.partition("?")[0].partition("#")[0]
+    name = name[name.rfind("/") + 1 :]
     return len(name) <= _MAX_PLACEHOLDER_CHARS and _PLACEHOLDER.fullmatch(name) is not None
 
 

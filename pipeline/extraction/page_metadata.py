@@ -5,7 +5,7 @@ of its social media cards. `Find` is what both readers find; `resolve_finds` mak
 Source: ogp.me (structured properties); Twitter card mark-up; W3C TDM Reservation Protocol 5.2.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from pipeline.drops import DropReason
@@ -18,6 +18,9 @@ _CARDS: Final = (
     ("twitter", frozenset({"twitter:image", "twitter:image:src"}), "twitter:image:alt"),
 )
 _ROBOTS: Final = frozenset({"robots", "x-robots-tag"})
+_RESERVATION: Final = "tdm-reservation"
+# The names of meta elements and header lines that mean something here.
+NAMES: Final = _ROBOTS | {_RESERVATION, "og:url"} | {name for _, images, alt in _CARDS for name in (*images, alt)}
 
 
 class Find(NamedTuple):
@@ -26,6 +29,10 @@ class Find(NamedTuple):
     reference: str | DropReason
     text: str
     text_source: str
+
+
+NOTHING: Final = Find(DropReason.NO_TEXT, "", "")  # an image without a text
+_NO_CANDIDATE: Final = Candidate(DropReason.NO_TEXT, "", "")
 
 
 def says_something(text: str | None) -> bool:
@@ -42,7 +49,7 @@ def forbids_use(metas: Iterable[tuple[str, str]], *, noindex: bool) -> bool:
     """
     metas = list(metas)
     robots = [content for name, content in metas if name in _ROBOTS]
-    reserved = any(name == "tdm-reservation" and content.strip() == "1" for name, content in metas)
+    reserved = any(name == _RESERVATION and content.strip() == "1" for name, content in metas)
     return is_opted_out(robots, "1" if reserved else None, noindex=noindex)
 
 
@@ -69,13 +76,12 @@ def resolve_finds(finds: Iterable[Find], *, url: str, base: str) -> list[Candida
         url: Of the page; may be empty.
         base: The href of its base element; may be empty.
     """
-    resolver = UrlResolver((base and UrlResolver(url).resolve(base)) or url)
-    return [_resolve(find, resolver) for find in finds]
+    resolve = UrlResolver((base and UrlResolver(url).resolve(base)) or url).resolve
+    return [_resolve(find, resolve) if find.text else _NO_CANDIDATE for find in finds]
 
 
-def _resolve(find: Find, resolver: UrlResolver) -> Candidate:
-    if not find.text:
-        return Candidate(DropReason.NO_TEXT, "", "")
-    if isinstance(find.reference, DropReason):
-        return Candidate(find.reference, find.text, find.text_source)
-    return Candidate(resolver.resolve(find.reference) or DropReason.BAD_URL, find.text, find.text_source)
+def _resolve(find: Find, resolve: Callable[[str], str | None]) -> Candidate:
+    reference, text, text_source = find
+    if isinstance(reference, DropReason):
+        return Candidate(reference, text, text_source)
+    return Candidate(resolve(reference) or DropReason.BAD_URL, text, text_source)

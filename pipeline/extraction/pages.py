@@ -9,18 +9,26 @@ Source: WHATWG HTML 4.8 (images), 4.4.12-13 (figures); ogp.me; schema.org ImageO
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from selectolax.lexbor import LexborHTMLParser, LexborNode
+from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser, LexborNode
 
 from pipeline.drops import DropReason
 from pipeline.extraction.candidates import Page
 from pipeline.extraction.encodings import to_utf8
 from pipeline.extraction.html_segments import split_html
 from pipeline.extraction.image_references import choose_reference
-from pipeline.extraction.page_metadata import Find, find_card_images, forbids_use, resolve_finds, says_something
+from pipeline.extraction.page_metadata import (
+    NAMES,
+    NOTHING,
+    Find,
+    find_card_images,
+    forbids_use,
+    resolve_finds,
+    says_something,
+)
 
 HTML_TYPES: Final = frozenset({"text/html", "application/xhtml+xml"})
 
@@ -28,7 +36,9 @@ _SELECTOR: Final = 'html, img, meta, base, picture, figcaption, a[title], script
 _ANCESTORS: Final = 8  # how far up a figure or link is looked for
 _JSON_LD_NODES: Final = 10_000
 _XHTML: Final = "application/xhtml+xml"
+_NO_EVENTS: Final = int(LexborDocumentOptions.WO_EVENTS)  # no element is copied into another
 _SELF_CLOSED: Final = re.compile(rb"<(script|style|title|iframe|textarea|noscript|a|div|span|p)\b([^<>]{0,2000})/>")
+_TEXT_ATTRIBUTES: Final = ("alt", "title", "aria-label")
 _IMAGE_TEXTS: Final = ("alt", "figcaption", "title", "aria-label", "link-title")
 
 
@@ -93,7 +103,8 @@ class _Segment(NamedTuple):
 
 def _read_segment(html: bytes, rules: PageRules) -> _Segment:
     nodes = defaultdict(list)
-    for node in LexborHTMLParser(html).css(_SELECTOR):  # one walk: each costs a fourth of parsing
+    tree = LexborHTMLParser(html, options=_NO_EVENTS)
+    for node in tree.css(_SELECTOR):  # one walk: each costs a fourth of parsing
         nodes[node.tag].append(node)
     finds = _find_images(
         nodes["img"],
@@ -114,26 +125,31 @@ def _find_images(
 ) -> Iterator[Find]:
     for image in images:
         attributes = image.attributes
-        texts = [
-            (attributes[name], source)
-            for name, source in (("alt", "alt"), ("title", "title"), ("aria-label", "aria-label"))
-            if says_something(attributes.get(name))
-        ]
-        if has_context and (rules.all_texts or not _has_alt(texts)):
-            texts = sorted(texts + _context_texts(image), key=lambda text: _IMAGE_TEXTS.index(text[1]))
-        reference: str | DropReason = DropReason.NO_TEXT
-        if texts:
-            srcsets = _picture_srcsets(image) if has_pictures else []
-            reference = choose_reference(attributes, srcsets, target_px=rules.target_px)
-        for text, source in texts[: None if rules.all_texts else 1] or [("", "")]:
-            yield Find(reference, text or "", source)
+        alt = attributes.get("alt")
+        if alt and not rules.all_texts and not alt.isspace():  # no text is better
+            texts = [(alt, "alt")]
+        else:
+            texts = _image_texts(image, attributes, has_context=has_context)
+        if not texts:
+            yield NOTHING
+            continue
+        srcsets = _picture_srcsets(image) if has_pictures else []
+        reference = choose_reference(attributes, srcsets, target_px=rules.target_px)
+        for text, source in texts if rules.all_texts else texts[:1]:
+            yield Find(reference, text, source)
 
 
-def _has_alt(texts: list[tuple[str | None, str]]) -> bool:
-    return bool(texts) and texts[0][1] == "alt"
+def _image_texts(
+    image: LexborNode, attributes: Mapping[str, str | None], *, has_context: bool
+) -> list[tuple[str, str]]:
+    """The texts of an image and where they stand, the best one first."""
+    texts = [(value, name) for name in _TEXT_ATTRIBUTES if (value := attributes.get(name)) and not value.isspace()]
+    if has_context:
+        texts = sorted(texts + _context_texts(image), key=lambda text: _IMAGE_TEXTS.index(text[1]))
+    return texts
 
 
-def _context_texts(image: LexborNode) -> list[tuple[str | None, str]]:
+def _context_texts(image: LexborNode) -> list[tuple[str, str]]:
     """The caption of the nearest figure around an image, and the title of the nearest link."""
     found: dict[str, str] = {}
     node = image.parent
@@ -159,8 +175,11 @@ def _picture_srcsets(image: LexborNode) -> list[str]:
 def _find_json_ld(scripts: Iterable[LexborNode]) -> Iterator[Find]:
     """The ImageObjects of a page's JSON-LD that carry a caption."""
     for script in scripts:
+        text = script.text()
+        if "ImageObject" not in text:
+            continue
         try:
-            todo: list[Any] = [msgspec.json.decode(script.text().strip().encode())]
+            todo: list[Any] = [msgspec.json.decode(text.strip().encode())]
         except (msgspec.DecodeError, RecursionError, UnicodeError):
             continue
         for _ in range(_JSON_LD_NODES):
@@ -183,11 +202,12 @@ def _image_object(node: dict[str, Any]) -> Iterator[Find]:
 
 
 def _read_metas(metas: Iterable[LexborNode]) -> Iterator[tuple[str, str]]:
-    """Name and content of meta elements, names in lower case."""
+    """Name and content of the meta elements that matter, names in lower case."""
     for meta in metas:
         attributes = meta.attributes
-        if content := attributes.get("content"):
-            yield (attributes.get("name") or attributes.get("property") or "").lower(), content
+        name = (attributes.get("name") or attributes.get("property") or "").lower()
+        if name in NAMES and (content := attributes.get("content")):
+            yield name, content
 
 
 def _page_language(roots: Sequence[LexborNode]) -> str:

@@ -1,7 +1,8 @@
 """Crawls and tables ► distinct pairs: the stage extract-pairs.
 
-In: WARC, WAT and WACZ archives, saved pages, tables of URLs and texts. Out: one table of `PAIRS` an input file, named
-after it, without pairs that another file or page holds too. Text and addresses stay in files; only ids are shuffled.
+In: WARC, WAT and WACZ archives or lists of their paths, saved pages, tables of URLs and texts. Out: one table of
+`PAIRS` an input unit, named after it, without pairs that another file or page holds too. Text and addresses stay in
+files; only hashes are shuffled.
 Source: CLIP 2.2; crawled pairs as in MetaCLIP, with the images that it misses (lazy attributes, srcset, relative URLs).
 """
 
@@ -14,24 +15,21 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline import files
-from pipeline.drops import CountUnits, DropReason, UnitReport, report_unit
-from pipeline.extraction.dedup import EXTRACTED, FindDuplicates, losers_path, read_losers, table_name
+from pipeline.drops import Counts, CountUnits, DropReason, UnitReport, report_unit
+from pipeline.extraction.dedup import Duplicates
 from pipeline.extraction.filters import FilterOptions, filter_options
+from pipeline.extraction.inputs import COMMON_CRAWL, InputUnit, UnreadableInput, list_units, local_copy
+from pipeline.extraction.languages import check_languages
+from pipeline.extraction.losers import EXTRACTED, FindLosers, LosingRule, losers_path, read_losers, table_name
+from pipeline.extraction.near_duplicates import NearDuplicates, SignTexts, signatures_path
 from pipeline.extraction.pages import PageRules
-from pipeline.extraction.unit import Extraction, ExtractionRules, input_kind, saved_page_key
-from pipeline.extraction.url_lists import ListColumns, read_url_list
+from pipeline.extraction.repeats import RepeatedTexts
+from pipeline.extraction.unit import Extraction, ExtractionRules, saved_page_key
+from pipeline.extraction.url_lists import PRESETS, ListColumns, read_url_list
 from pipeline.options import option
 from pipeline.schemas import PAIRS
 from pipeline.stages import Shape, Stage, Step
 from pipeline.tables import open_table_writer, read_counts, read_table, write_table
-
-
-class InputUnit(NamedTuple):
-    """One input file: where it is, the name its tables get, and what it is."""
-
-    path: str
-    name: str
-    kind: str
 
 
 @dataclass(kw_only=True)
@@ -42,72 +40,139 @@ class ExtractPairs(FilterOptions, Stage):
 
     output: str = option("", "Folder to write.", under_data="pairs")
     input: tuple[str, ...] = option(
-        (), "Files, folders or globs: WARC, WAT, WACZ, saved HTML, parquet, csv, tsv, jsonl.", identity=False
+        (),
+        "Files, folders or globs: WARC, WAT, WACZ, saved HTML, parquet, csv, tsv, jsonl, or lists of paths "
+        "(warc.paths.gz, wat.paths.gz).",
+        identity=False,
+    )
+    path_base: str = option(
+        COMMON_CRAWL, "What stands before the paths in lists; also s3://commoncrawl/ or a folder.", identity=False
+    )
+    tries: int = option(5, "Times to try a remote file; pauses between are 1, 2, 4… s.", minimum=1, identity=False)
+    on_unreadable: str = option(
+        "stop",
+        "When a listed path cannot be read: stop (run again to continue), or drop it and count it.",
+        choices=("stop", "drop"),
+        identity=False,
+    )
+    table_preset: str = option(
+        "none", "Columns of a published list: LAION, CC3M, CC12M, COYO, DataComp.", choices=("none", *PRESETS)
     )
     url_column: str = option("", "Column of image URLs in tables: a name, or a number from 0 without a header.")
     text_column: str = option("", "Column of texts in tables.")
     page_column: str = option("", "Column of page URLs in tables.")
+    table_part_mb: int = option(
+        256, "MB in which large Parquet, TSV and JSON lines tables are cut, for workers to share.", minimum=1
+    )
     page_urls: str = option(
         "", "TSV of saved pages: file name without .html and .gz, address of the page.", identity=False
     )
     texts: str = option("best", "Take the best text of an image, or all of them.", choices=("best", "all"))
     target_px: int = option(336, "Width wanted where a page offers an image in several.", minimum=1)
     noindex: bool = option(True, "Count robots noindex and noimageindex as opt-outs, as noai is.")
+    page_language: tuple[str, ...] = option(
+        (), "Read pages in these languages only: as declared, else told from the texts of their images."
+    )
+    max_text_repeats: int = option(0, "Most pairs of one text in the whole input; 0: any number.", minimum=0)
+    near_duplicates: float = option(
+        0.0, "Drop texts that share this much with another (MinHash, as 0.8); 0: off.", minimum=0, maximum=1
+    )
 
     def __post_init__(self) -> None:
         """Checks the options; does no I/O."""
         super().__post_init__()
         if not self.input:
             raise ValueError(f"{self.name}: input must name at least one file, folder or glob")
+        for option_name in ("language", "page_language"):
+            try:
+                check_languages(getattr(self, option_name))
+            except ValueError as error:
+                raise ValueError(f"{self.name}: {option_name.replace('_', '-')}: {error}") from None
+        if 0 < self.near_duplicates < _MIN_THRESHOLD:
+            raise ValueError(f"{self.name}: near-duplicates must be 0 or at least {_MIN_THRESHOLD}")
 
     def inputs(self) -> list[str]:
-        """The input files, and the table of saved pages' addresses."""
-        return [*files.expand_inputs(self.input), *([self.page_urls] if self.page_urls else [])]
+        """The input files, block lists, and the table of saved pages' addresses."""
+        page_urls = [self.page_urls] if self.page_urls else []
+        return [*files.expand_inputs(self.input), *self.block_files(), *page_urls]
 
     def steps(self) -> Iterator[Step]:
-        """Extract file by file, find duplicates over all files, write what is distinct."""
-        units = list_units(files.expand_inputs(self.input))
+        """Extract unit by unit, find what loses against others over all units, write the rest."""
+        paths = files.expand_inputs(self.input)
+        units = list_units(paths, path_base=self.path_base, part_bytes=self.table_part_mb << 20)
         extracted_folder = files.join(self.output, "_extracted")
-        duplicates_folder = files.join(self.output, "_duplicates")
         extracted = [files.join(extracted_folder, f"{unit.name}.parquet") for unit in units]
         yield Step(
             "ExtractCandidates",
-            ExtractCandidates(stage_name=self.name, units=units, rules=self._rules(), output=extracted_folder),
+            ExtractCandidates(
+                stage_name=self.name,
+                units=units,
+                rules=self._rules(),
+                tries=self.tries,
+                drop_unreadable=self.on_unreadable == "drop",
+                output=extracted_folder,
+            ),
             Shape.MAP,
             tuple(extracted),
         )
-        if not all(files.exists(losers_path(duplicates_folder, unit.name)) for unit in units):
-            yield Step("FindDuplicates", FindDuplicates(tables=extracted, output=duplicates_folder), Shape.SHUFFLE)
+        losers: list[Losers] = []
+        duplicates = Losers(DropReason.DUPLICATE_PAIR, files.join(self.output, "_duplicates"))
+        yield from _find(extracted, Duplicates(num_tables=len(units)), duplicates, losers)
+        if self.max_text_repeats:
+            repeated = Losers(DropReason.REPEATED_TEXT, files.join(self.output, "_repeats"))
+            cap = RepeatedTexts(max_repeats=self.max_text_repeats, num_tables=len(units), losers=_folders(losers))
+            yield from _find(extracted, cap, repeated, losers)
+        if self.near_duplicates:
+            signatures = files.join(self.output, "_signatures")
+            yield Step(
+                "SignTexts",
+                SignTexts(tables=extracted, threshold=self.near_duplicates, losers=_folders(losers), output=signatures),
+                Shape.MAP,
+                tuple(signatures_path(signatures, unit.name) for unit in units),
+            )
+            near = Losers(DropReason.NEAR_DUPLICATE, files.join(self.output, "_near_duplicates"))
+            rule = NearDuplicates(signatures=signatures, num_tables=len(units), losers=_folders(losers))
+            yield from _find(extracted, rule, near, losers)
         yield Step(
             "WriteDistinctPairs",
-            WriteDistinctPairs(
-                stage_name=self.name, tables=extracted, duplicates=duplicates_folder, output=self.output
-            ),
+            WriteDistinctPairs(stage_name=self.name, tables=extracted, losers=losers, output=self.output),
             Shape.MAP,
             tuple(files.join(self.output, f"{unit.name}.parquet") for unit in units),
         )
 
     def _rules(self) -> ExtractionRules:
+        preset = PRESETS.get(self.table_preset, ListColumns())
         return ExtractionRules(
             pages=PageRules(all_texts=self.texts == "all", target_px=self.target_px, noindex=self.noindex),
-            columns=ListColumns(self.url_column, self.text_column, self.page_column),
+            columns=ListColumns(
+                self.url_column or preset.url, self.text_column or preset.text, self.page_column or preset.page
+            ),
             filters=filter_options(self),
             page_urls=read_page_urls(self.page_urls) if self.page_urls else {},
+            page_languages=self.page_language,
         )
 
 
-def list_units(paths: Sequence[str]) -> list[InputUnit]:
-    """The units that files make, sorted by name; a file given twice, in two folders say, is one.
+_MIN_THRESHOLD = 0.3  # below, nearly any two texts share a band
 
-    Raises:
-        ValueError: For a file of no known kind.
-    """
-    units: dict[str, InputUnit] = {}
-    for path in paths:
-        stamp = files.file_stamp(path)
-        name = f"{files.basename(path).lstrip('._')}-{stamp['digest'][:12]}"
-        units.setdefault(name, InputUnit(path, name, input_kind(path)))
-    return [units[name] for name in sorted(units)]
+
+class Losers(NamedTuple):
+    """Why some rows are left out, and the folder of `FindLosers` that lists them."""
+
+    reason: DropReason
+    folder: str
+
+
+def _folders(losers: Sequence[Losers]) -> tuple[str, ...]:
+    return tuple(folder for _, folder in losers)
+
+
+def _find(tables: Sequence[str], rule: LosingRule, found: Losers, losers: list[Losers]) -> Iterator[Step]:
+    """The step that finds some losers, unless it is done; adds them to those found before."""
+    if not all(files.exists(losers_path(found.folder, table_name(table))) for table in tables):
+        transform = FindLosers(tables=tables, rule=rule, output=found.folder)
+        yield Step(f"Find{type(rule).__name__}", transform, Shape.SHUFFLE)
+    losers.append(found)
 
 
 def read_page_urls(path: str) -> dict[str, str]:
@@ -124,14 +189,18 @@ class ExtractCandidates(beam.PTransform):
 
     Attributes:
         stage_name: Namespace of the counts.
-        units: The input files.
+        units: What is read.
         rules: What is extracted.
-        output: Folder for one `EXTRACTED` table an input file.
+        tries: How often a remote file is tried.
+        drop_unreadable: Whether a listed file that cannot be read is dropped; otherwise it ends the run.
+        output: Folder for one `EXTRACTED` table a unit.
     """
 
     stage_name: str
     units: Sequence[InputUnit]
     rules: ExtractionRules
+    tries: int
+    drop_unreadable: bool
     output: str
 
     def expand(self, root: beam.Pipeline) -> beam.PCollection:
@@ -139,7 +208,10 @@ class ExtractCandidates(beam.PTransform):
         return (
             root
             | "Inputs" >> beam.Create(list(self.units))
-            | "ExtractUnit" >> beam.Map(_extract_unit, self.rules, self.output).with_output_types(UnitReport)
+            | "ExtractUnit"
+            >> beam.Map(
+                _extract_unit, self.rules, self.output, tries=self.tries, drop_unreadable=self.drop_unreadable
+            ).with_output_types(UnitReport)
             | CountUnits(self.stage_name)
         )
 
@@ -151,13 +223,13 @@ class WriteDistinctPairs(beam.PTransform):
     Attributes:
         stage_name: Namespace of the counts.
         tables: Paths of the `EXTRACTED` tables.
-        duplicates: Folder of what `FindDuplicates` wrote.
+        losers: What is left out; a row is in one list only.
         output: Folder for one `PAIRS` table an input file.
     """
 
     stage_name: str
     tables: Sequence[str]
-    duplicates: str
+    losers: Sequence[Losers]
     output: str
 
     def expand(self, root: beam.Pipeline) -> beam.PCollection:
@@ -165,33 +237,48 @@ class WriteDistinctPairs(beam.PTransform):
         return (
             root
             | "Extracted" >> beam.Create(list(self.tables)).with_output_types(str)
-            | "WriteUnit" >> beam.Map(_write_distinct, self.duplicates, self.output).with_output_types(UnitReport)
+            | "WriteUnit" >> beam.Map(_write_distinct, list(self.losers), self.output).with_output_types(UnitReport)
             | CountUnits(self.stage_name)
         )
 
 
-def _extract_unit(unit: InputUnit, rules: ExtractionRules, output: str) -> UnitReport:
+def _extract_unit(
+    unit: InputUnit, rules: ExtractionRules, output: str, *, tries: int, drop_unreadable: bool
+) -> UnitReport:
     path = files.join(output, f"{unit.name}.parquet")
     counts = read_counts(path)
     if counts is None:
-        extraction = Extraction(unit.path, unit.name, rules)
-        with open_table_writer(path, EXTRACTED) as writer:
-            for batch in extraction.batches(unit.kind):
-                writer.write(batch)
-            writer.counts = counts = extraction.counts
+        try:
+            with local_copy(unit.path, tries=tries) as copy:
+                counts = _write_extracted(path, Extraction(copy, unit.name, rules, unit.part), unit)
+        except UnreadableInput:
+            if not (unit.is_listed and drop_unreadable):
+                raise
+            counts = {"files/in": 1, f"files/drop/{DropReason.UNREADABLE_FILE}": 1}
+            write_table(path, EXTRACTED.empty_table(), EXTRACTED, counts)
     return report_unit(unit.name, counts)
 
 
-def _write_distinct(table: str, duplicates: str, output: str) -> UnitReport:
+def _write_extracted(path: str, extraction: Extraction, unit: InputUnit) -> Counts:
+    with open_table_writer(path, EXTRACTED) as writer:
+        for batch in extraction.batches(unit.kind):
+            writer.write(batch)
+        writer.counts = extraction.counts | ({"files/in": 1, "files/kept": 1} if unit.is_listed else {})
+    return writer.counts
+
+
+def _write_distinct(table: str, losers: Sequence[Losers], output: str) -> UnitReport:
     name = table_name(table)
     path = files.join(output, f"{name}.parquet")
     counts = read_counts(path)
     if counts is None:
-        rows, losers = read_table(table), read_losers(duplicates, name)
+        rows = read_table(table)
         kept = np.ones(rows.num_rows, np.bool_)
-        kept[losers] = False
-        counts = {"pairs/kept": int(kept.sum())}
-        if len(losers):
-            counts[f"pairs/drop/{DropReason.DUPLICATE_PAIR}"] = len(losers)
+        counts = {}
+        for reason, folder in losers:
+            lost = read_losers(folder, name)
+            kept[lost] = False
+            counts |= {f"pairs/drop/{reason}": len(lost)} if len(lost) else {}
+        counts["pairs/kept"] = int(kept.sum())
         write_table(path, rows.filter(pa.array(kept)), PAIRS, counts)
     return report_unit(name, counts)

@@ -6,6 +6,7 @@ with what deduplication drops later.
 """
 
 import hashlib
+import operator
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,11 +19,13 @@ from pipeline.archives.records import ArchiveRecord, iterate_records
 from pipeline.bodies import decode_body
 from pipeline.drops import Counts, DropReason
 from pipeline.extraction.candidates import TEXT_SOURCES, Candidate, Page
-from pipeline.extraction.dedup import EXTRACTED
-from pipeline.extraction.filters import FilterOptions, clean_texts, refuse_pairs
+from pipeline.extraction.contacts import scrub_contacts
+from pipeline.extraction.filters import FilterOptions, clean_texts, normalized_texts, refuse_pairs
 from pipeline.extraction.image_references import choose_reference
+from pipeline.extraction.languages import identify_languages, primary_language
+from pipeline.extraction.losers import EXTRACTED
 from pipeline.extraction.pages import HTML_TYPES, PageRules, parse_page
-from pipeline.extraction.url_lists import ListColumns, list_format, read_url_list
+from pipeline.extraction.url_lists import WHOLE, ListColumns, TablePart, list_format, read_url_list
 from pipeline.extraction.wat import parse_wat
 from pipeline.ids import pair_id
 from pipeline.urls import canonicalize_url
@@ -43,6 +46,7 @@ class ExtractionRules(NamedTuple):
         pages: How pages are read.
         columns: Which columns of tables are read.
         filters: Which pairs are kept.
+        page_languages: Languages of pages that are read; empty: all.
         page_urls: Addresses of saved pages, by file name without ``.html`` and ``.gz``.
     """
 
@@ -50,6 +54,7 @@ class ExtractionRules(NamedTuple):
     columns: ListColumns
     filters: FilterOptions
     page_urls: Mapping[str, str]
+    page_languages: tuple[str, ...] = ()
 
 
 def input_kind(path: str) -> str:
@@ -58,13 +63,8 @@ def input_kind(path: str) -> str:
     Raises:
         ValueError: When it is none of them.
     """
-    name = files.basename(path)
-    if list_format(path):
-        return "table"
-    if _ARCHIVE_NAME.search(name):
-        return "archive"
-    if _HTML_NAME.search(name):
-        return "html"
+    if kind := named_kind(path):
+        return kind
     with files.open_for_read(path) as file:
         start = file.read(1024)
     if start.startswith((b"WARC/", b"PK\x03\x04", b"\x1f\x8b", b"\x28\xb5\x2f\xfd")):
@@ -72,6 +72,16 @@ def input_kind(path: str) -> str:
     if _HTML_START.match(start):
         return "html"
     raise ValueError(f"{path}: not a web archive (WARC, WAT, WACZ), HTML page, or table (parquet, csv, tsv, jsonl)")
+
+
+def named_kind(path: str) -> str | None:
+    """What a file is by its name alone, or None where that does not tell."""
+    name = files.basename(path)
+    if list_format(path):
+        return "table"
+    if _ARCHIVE_NAME.search(name):
+        return "archive"
+    return "html" if _HTML_NAME.search(name) else None
 
 
 def saved_page_key(path: str) -> str:
@@ -82,13 +92,14 @@ def saved_page_key(path: str) -> str:
 class Extraction:
     """The pairs of one input file, batch by batch; its counts are whole when the last batch is out."""
 
-    def __init__(self, path: str, name: str, rules: ExtractionRules) -> None:
-        self._path, self._name, self._rules = path, name, rules
+    def __init__(self, path: str, name: str, rules: ExtractionRules, part: TablePart = WHOLE) -> None:
+        self._path, self._name, self._rules, self._part = path, name, rules, part
         self._source_file = files.basename(path)
         self._rows: list[tuple[str, str, str, str, str]] = []
         self._pages: Counter[str] = Counter()
         self._pairs: Counter[str] = Counter()
         self._num_records = 0
+        self._num_scrubbed = 0
 
     def batches(self, kind: str) -> Iterator[pa.Table]:
         """Tables of `EXTRACTED` without the pairs that a filter refuses."""
@@ -103,7 +114,8 @@ class Extraction:
         """What came in and what was dropped so far; pairs that are neither dropped go on to deduplication."""
         found = {f"pages/{name}": number for name, number in self._pages.items()}
         found |= {f"pairs/{name}": number for name, number in self._pairs.items()}
-        return found | ({"records": self._num_records} if self._num_records else {})
+        facts = {"records": self._num_records, "scrubbed_texts": self._num_scrubbed}
+        return found | {name: number for name, number in facts.items() if number}
 
     def _read_archive(self) -> Iterator[None]:
         def count_fault(_: object) -> None:
@@ -127,7 +139,7 @@ class Extraction:
 
     def _read_table(self) -> Iterator[None]:
         target_px = self._rules.pages.target_px
-        for batch in read_url_list(self._path, self._rules.columns):
+        for batch in read_url_list(self._path, self._rules.columns, self._part):
             self._drop_pairs(DropReason.BAD_ROW, batch.num_bad_rows)
             for url, text, page_url in zip(batch.urls, batch.texts, batch.page_urls, strict=True):
                 self._add_candidates([_table_candidate(url or "", text or "", target_px)], page_url or "", "")
@@ -135,6 +147,8 @@ class Extraction:
 
     def _add_page(self, page: Page | DropReason) -> None:
         self._pages["in"] += 1
+        if isinstance(page, Page) and not _is_in_any_of(page, self._rules.page_languages):
+            page = DropReason.OTHER_LANGUAGE
         if isinstance(page, DropReason):
             self._pages[f"drop/{page}"] += 1
             return
@@ -157,14 +171,14 @@ class Extraction:
     def _flush(self) -> pa.Table:
         columns: list[Sequence[str]] = list(zip(*self._rows, strict=True)) or [()] * 5
         self._rows = []
-        image_urls, texts, sources, page_urls, languages = (pa.array(column, pa.string()) for column in columns)
+        image_urls, texts, sources, page_urls, languages = columns
         pairs = pa.table(
             {
-                "image_url": image_urls,
-                "text": clean_texts(texts),
-                "text_source": sources,
-                "page_url": _null_if_empty(page_urls),
-                "language": _null_if_empty(languages),
+                "image_url": pa.array(image_urls, pa.string()),
+                "text": pa.array(self._clean(texts), pa.string()),
+                "text_source": pa.array(sources, pa.string()),
+                "page_url": pa.array([url or None for url in page_urls], pa.string()),
+                "language": pa.array([language or None for language in languages], pa.string()),
             }
         )
         refusals = refuse_pairs(pairs, self._rules.filters)
@@ -172,21 +186,44 @@ class Extraction:
             self._pairs[f"drop/{reason}"] += number
         return self._identify(pairs.filter(pa.array(refusals.kept)))
 
+    def _clean(self, texts: Sequence[str]) -> list[str]:
+        clean = clean_texts(texts)
+        if not self._rules.filters.scrub_contacts:
+            return clean
+        scrubbed = [scrub_contacts(text) for text in clean]
+        self._num_scrubbed += sum(map(operator.ne, clean, scrubbed))
+        return scrubbed
+
     def _identify(self, pairs: pa.Table) -> pa.Table:
         urls, texts = pairs["image_url"].to_pylist(), pairs["text"].to_pylist()
+        normal = normalized_texts(pairs["text"]).to_pylist()
         ids = [pair_id(url, text) for url, text in zip(urls, texts, strict=True)]
-        found_in = zip(pairs["text_source"].to_pylist(), pairs["page_url"].to_pylist(), strict=True)
-        preferences = [preference(source, page_url or "", self._name) for source, page_url in found_in]
+        same_ids = [pair_id(url, text) for url, text in zip(urls, normal, strict=True)]
+        page_urls = [url or "" for url in pairs["page_url"].to_pylist()]
+        orders = {url: page_order(url, self._name) for url in set(page_urls)}
+        sources = pairs["text_source"].to_pylist()
+        preferences = [preference(source, orders[url]) for source, url in zip(sources, page_urls, strict=True)]
         pairs = pairs.append_column("pair_id", pa.array(ids, pa.binary(16)))
+        pairs = pairs.append_column("same_id", pa.array(same_ids, pa.binary(16)))
+        pairs = pairs.append_column("text_key", pa.array([text_key(text) for text in normal], pa.uint64()))
         pairs = pairs.append_column("preference", pa.array(preferences, pa.uint64()))
         pairs = pairs.append_column("source_file", pa.repeat(pa.scalar(self._source_file), pairs.num_rows))
         return pairs.select(EXTRACTED.names)
 
 
-def preference(text_source: str, page_url: str, name: str) -> int:
-    """Which of equal pairs is kept: the smallest; better text sources first, then an order without meaning."""
-    order = hashlib.blake2b(f"{page_url}\0{name}".encode(), digest_size=7).digest()
-    return TEXT_SOURCES.index(text_source) << 56 | int.from_bytes(order, "big")
+def text_key(text: str) -> int:
+    """The identity of a normalised text: 64 bits."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
+def page_order(page_url: str, name: str) -> int:
+    """56 bits that put pages, and input files, into an order without meaning."""
+    return int.from_bytes(hashlib.blake2b(f"{page_url}\0{name}".encode(), digest_size=7).digest(), "big")
+
+
+def preference(text_source: str, order: int) -> int:
+    """Which of equal pairs is kept: the smallest; better text sources first, then by `page_order`."""
+    return TEXT_SOURCES.index(text_source) << 56 | order
 
 
 def read_record(record: ArchiveRecord, rules: PageRules) -> Page | DropReason | None:
@@ -213,6 +250,16 @@ def read_record(record: ArchiveRecord, rules: PageRules) -> Page | DropReason | 
     )
 
 
+def _is_in_any_of(page: Page, languages: Sequence[str]) -> bool:
+    """Whether a page declares one of some languages, or else its texts are in one; all pages are if none is named."""
+    if not languages:
+        return True
+    declared = primary_language(page.language)
+    if not declared:
+        [declared] = identify_languages([" ".join(candidate.text for candidate in page.candidates)])
+    return declared in languages
+
+
 def _read_html(path: str) -> bytes | DropReason:
     content = files.read_bytes(path)
     if path.lower().endswith(".gz"):
@@ -227,7 +274,3 @@ def _table_candidate(url: str, text: str, target_px: int) -> Candidate:
     if not isinstance(reference, DropReason):
         reference = canonicalize_url(reference) or DropReason.BAD_URL
     return Candidate(reference, text, "table")
-
-
-def _null_if_empty(column: pa.Array) -> pa.Array:
-    return pa.array([value or None for value in column.to_pylist()], pa.string())

@@ -11,15 +11,14 @@ import gzip
 import io
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice
+from itertools import accumulate, islice
 from typing import BinaryIO, Final, NamedTuple, TypeVar
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.files import basename, open_for_read
-from pipeline.tables import read_batches
+from pipeline.files import basename, file_size, open_for_read
 
 SUFFIXES: Final = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson")
 
@@ -45,6 +44,31 @@ class ListColumns(NamedTuple):
     url: str = ""
     text: str = ""
     page: str = ""
+
+
+# How published lists name their columns; where one has no header, the position.
+PRESETS: Final = {
+    "laion": ListColumns("URL", "TEXT"),
+    "cc3m": ListColumns("1", "0"),
+    "cc12m": ListColumns("0", "1"),
+    "coyo": ListColumns("url", "text"),
+    "datacomp": ListColumns("url", "text"),
+}
+
+
+class TablePart(NamedTuple):
+    """A part of a table: row groups of a Parquet file, or the lines that begin in a range of bytes.
+
+    Attributes:
+        first: The first one, from 0.
+        last: The first one that is not in it; -1 for all to the end.
+    """
+
+    first: int
+    last: int
+
+
+WHOLE: Final = TablePart(0, -1)
 
 
 class RowBatch(NamedTuple):
@@ -82,8 +106,28 @@ def list_format(path: str) -> ListFormat | None:
     return ListFormat(suffix, plain != name) if suffix and (suffix != ".parquet" or plain == name) else None
 
 
-def read_url_list(path: str, columns: ListColumns = ListColumns()) -> Iterator[RowBatch]:  # noqa: B008 (immutable)
-    """Reads a table batch by batch, in order.
+def table_parts(path: str, part_bytes: int) -> list[TablePart]:
+    """The parts of about some bytes that a table can be read in; one where it cannot be cut.
+
+    Parquet is cut between row groups, TSV and JSON lines between lines. A field of a CSV may hold line breaks, and gzip
+    has no places to start at: these are read in one piece.
+    """
+    found = list_format(path)
+    if found is not None and found.suffix == ".parquet":
+        with open_for_read(path) as file:
+            metadata = pq.read_metadata(file)
+        sizes = [metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups)]
+        ends = [0, *accumulate(sizes)]
+        cuts = [i for i in range(1, len(sizes)) if ends[i] // part_bytes > ends[i - 1] // part_bytes]
+    elif found is not None and found.suffix != ".csv" and not found.is_gzip:
+        cuts = list(range(part_bytes, file_size(path), part_bytes))
+    else:
+        cuts = []
+    return [TablePart(first, last) for first, last in zip([0, *cuts], [*cuts, -1], strict=True)]
+
+
+def read_url_list(path: str, columns: ListColumns = ListColumns(), part: TablePart = WHOLE) -> Iterator[RowBatch]:  # noqa: B008 (immutable)
+    """Reads a table, or a part of it, batch by batch, in order.
 
     Raises:
         ValueError: When the columns are not there, or cannot be recognised.
@@ -92,14 +136,15 @@ def read_url_list(path: str, columns: ListColumns = ListColumns()) -> Iterator[R
     if found is None:
         raise ValueError(f"{path}: not one of {', '.join(SUFFIXES)}")
     if found.suffix == ".parquet":
-        yield from _read_parquet(path, columns)
+        yield from _read_parquet(path, columns, part)
         return
-    with open_for_read(path) as file:
-        lines = _Lines(file, is_gzip=found.is_gzip)
+    with open_for_read(path) as start, open_for_read(path) as file:
+        head = _Lines(start, is_gzip=found.is_gzip)
+        lines = _Lines(file, is_gzip=found.is_gzip, part=part)
         if found.suffix in (".jsonl", ".ndjson"):
-            yield from _read_json_lines(path, lines, columns)
+            yield from _read_json_lines(path, head, lines, columns)
         else:
-            yield from _read_separated(path, lines, columns, is_tsv=found.suffix == ".tsv")
+            yield from _read_separated(path, head, lines, columns, is_tsv=found.suffix == ".tsv")
 
 
 def choose_columns(names: Sequence[str], columns: ListColumns, path: str) -> dict[str, str]:
@@ -124,13 +169,14 @@ def choose_columns(names: Sequence[str], columns: ListColumns, path: str) -> dic
     return chosen
 
 
-def _read_parquet(path: str, columns: ListColumns) -> Iterator[RowBatch]:
-    with open_for_read(path) as file:
-        schema = pq.read_schema(file)
-    chosen = choose_columns(schema.names, columns, path)
-    for batch in read_batches(path, list(dict.fromkeys(chosen.values())), _BATCH_ROWS):
-        read = {role: _text_list(batch.column(name)) for role, name in chosen.items()}
-        yield RowBatch(read["url"], read["text"], read.get("page") or [None] * batch.num_rows, 0)
+def _read_parquet(path: str, columns: ListColumns, part: TablePart) -> Iterator[RowBatch]:
+    with open_for_read(path) as file, pq.ParquetFile(file) as parquet:
+        chosen = choose_columns(parquet.schema_arrow.names, columns, path)
+        groups = range(parquet.num_row_groups)[part.first : part.last if part.last >= 0 else None]
+        names = list(dict.fromkeys(chosen.values()))
+        for batch in parquet.iter_batches(_BATCH_ROWS, row_groups=groups, columns=names):
+            read = {role: _text_list(batch.column(name)) for role, name in chosen.items()}
+            yield RowBatch(read["url"], read["text"], read.get("page") or [None] * batch.num_rows, 0)
 
 
 def _text_list(column: pa.Array) -> list[str | None]:
@@ -142,13 +188,16 @@ def _text_list(column: pa.Array) -> list[str | None]:
 
 
 class _Lines:
-    """The lines of a text file as far as it can be read."""
+    """The lines of a text file, or those that begin in a part of it, as far as it can be read."""
 
-    def __init__(self, file: BinaryIO, *, is_gzip: bool) -> None:
-        self._text = io.TextIOWrapper(
-            gzip.GzipFile(fileobj=file) if is_gzip else file, encoding="utf-8-sig", errors="replace", newline=""
-        )
+    def __init__(self, file: BinaryIO, *, is_gzip: bool, part: TablePart = WHOLE) -> None:
+        self.is_at_start = part.first == 0
         self.num_breaks = 0
+        if part == WHOLE:
+            content = gzip.GzipFile(fileobj=file) if is_gzip else file
+            self._text: Iterable[str] = io.TextIOWrapper(content, encoding="utf-8-sig", errors="replace", newline="")
+        else:
+            self._text = _lines_between(file, part)
 
     def __iter__(self) -> Iterator[str]:
         try:
@@ -157,23 +206,31 @@ class _Lines:
             self.num_breaks += 1
 
 
-def _read_separated(path: str, lines: _Lines, columns: ListColumns, *, is_tsv: bool) -> Iterator[RowBatch]:
-    if is_tsv:
-        reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-    else:
-        reader = csv.reader(lines)
-    rows = (row for row in _rows_or_none(reader) if row != [])
-    num_bad, first = _skip_bad(rows)
+def _lines_between(file: BinaryIO, part: TablePart) -> Iterator[str]:
+    """The lines that begin in a range of bytes; the last one may end beyond it."""
+    if part.first:
+        file.seek(part.first - 1)
+        file.readline()
+    while (part.last < 0 or file.tell() < part.last) and (line := file.readline()):
+        yield line.decode("utf-8", "replace").removeprefix("\ufeff")
+
+
+def _read_separated(
+    path: str, head: _Lines, lines: _Lines, columns: ListColumns, *, is_tsv: bool
+) -> Iterator[RowBatch]:
+    first = next((row for row in _rows(head, is_tsv=is_tsv) if row is not None), None)
+    rows = _rows(lines, is_tsv=is_tsv)
     if first is None:
-        yield from _batches([None] * num_bad, lines)
+        yield from _batches((None for _ in rows), lines)
         return
     has_header = not any(field.startswith(("http://", "https://", "//")) for field in first)
     names = first if has_header else [str(position) for position in range(len(first))]
     if not has_header:
         columns = _guess_positions(first, columns)
     chosen = {role: names.index(name) for role, name in choose_columns(names, columns, path).items()}
-    rest = chain([None] * num_bad, [] if has_header else [first], rows)
-    complete = (row if row is not None and len(row) == len(names) else None for row in rest)
+    if has_header and lines.is_at_start:
+        rows = _without_first(rows)
+    complete = (row if row is not None and len(row) == len(names) else None for row in rows)
     yield from _batches(({role: row[at] for role, at in chosen.items()} if row else None for row in complete), lines)
 
 
@@ -184,26 +241,44 @@ def _guess_positions(first: Sequence[str], columns: ListColumns) -> ListColumns:
     return ListColumns(url, text, columns.page)
 
 
-def _rows_or_none(reader: Iterator[list[str]]) -> Iterator[list[str] | None]:
+def _rows(lines: Iterable[str], *, is_tsv: bool) -> Iterator[list[str] | None]:
+    """The rows that are not empty; None for one that cannot be read."""
+    reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE) if is_tsv else csv.reader(lines)
     while True:
         try:
-            yield next(reader)
+            if row := next(reader):
+                yield row
         except StopIteration:
             return
         except csv.Error:  # a field without end, or a NUL
             yield None
 
 
-def _read_json_lines(path: str, lines: _Lines, columns: ListColumns) -> Iterator[RowBatch]:
-    decoder = msgspec.json.Decoder(dict[str, object])
-    objects = (_decode_or_none(decoder, line) for line in lines if not line.isspace())
-    num_bad, first = _skip_bad(objects)
+def _without_first(rows: Iterator[T | None]) -> Iterator[T | None]:
+    """Rows without the first good one, the header."""
+    for row in rows:
+        if row is not None:
+            break
+        yield row
+    yield from rows
+
+
+def _read_json_lines(path: str, head: _Lines, lines: _Lines, columns: ListColumns) -> Iterator[RowBatch]:
+    first = next((found for found in _objects(head) if found is not None), None)
+    objects = _objects(lines)
     if first is None:
-        yield from _batches([None] * num_bad, lines)
+        yield from _batches((None for _ in objects), lines)
         return
     chosen = choose_columns(list(first), columns, path)
-    rows = (_pick(found, chosen) if found is not None else None for found in chain([None] * num_bad, [first], objects))
-    yield from _batches(rows, lines)
+    yield from _batches((_pick(found, chosen) if found is not None else None for found in objects), lines)
+
+
+def _objects(lines: Iterable[str]) -> Iterator[dict[str, object] | None]:
+    """The JSON objects in lines that are not empty; None for a line that holds none."""
+    decoder = msgspec.json.Decoder(dict[str, object])
+    for line in lines:
+        if not line.isspace():
+            yield _decode_or_none(decoder, line)
 
 
 def _pick(found: Mapping[str, object], chosen: Mapping[str, str]) -> dict[str, str | None]:
@@ -216,16 +291,6 @@ def _decode_or_none(decoder: "msgspec.json.Decoder[dict[str, object]]", line: st
         return decoder.decode(line) or None
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None
-
-
-def _skip_bad(rows: Iterator[T | None]) -> tuple[int, T | None]:
-    """The number of bad rows before the first good one, and that row, if there is any."""
-    num_bad = 0
-    for row in rows:
-        if row is not None:
-            return num_bad, row
-        num_bad += 1
-    return num_bad, None
 
 
 def _batches(rows: Iterable[Mapping[str, str | None] | None], lines: _Lines) -> Iterator[RowBatch]:

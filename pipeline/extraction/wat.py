@@ -8,7 +8,7 @@ Source: commoncrawl/ia-web-commons (the extractor), IIPC Web Archive Transformat
 
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -16,63 +16,66 @@ import msgspec
 from pipeline.drops import DropReason
 from pipeline.extraction.candidates import Page
 from pipeline.extraction.image_references import choose_reference
-from pipeline.extraction.page_metadata import Find, find_card_images, forbids_use, resolve_finds, says_something
+from pipeline.extraction.page_metadata import NAMES, NOTHING, Find, find_card_images, forbids_use, resolve_finds
 from pipeline.extraction.pages import DEFAULT_RULES, PageRules
 
 _MARKS_OF_IMAGES: Final = (b"IMG@", b"og:image", b"twitter:image")
+_IMAGE_PATH: Final = "IMG@/src"
+_REFERENCE: Final = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _SURROGATE_ESCAPE: Final = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
-class _Link(msgspec.Struct):
+class _Link(msgspec.Struct, gc=False):
     path: str = ""
     url: str | None = None
     alt: str | None = None
     title: str | None = None
 
 
-class _Meta(msgspec.Struct):
+class _Meta(msgspec.Struct, gc=False):
     name: str | None = None
     property: str | None = None
     content: str | None = None
 
 
-class _Head(msgspec.Struct):
+class _Head(msgspec.Struct, gc=False):
     base: str | None = msgspec.field(default=None, name="Base")
     metas: list[_Meta] = msgspec.field(default_factory=list, name="Metas")
 
 
-class _Html(msgspec.Struct):
+class _Html(msgspec.Struct, gc=False):
     head: _Head = msgspec.field(default_factory=_Head, name="Head")
     links: list[_Link] = msgspec.field(default_factory=list, name="Links")
 
 
-class _Message(msgspec.Struct):
+class _Message(msgspec.Struct, gc=False):
     status: str | int = msgspec.field(default="", name="Status")
 
 
-class _Response(msgspec.Struct):
+class _Response(msgspec.Struct, gc=False):
     headers: dict[str, str | list[str]] = msgspec.field(default_factory=dict, name="Headers")
     message: _Message = msgspec.field(default_factory=_Message, name="Response-Message")
     html: _Html | None = msgspec.field(default=None, name="HTML-Metadata")
 
 
-class _Payload(msgspec.Struct):
+class _Payload(msgspec.Struct, gc=False):
     response: _Response | None = msgspec.field(default=None, name="HTTP-Response-Metadata")
 
 
-class _WarcHeader(msgspec.Struct):
+class _WarcHeader(msgspec.Struct, gc=False):
     url: str = msgspec.field(default="", name="WARC-Target-URI")
 
 
-class _Envelope(msgspec.Struct):
+class _Envelope(msgspec.Struct, gc=False):
     payload: _Payload = msgspec.field(default_factory=_Payload, name="Payload-Metadata")
     header: _WarcHeader = msgspec.field(default_factory=_WarcHeader, name="WARC-Header-Metadata")
 
 
-class _Record(msgspec.Struct):
+class _Record(msgspec.Struct, gc=False):
     envelope: _Envelope = msgspec.field(name="Envelope")
 
 
+_NO_FIND: Final = (NOTHING,)
 _DECODER: Final = msgspec.json.Decoder(_Record)
 
 
@@ -116,26 +119,43 @@ def _decode(record: bytes) -> _Envelope | None:
 
 def _read_page(url: str, response: _Response, page: _Html, rules: PageRules) -> Page | DropReason:
     metas = [
-        (html.unescape(meta.name or meta.property or "").lower(), html.unescape(meta.content or ""))
+        (name, _unescape(meta.content))
         for meta in page.head.metas
+        if meta.content and (name := (meta.name or meta.property or "").lower()) in NAMES
     ]
-    metas += [(name.lower(), value) for name, values in response.headers.items() for value in _listed(values)]
+    metas += [
+        (name.lower(), value)
+        for name, values in response.headers.items()
+        if name.lower() in NAMES
+        for value in _listed(values)
+    ]
     if forbids_use(metas, noindex=rules.noindex):
         return DropReason.OPTED_OUT
-    finds = [find for link in page.links if link.path == "IMG@/src" for find in _find_image(link, rules)]
+    finds = [find for link in page.links if link.path == _IMAGE_PATH for find in _find_image(link, rules)]
     finds += find_card_images(metas)
-    return Page(url, "", resolve_finds(finds, url=url, base=html.unescape(page.head.base or "")))
+    return Page(url, "", resolve_finds(finds, url=url, base=_unescape(page.head.base or "")))
 
 
-def _find_image(link: _Link, rules: PageRules) -> Iterator[Find]:
-    texts = [
-        (html.unescape(text), source)
-        for text, source in ((link.alt or "", "alt"), (link.title or "", "title"))
-        if says_something(text)
-    ]
-    reference = choose_reference({"src": html.unescape(link.url or "")}, target_px=rules.target_px)
-    for text, source in texts[: None if rules.all_texts else 1] or [("", "")]:
-        yield Find(reference, text, source)
+def _find_image(link: _Link, rules: PageRules) -> Sequence[Find]:
+    if not link.alt and not link.title:
+        return _NO_FIND
+    alt = _unescape(link.alt or "")
+    if alt and not rules.all_texts and not alt.isspace():  # no text is better
+        texts = [(alt, "alt")]
+    else:
+        texts = [(text, source) for text, source in ((alt, "alt"), (_unescape(link.title or ""), "title")) if text]
+        texts = [(text, source) for text, source in texts if not text.isspace()]
+    if not texts:
+        return _NO_FIND
+    reference = choose_reference({"src": _unescape(link.url or "")}, target_px=rules.target_px)
+    return [Find(reference, text, source) for text, source in (texts if rules.all_texts else texts[:1])]
+
+
+def _unescape(text: str) -> str:
+    """An attribute's value with its character references undone; in a URL, ``&copy=1`` is none."""
+    if "&" not in text or ";" not in text:
+        return text
+    return _REFERENCE.sub(lambda reference: html.unescape(reference[0]), text)
 
 
 def _listed(values: str | list[str]) -> list[str]:

@@ -18,13 +18,22 @@ from pipeline.fetching.answers import Fetched, Store
 from pipeline.fetching.images import CheckedImage
 from pipeline.fetching.raw import END_OF_ARCHIVE, encode_sample
 from pipeline.schemas import RAW_INDEX
+from pipeline.shard_format import describe_probability
 from pipeline.tables import write_table
 
 Source = Callable[[Sequence[str], Store], None]
 
 OK_STATUS: Final = "ok"
 _SPOOL_BYTES: Final = 64 << 20  # images kept in memory; what is more goes to a temporary file
-_PLAN_COLUMNS: Final = ("pair_id", "key", "image_url", "text", "kept_for")  # of the index, by where they come from
+_PLAN_COLUMNS: Final = (  # of the index, by where they come from
+    "pair_id",
+    "key",
+    "image_url",
+    "text",
+    "query_ids",
+    "kept_for",
+    "keep_probability",
+)
 _PLACE_COLUMNS: Final = ("offset", "length")
 _IMAGE_COLUMNS: Final = ("sha256", "phash", "width", "height", "original_width", "original_height", "mime")
 _ANSWER_COLUMNS: Final = ("http_status", "fetch_ms")
@@ -107,6 +116,7 @@ def describe_sample(row: dict[str, Any], image: CheckedImage) -> dict[str, Any]:
         "text_source": row["text_source"],
         "queries": row["query_ids"],
         "kept_for": row["kept_for"],
+        "keep_probability": describe_probability(row["keep_probability"]),
         "sha256": image.sha256.hex(),
         "phash": f"{image.phash & 0xFFFF_FFFF_FFFF_FFFF:016x}",
         "width": image.width,

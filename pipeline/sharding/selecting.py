@@ -7,7 +7,7 @@ are cut into shards of equal size (they differ by one sample at most).
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -117,19 +117,20 @@ class SelectSamples(beam.PTransform):
 
     Attributes:
         stage_name: Namespace of the counts.
-        indexes: The raw indexes.
+        indexes: The raw indexes, by names that differ.
         output: Folder for one `SELECTED` table a raw tar, under its name.
         duplicates: ``keep`` all, or keep one sample a ``pair`` (same image bytes, same text) or an ``image``.
     """
 
     stage_name: str
-    indexes: Sequence[str]
+    indexes: Mapping[str, str]
     output: str
     duplicates: str
 
     def expand(self, root: beam.Pipeline) -> beam.PCollection:
         """Wires PBegin to PCollection[UnitReport]."""
-        indexes = list(enumerate(self.indexes))
+        indexes = list(enumerate(self.indexes.values()))
+        names = [name.removesuffix(".index.parquet") for name in self.indexes]
         raws = root | "RawIndexes" >> beam.Create(indexes).with_output_types(tuple[int, str])
         losers = (
             raws
@@ -140,7 +141,8 @@ class SelectSamples(beam.PTransform):
         return (
             {"path": raws, "losers": losers}
             | "JoinLosers" >> beam.CoGroupByKey()
-            | "WriteSurvivors" >> beam.Map(_write_survivors, self.output, self.duplicates).with_output_types(UnitReport)
+            | "WriteSurvivors"
+            >> beam.Map(_write_survivors, names, self.output, self.duplicates).with_output_types(UnitReport)
             | CountUnits(self.stage_name)
         )
 
@@ -188,10 +190,12 @@ def _find_losers(bucket: tuple[int, Iterable[bytes]]) -> Iterator[tuple[int, byt
         yield int(raw_index), losers["row"][losers["raw"] == raw_index].tobytes()
 
 
-def _write_survivors(joined: tuple[int, dict[str, Any]], output: str, duplicates: str) -> UnitReport:
-    parts = joined[1]
+def _write_survivors(
+    joined: tuple[int, dict[str, Any]], names: Sequence[str], output: str, duplicates: str
+) -> UnitReport:
+    raw_index, parts = joined
     [index_path] = parts["path"]
-    name = files.basename(index_path).removesuffix(".index.parquet")
+    name = names[raw_index]
     path = files.join(output, f"{name}.parquet")
     table = read_stored(index_path)
     table = table.take(sorted_order(id_words(table["pair_id"])))

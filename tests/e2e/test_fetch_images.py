@@ -39,6 +39,7 @@ def write_data(folder: Path, pairs, files_of=2):
             "source_file": "crawl.warc",
             "query_ids": [len(text) % 2, 2],
             "kept_for": [2],
+            "keep_probability": 0.25,
         }
         for url, text in pairs
     ]

@@ -5,8 +5,11 @@ import pyarrow as pa
 import pytest
 
 from jobs.engines import Engine, StepFailed, run_step
+from pipeline.balancing.cutting import CollectLots, TakeCuts
+from pipeline.balancing.keeping import KeepSelected, SelectionFiles
 from pipeline.balancing.lots import LARGEST, Drawing, hash_queries, lot_bounds
-from pipeline.balancing.stage import FindCuts, KeepSelected, check_kept, cuts_table
+from pipeline.balancing.sources import DrawingFile, list_sources
+from pipeline.balancing.stage import check_kept, cuts_table
 from pipeline.drops import LostRows
 from pipeline.ids import pair_id
 from pipeline.query_lists import read_array, write_array
@@ -53,21 +56,24 @@ def run(transform):
 def find_cuts(world, bounds, cap=CAP):
     folder, tables = world
     write_array(str(folder / "bounds.npy"), bounds)
-    find = FindCuts(
+    write_array(str(folder / "caps.npy"), np.full(4, cap))
+    lots = [str(folder / f"lots-{place}-{hash(bounds.tobytes())}.npy") for place in range(len(tables))]
+    collect = CollectLots(
         stage_name="balance-pairs",
-        tables=tables,
-        seed=3,
-        query_hashes=str(folder / "query_hashes.npy"),
+        sources=list_sources(tables),
+        outputs=lots,
+        drawing=DrawingFile(3, str(folder / "query_hashes.npy")),
         bounds=str(folder / "bounds.npy"),
-        cap=cap,
-        output=str(folder / "found.npy"),
     )
-    assert run(find) == {}
-    return read_array(find.output)
+    take = TakeCuts(
+        stage_name="balance-pairs", lots=lots, caps=str(folder / "caps.npy"), output=str(folder / "found.npy")
+    )
+    assert run(collect) == run(take) == {}
+    return read_array(take.output)
 
 
 def asked(counts, cap=CAP):
-    return np.where(counts > cap, lot_bounds(np.maximum(counts, 1), cap=cap), 0).astype(np.uint64)
+    return np.where(counts > cap, lot_bounds(np.maximum(counts, 1), np.full(4, cap)), 0).astype(np.uint64)
 
 
 def all_lots(query_id):
@@ -102,18 +108,17 @@ def test_every_query_keeps_its_share_and_pairs_are_kept_or_over_the_cap(world):
     found = find_cuts(world, asked(COUNTS))
     cuts = np.full(4, LARGEST)
     cuts[found["query_id"]] = found["lot"]
-    table = cuts_table(QUERIES, COUNTS, cuts, cap=CAP)
+    table = cuts_table(QUERIES, COUNTS, cuts, np.minimum(COUNTS, CAP))
     assert table.schema.equals(CUTS)
     assert table["kept"].to_pylist() == [10, 10, 9, 0]
     assert table["cut"].is_null().to_pylist() == [False, False, True, True]
-    write_table(str(folder / "cuts.parquet"), table, CUTS)
-
+    write_array(str(folder / "cuts.npy"), cuts)
+    write_array(str(folder / "shares.npy"), np.minimum(1, CAP / np.maximum(COUNTS, 1)))
+    drawing = DrawingFile(3, str(folder / "query_hashes.npy"))
     keep = KeepSelected(
         stage_name="balance-pairs",
-        tables=tables,
-        seed=3,
-        query_hashes=str(folder / "query_hashes.npy"),
-        cuts=str(folder / "cuts.parquet"),
+        sources=list_sources(tables),
+        selection=SelectionFiles(drawing, str(folder / "cuts.npy"), str(folder / "shares.npy"), False),
         output=str(folder / "balanced"),
     )
     counts = run(keep)
@@ -129,7 +134,7 @@ def test_every_query_keeps_its_share_and_pairs_are_kept_or_over_the_cap(world):
 
 
 def test_query_that_selected_too_many_or_too_few_pairs_is_an_error():
-    table = cuts_table(QUERIES, COUNTS, np.full(4, LARGEST), cap=CAP)
+    table = cuts_table(QUERIES, COUNTS, np.full(4, LARGEST), np.minimum(COUNTS, CAP))
     check_kept(table, np.array([10, 10, 9, 0]))
     for wrong in ([11, 10, 9, 0], [10, 10, 8, 0]):
         with pytest.raises(LostRows, match="1 queries selected other numbers"):

@@ -1,5 +1,6 @@
 import itertools
 import random
+from collections import Counter
 
 import apache_beam as beam
 import numpy as np
@@ -8,11 +9,16 @@ import pytest
 from apache_beam.metrics import MetricsFilter
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from pipeline.extraction.dedup import _RECORD, EXTRACTED, FindDuplicates, find_losers, read_losers
+from pipeline.drops import DropReason
+from pipeline.extraction.dedup import _RECORD, Duplicates, find_losers
 from pipeline.extraction.filters import FilterOptions
+from pipeline.extraction.inputs import InputUnit
+from pipeline.extraction.losers import EXTRACTED, FindLosers, read_losers
+from pipeline.extraction.near_duplicates import NearDuplicates, SignTexts, band_values
 from pipeline.extraction.pages import PageRules
-from pipeline.extraction.stage import ExtractCandidates, InputUnit, WriteDistinctPairs
-from pipeline.extraction.unit import ExtractionRules
+from pipeline.extraction.repeats import RepeatedTexts
+from pipeline.extraction.stage import ExtractCandidates, Losers, WriteDistinctPairs
+from pipeline.extraction.unit import ExtractionRules, text_key
 from pipeline.extraction.url_lists import ListColumns
 from pipeline.ids import pair_id
 from pipeline.schemas import PAIRS
@@ -20,16 +26,20 @@ from pipeline.tables import read_counts, read_table, write_table
 
 
 def write_extracted(path, rows):
-    """Rows are (text, preference)."""
+    """Rows are (text, preference) or (text, preference, url)."""
+    rows = [(*row, "u")[:3] for row in rows]
+    ids = pa.array([pair_id(url, text) for text, _, url in rows], pa.binary(16))
     columns = {
-        "pair_id": pa.array([pair_id("u", text) for text, _ in rows], pa.binary(16)),
-        "image_url": ["u"] * len(rows),
-        "text": [text for text, _ in rows],
+        "pair_id": ids,
+        "image_url": [url for _, _, url in rows],
+        "text": [text for text, _, _ in rows],
         "text_source": ["alt"] * len(rows),
         "page_url": pa.array([None] * len(rows), pa.string()),
         "language": pa.array([None] * len(rows), pa.string()),
         "source_file": [path.name] * len(rows),
-        "preference": pa.array([preference for _, preference in rows], pa.uint64()),
+        "same_id": ids,
+        "text_key": pa.array([text_key(text) for text, _, _ in rows], pa.uint64()),
+        "preference": pa.array([preference for _, preference, _ in rows], pa.uint64()),
     }
     write_table(str(path), pa.table(columns, EXTRACTED), EXTRACTED)
     return str(path)
@@ -56,7 +66,7 @@ def run(transform):
 
 
 def test_duplicates_lose_by_preference_then_table_then_row(tables, tmp_path):
-    run(FindDuplicates(tables=tables, output=str(tmp_path / "losers")))
+    run(FindLosers(tables=tables, rule=Duplicates(num_tables=4), output=str(tmp_path / "losers")))
     losers = {name: read_losers(str(tmp_path / "losers"), name).tolist() for name in "abcd"}
     assert losers == {"a": [0, 1], "b": [1], "c": [], "d": []}
 
@@ -76,12 +86,12 @@ def test_the_order_of_arrival_decides_nothing():
 
 
 def test_what_is_distinct_is_written_once_and_the_rest_is_counted(tables, tmp_path):
-    run(FindDuplicates(tables=tables, output=str(tmp_path / "losers")))
+    run(FindLosers(tables=tables, rule=Duplicates(num_tables=4), output=str(tmp_path / "losers")))
     output = tmp_path / "pairs"
 
     def write():
-        losers = str(tmp_path / "losers")
-        return WriteDistinctPairs(stage_name="extract-pairs", tables=tables, duplicates=losers, output=str(output))
+        losers = [Losers(DropReason.DUPLICATE_PAIR, str(tmp_path / "losers"))]
+        return WriteDistinctPairs(stage_name="extract-pairs", tables=tables, losers=losers, output=str(output))
 
     assert run(write()) == {"pairs/kept": 5, "pairs/drop/duplicate_pair": 3}
     texts = {path.stem: read_table(str(path))["text"].to_pylist() for path in output.iterdir()}
@@ -100,10 +110,72 @@ def test_every_input_gives_a_table_with_its_counts_inside(tmp_path):
 
     def extract():
         output = str(tmp_path / "out")
-        return ExtractCandidates(stage_name="extract-pairs", units=units, rules=rules, output=output)
+        return ExtractCandidates(
+            stage_name="extract-pairs", units=units, rules=rules, tries=1, drop_unreadable=False, output=output
+        )
 
     counts = {"pairs/in": 2, "pairs/drop/no_text": 1}
     assert run(extract()) == counts
     assert read_counts(str(tmp_path / "out" / "list.csv-1.parquet")) == counts
     source.unlink()
     assert run(extract()) == counts, "a table that is there is not made again"
+
+
+def texts_left(tables, *folders):
+    found = []
+    for table in tables:
+        rows = read_table(table)
+        lost = {row for folder in folders for row in read_losers(str(folder), table.rsplit("/", 1)[1][:-8]).tolist()}
+        found += [text for row, text in enumerate(rows["text"].to_pylist()) if row not in lost]
+    return Counter(found)
+
+
+def test_a_text_keeps_as_many_pairs_as_the_cap_wherever_they_are(tmp_path):
+    rows = [(text, 0, f"http://a.example/{i}.jpg") for i, text in enumerate(["logo"] * 30 + ["cat"] * 3 + ["dog"])]
+    kept = []
+    for seed in range(3):
+        random.Random(seed).shuffle(rows)
+        folder = tmp_path / str(seed)
+        tables = [write_extracted(folder / f"{i}.parquet", rows[i::3]) for i in range(3)]
+        run(FindLosers(tables=tables, rule=Duplicates(num_tables=3), output=str(folder / "none")))
+        rule = RepeatedTexts(max_repeats=3, num_tables=3, losers=(str(folder / "none"),))
+        run(FindLosers(tables=tables, rule=rule, output=str(folder / "over")))
+        assert texts_left(tables, folder / "over") == {"logo": 3, "cat": 3, "dog": 1}
+        kept.append({
+            url
+            for i, table in enumerate(tables)
+            for row, url in enumerate(read_table(table)["image_url"].to_pylist())
+            if row not in read_losers(str(folder / "over"), str(i))
+        })  # fmt: skip
+    assert kept[0] == kept[1] == kept[2], "which pairs stay depends on the pairs alone"
+
+
+LONG = "a photograph of the old harbour of the town at dusk with fishing boats, number"
+
+
+def test_of_texts_that_are_nearly_the_same_one_stays_with_all_its_pairs(tmp_path):
+    texts = [f"{LONG} {i}" for i in range(6)] * 2 + ["a red cat", "a blue dog", "logo", "x", "x"]
+    rows = [(text, 0, f"http://a.example/{i}.jpg") for i, text in enumerate(texts)]
+    left = []
+    for parts in (1, 4):
+        folder = tmp_path / str(parts)
+        tables = [write_extracted(folder / f"{i}.parquet", rows[i::parts]) for i in range(parts)]
+        run(FindLosers(tables=tables, rule=Duplicates(num_tables=parts), output=str(folder / "none")))
+        none, signed = str(folder / "none"), str(folder / "signed")
+        run(SignTexts(tables=tables, threshold=0.8, losers=[none], output=signed))
+        rule = NearDuplicates(signatures=signed, num_tables=parts, losers=(none,))
+        run(FindLosers(tables=tables, rule=rule, output=str(folder / "near")))
+        left.append(texts_left(tables, folder / "near"))
+    assert left[0] == left[1], "how rows lie in tables decides nothing"
+    assert {text: left[0][text] for text in texts[12:]} == {"a red cat": 1, "a blue dog": 1, "logo": 1, "x": 2}
+    assert [number for text, number in left[0].items() if text.startswith(LONG)] == [2]
+
+
+def test_bands_agree_for_texts_that_are_alike_and_not_for_others():
+    values = band_values([LONG, f"{LONG} 7", "an entirely other sentence about mountains and snow", ""], 0.8)
+    assert values.shape == (4, 9)
+    shared = [(values[0] == values[other]).sum() for other in (1, 2, 3)]
+    assert shared[0] > 0 and shared[1:] == [0, 0]
+    assert np.array_equal(
+        values, band_values([LONG, f"{LONG} 7", "an entirely other sentence about mountains and snow", ""], 0.8)
+    )

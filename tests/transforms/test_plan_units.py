@@ -19,6 +19,7 @@ def write_balanced(folder, urls, name="part"):
             "source_file": "crawl.warc",
             "query_ids": [1, 2],
             "kept_for": [1],
+            "keep_probability": 0.5,
         }
         for url in urls
     ]

@@ -34,7 +34,7 @@ def sample_bytes(key, image, text):
 def index_row(url, image, text, status):
     identity = pair_id(url, text)
     row = dict.fromkeys(RAW_INDEX.names) | {"pair_id": identity, "key": identity.hex(), "status": status}
-    row |= {"image_url": url, "text": text, "kept_for": [0]}
+    row |= {"image_url": url, "text": text, "query_ids": [0], "kept_for": [0], "keep_probability": 1.0}
     if status == "ok":
         sizes = dict.fromkeys(("width", "height", "original_width", "original_height"), 8)
         row |= {"sha256": hashlib.sha256(image).digest(), "mime": "image/jpeg", **sizes}
@@ -68,7 +68,7 @@ def write_raw(folder: Path, units):
 
 def stage_for(folder: Path, **options):
     return WriteShards(
-        raw=str(folder / "raw"), balanced=str(folder / "balanced"), output=str(folder / "shards"), **options
+        raw=(str(folder / "raw"),), balanced=str(folder / "balanced"), output=str(folder / "shards"), **options
     )
 
 
@@ -165,6 +165,36 @@ def test_a_raw_tar_that_is_too_short_is_an_error(tmp_path, units):
     with pytest.raises(Exception, match=r"raw-00001\.tar ends before"):
         run_stage(stage_for(tmp_path), workers=1, quiet=True)
     assert not (tmp_path / "shards" / STAGE_NAME).exists()
+
+
+def test_a_final_selection_over_two_raw_folders_decides_what_is_packed_and_what_samples_say(tmp_path, units):
+    write_raw(tmp_path / "one", units[:2])
+    write_raw(tmp_path / "two", units[2:])
+    final = tmp_path / "final"
+    wanted = {}
+    for place, folder in enumerate(("one", "two")):
+        for path in sorted((tmp_path / folder / "raw").glob("*.parquet")):
+            rows = [row for row in read_table(str(path)).to_pylist() if row["status"] == "ok"][:3]
+            rows = [row | {"kept_for": [0], "keep_probability": 0.125} for row in rows]
+            wanted |= {row["key"]: row["text"] for row in rows}
+            name = path.name if place == 0 or path.name.startswith("raw-00002") else path.name.replace(".", "-2.", 1)
+            write_table(str(final / name), pa.Table.from_pylist(rows, RAW_INDEX), RAW_INDEX)
+    cuts = pa.table({"query_id": [0], "query": ["thing"], "count": [99], "cut": [None], "kept": [15]}, CUTS)
+    write_table(str(final / "cuts.parquet"), cuts, CUTS)
+    write_stage(final, "balance-final")
+    stage = WriteShards(
+        raw=tuple(str(tmp_path / folder / "raw") for folder in ("one", "two")),
+        final=str(final),
+        output=str(tmp_path / "shards"),
+    )
+    run_stage(stage, workers=1, quiet=True)
+    paths = [str(path) for path in sorted((tmp_path / "shards").glob("*.tar"))]
+    samples = list(webdataset.WebDataset(paths, shardshuffle=False))
+    assert {sample["__key__"]: sample["txt"].decode() for sample in samples} == wanted
+    assert all(json.loads(sample["json"])["kept_for"] == ["thing"] for sample in samples)
+    assert all(json.loads(sample["json"])["keep_probability"] == 0.125 for sample in samples)
+    index = read_table(str(tmp_path / "shards" / "00000.parquet"))
+    assert index["keep_probability"].to_pylist() == [0.125] * len(wanted)
 
 
 def test_a_second_run_does_nothing(tmp_path, units):

@@ -7,12 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.drops import check_counts
-from pipeline.extraction.dedup import EXTRACTED
 from pipeline.extraction.filters import FilterOptions
+from pipeline.extraction.losers import EXTRACTED
 from pipeline.extraction.pages import PageRules
-from pipeline.extraction.unit import Extraction, ExtractionRules, input_kind, preference, saved_page_key
+from pipeline.extraction.unit import Extraction, ExtractionRules, input_kind, page_order, preference, saved_page_key
 from pipeline.extraction.url_lists import ListColumns
 from pipeline.ids import pair_id
+from pipeline.schemas import PAIRS
 
 
 def rules(**page_urls):
@@ -63,7 +64,7 @@ def test_everything_in_an_archive_is_kept_or_dropped_with_a_reason(tmp_path):
         "pairs/drop/refused_suffix": 2,
     }
     first = rows[0]
-    assert first | {"preference": 0} == {
+    assert {name: first[name] for name in PAIRS.names} == {
         "pair_id": pair_id("http://a.example/p/1.jpg", "a cat"),
         "image_url": "http://a.example/p/1.jpg",
         "text": "a cat",
@@ -71,7 +72,6 @@ def test_everything_in_an_archive_is_kept_or_dropped_with_a_reason(tmp_path):
         "page_url": "http://a.example/p/",
         "language": "en",
         "source_file": "a.warc",
-        "preference": 0,
     }
 
 
@@ -129,8 +129,8 @@ def test_a_file_of_no_known_kind_is_an_error(tmp_path):
 
 
 def test_better_text_sources_are_preferred_whatever_the_page():
-    assert max(preference("alt", str(i), "n") for i in range(50)) < min(
-        preference("og", str(i), "n") for i in range(50)
+    assert max(preference("alt", page_order(str(i), "n")) for i in range(50)) < min(
+        preference("og", page_order(str(i), "n")) for i in range(50)
     )
     assert saved_page_key("/x/a.b.html.gz") == "a.b"
 

@@ -1,10 +1,15 @@
+import time
+import unicodedata
+
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.drops import DropReason
-from pipeline.extraction.filters import FilterOptions, clean_texts, refuse_pairs
+from pipeline.extraction.contacts import scrub_contacts
+from pipeline.extraction.filters import FilterOptions, _has_few_letters, clean_texts, filter_options, refuse_pairs
+from pipeline.extraction.languages import LANGUAGES, UNDETERMINED, identify_languages
 
 URL = "http://a.example/1.jpg"
 
@@ -35,10 +40,74 @@ def refusal(text: str = "a cat", url: str = URL, **options):
         ({"url": "http://img.bad.example:80/1", "block_domain": ("Bad.example",)}, DropReason.BLOCKED_DOMAIN),
         ({"url": "http://notbad.example/1", "block_domain": ("bad.example",)}, None),
         ({"text": "SHUTTERSTOCK id", "block_text": ("x", "shutterstock")}, DropReason.BLOCKED_TEXT),
+        ({"text": "a (c) b", "block_text": ("(C)", "[")}, DropReason.BLOCKED_TEXT),
+        ({"text": "a.b", "block_text": ("a+b", "axb", "ä\\")}, None),
+        ({"text": "x399", "block_text": tuple(f"X{i}" for i in range(1000))}, DropReason.BLOCKED_TEXT),
+        ({"url": "http://a.example/Ads/1", "block_url": ("/ads/",)}, DropReason.BLOCKED_URL),
+        ({"text": "un chat noir dans la rue", "language": ("en", "de")}, DropReason.OTHER_LANGUAGE),
+        ({"text": "a black cat in the street", "language": ("en", "de")}, None),
     ],
 )
 def test_each_filter_refuses_what_it_names(keywords, reason):
     assert refusal(**keywords) is reason
+
+
+def test_block_lists_are_read_from_files(tmp_path):
+    (tmp_path / "domains").write_text("# ours\nbad.example\n")
+    (tmp_path / "urls").write_text("/banner/\r\n\r\n")
+    (tmp_path / "texts").write_text("\ufeffclick here\n")
+    paths = {f"block_{name}": (str(tmp_path / name),) for name in ("domains", "urls", "texts")}
+    options = filter_options(FilterOptions(**paths, block_url=("/ads/",)))
+    assert (options.block_domain, options.block_url, options.block_text) == (
+        ("bad.example",),
+        ("/ads/", "/banner/"),
+        ("click here",),
+    )
+
+
+@given(st.lists(st.text(max_size=8) | st.sampled_from(["12 3a", "猫", "é́", "हिन्दी", "_", "ab!"])), st.floats(0.01, 1))
+def test_the_share_of_letters_is_that_of_letters_and_marks(texts, share):
+    column = pa.chunked_array([pa.array(texts[:1], pa.string()), pa.array(texts[1:], pa.string())])
+    letters = [sum(unicodedata.category(c)[0] in "LM" for c in text) for text in texts]
+    expected = [number < share * max(len(text), 1) for number, text in zip(letters, texts, strict=True)]
+    assert _has_few_letters(column, share).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "scrubbed"),
+    [
+        ("write to jane.doe+x@mail.example.co.uk now", "write to now"),
+        ("mailto:a@b.example", ""),
+        ("ring +1 (555) 010-9999 today", "ring today"),
+        ("call 030/12345678", "call"),
+        ("call 555-010-9999", "call"),
+        ("from 1999-2020", "from 1999-2020"),
+        ("2020-01-31 12:30", "2020-01-31 12:30"),
+        ("1 000 000 visitors", "1 000 000 visitors"),
+        ("ISBN 978-3-16-148410-0", "ISBN 978-3-16-148410-0"),
+        ("DSC_0012345678", "DSC_0012345678"),
+        ("size 10 @ home", "size 10 @ home"),
+    ],
+)
+def test_contacts_are_taken_out_and_other_numbers_stay(text, scrubbed):
+    assert scrub_contacts(text) == scrubbed
+
+
+@given(st.text("ab@.+ -()0123456789", max_size=60))
+def test_a_scrubbed_text_stays_as_it_is_or_gets_shorter(text):
+    assert len(scrub_contacts(text)) <= len(text)
+
+
+@pytest.mark.parametrize("text", ["a" * 50_000 + "@", "1 " * 50_000, "a@" * 30_000, "+" * 50_000, "a@" + "b." * 30_000])
+def test_scrubbing_takes_linear_time(text):
+    started = time.process_time()
+    scrub_contacts(text)
+    assert time.process_time() - started < 2
+
+
+@given(st.lists(st.text(max_size=40), max_size=20))
+def test_every_text_has_a_language_or_none(texts):
+    assert all(found in LANGUAGES | {UNDETERMINED} for found in identify_languages(texts))
 
 
 def test_a_row_counts_for_the_first_filter_that_refuses_it():
@@ -64,11 +133,11 @@ def test_filters_take_a_table_without_rows():
     ],
 )
 def test_texts_are_cleaned(text, clean):
-    assert clean_texts(pa.array([text])).to_pylist() == [clean]
+    assert clean_texts([text]) == [clean]
 
 
 @given(st.lists(st.text(max_size=20)))
 def test_clean_texts_stay_as_they_are(texts):
-    once = clean_texts(pa.array(texts, pa.string()))
+    once = clean_texts(texts)
     assert clean_texts(once) == once
-    assert all(text == " ".join(text.split()) for text in once.to_pylist())
+    assert all(text == " ".join(text.split()) for text in once)

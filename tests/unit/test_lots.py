@@ -40,8 +40,8 @@ def zipf_batch(num_pairs, seed=1):
 
 def cuts_for(batches, cap, drawing=DRAWING):
     counts = sum(np.bincount(batch["query_ids"].flatten(), minlength=len(QUERIES)) for batch in batches)
-    bounds = np.where(counts > cap, lot_bounds(np.maximum(counts, 1), cap=cap), 0).astype(np.uint64)
-    found = take_cuts(np.concatenate([collect_lots(batch, bounds, drawing) for batch in batches]), cap)
+    bounds = np.where(counts > cap, lot_bounds(np.maximum(counts, 1), np.full(len(counts), cap)), 0).astype(np.uint64)
+    found = take_cuts(np.concatenate([collect_lots(batch, bounds, drawing) for batch in batches]), np.full(len(QUERIES), cap))
     assert found["query_id"].tolist() == np.flatnonzero(counts > cap).tolist()
     cuts = np.full(len(QUERIES), LARGEST)
     cuts[found["query_id"]] = found["lot"]
@@ -111,7 +111,7 @@ def test_lots_are_uniform():
 )
 @settings(max_examples=100, deadline=None)
 def test_cut_is_the_lot_at_the_cap_in_order(lots, cap):
-    found = take_cuts(np.array(lots, NO_LOTS.dtype), cap)
+    found = take_cuts(np.array(lots, NO_LOTS.dtype), np.full(4, cap))
     ordered = {id: sorted(lot for other, lot in lots if other == id) for id, _ in lots}
     assert found.tolist() == [(id, ordered[id][cap - 1]) for id in sorted(ordered) if len(ordered[id]) >= cap]
 
@@ -119,12 +119,12 @@ def test_cut_is_the_lot_at_the_cap_in_order(lots, cap):
 def test_tie_at_the_cut_is_an_error_and_elsewhere_it_is_not():
     lots = np.array([(5, 10), (5, 20), (5, 20), (5, 30), (5, 40)], NO_LOTS.dtype)
     with pytest.raises(ValueError, match="query 5 draws one lot for two pairs"):
-        take_cuts(lots, 2)
-    assert [take_cuts(lots, cap)["lot"].tolist() for cap in (1, 3, 4, 5, 6)] == [[10], [20], [30], [40], []]
+        take_cuts(lots, np.full(6, 2))
+    assert [take_cuts(lots, np.full(6, cap))["lot"].tolist() for cap in (1, 3, 4, 5, 6)] == [[10], [20], [30], [40], []]
 
 
 def test_bounds_leave_a_margin_and_end_at_the_largest_lot():
-    bounds = lot_bounds(np.array([40_000, 20_001, 10**9]), cap=20_000)
+    bounds = lot_bounds(np.array([40_000, 20_001, 10**9]), np.full(3, 20_000))
     assert bounds[1] == LARGEST
     assert bounds[0] / 2.0**64 == pytest.approx((20_000 + 6 * 20_000**0.5) / 40_000)
-    assert lot_bounds(np.array([10**9]), cap=20_000, widening=2)[0] == pytest.approx(2 * float(bounds[2]))
+    assert lot_bounds(np.array([10**9]), np.array([20_000]), widening=2)[0] == pytest.approx(2 * float(bounds[2]))

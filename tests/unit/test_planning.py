@@ -79,6 +79,7 @@ def plan_row(text, page_url="http://p.example/", source_file="a.warc"):
         "source_file": source_file,
         "query_ids": [1],
         "kept_for": [1],
+        "keep_probability": 0.5,
         "key": identity.hex(),
         "host": "a.example",
     }

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.fetching.raw import END_OF_ARCHIVE, encode_member, encode_sample
+from pipeline.fetching.raw import END_OF_ARCHIVE, encode_sample
+from pipeline.tar_members import encode_member, update_json
 
 
 @given(st.binary(max_size=2000), st.text("abcdef0123456789", min_size=1, max_size=32))
@@ -33,3 +34,15 @@ def test_a_sample_is_image_json_and_text_of_one_key():
 def test_a_name_that_does_not_fit_is_an_error():
     with pytest.raises(ValueError, match="more than 100"):
         encode_member("x" * 101, b"")
+
+
+@given(st.binary(max_size=2000), st.text(max_size=300))
+@settings(max_examples=50, deadline=None)
+def test_a_sample_whose_json_is_updated_is_as_if_it_had_been_written_so(image, query):
+    def sample(provenance):
+        return encode_sample("00ff", image=image, mime="image/webp", text="café", provenance=provenance)
+
+    updated = update_json(sample({"a": 1, "kept_for": ["x"]}), ".json", {"kept_for": [query]})
+    assert updated == sample({"a": 1, "kept_for": [query]})
+    with pytest.raises(ValueError, match=r"ends with \.cls"):
+        update_json(updated, ".cls", {})

@@ -1,0 +1,172 @@
+"""Cuts ► the pairs they select, table by table.
+
+In: tables of pairs; the cut of every query and the share of its pairs that it selects. Out: for each table the selected
+pairs, with the queries that selected them (`kept_for`) and how likely they were to be kept (`keep_probability`).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+
+from pipeline import files
+from pipeline.balancing.caps import Floats, keep_probabilities
+from pipeline.balancing.lots import Drawing, select_lots
+from pipeline.balancing.sources import DrawingFile, Source, pair_weights
+from pipeline.drops import Counts, CountUnits, DropReason, UnitReport, drop_counts, report_unit
+from pipeline.ids import Words
+from pipeline.query_lists import list_column, read_array
+from pipeline.schemas import BALANCED, MATCHED
+from pipeline.tables import open_table_writer, read_counts
+
+_MIN_ROWS = 65_536  # written at a time: batches shrink, row groups need not
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What selects pairs.
+
+    Attributes:
+        drawing: What draws lots.
+        cuts: [num_queries], the largest lot that each query selects.
+        shares: [num_queries], the share of its pairs that each query selects.
+        coordinated: Whether all queries draw the same lot for a pair.
+        fetched: Cuts of an earlier round, whose pairs are passed over; None: there was none.
+    """
+
+    drawing: Drawing
+    cuts: Words
+    shares: Floats
+    coordinated: bool
+    fetched: Words | None = None
+
+
+class SelectionFiles(NamedTuple):
+    """A `Selection` whose arrays lie in files; an empty name: there is none."""
+
+    drawing: DrawingFile
+    cuts: str
+    shares: str
+    coordinated: bool
+    fetched: str = ""
+
+    def open(self) -> Selection:
+        """Maps the arrays into memory."""
+        return Selection(
+            drawing=self.drawing.open(),
+            cuts=read_array(self.cuts),
+            shares=read_array(self.shares),
+            coordinated=self.coordinated,
+            fetched=read_array(self.fetched) if self.fetched else None,
+        )
+
+
+class Kept(NamedTuple):
+    """The selected pairs of a batch, and how many others an earlier round had selected."""
+
+    pairs: pa.RecordBatch
+    num_fetched: int
+
+
+@dataclass(kw_only=True, eq=False)
+class KeepSelected(beam.PTransform):
+    """Writes the balanced pairs of every table.
+
+    Attributes:
+        stage_name: Namespace of the counts.
+        sources: The pairs.
+        selection: What selects them.
+        output: Folder for one table a source.
+    """
+
+    stage_name: str
+    sources: Sequence[Source]
+    selection: SelectionFiles
+    output: str
+
+    def expand(self, root: beam.Pipeline) -> beam.PCollection:
+        """Wires PBegin to PCollection[UnitReport]."""
+        keep = beam.ParDo(_KeepTable(self.selection, self.output))
+        return (
+            root
+            | "Tables" >> beam.Create(list(self.sources))
+            | "KeepTable" >> keep.with_output_types(UnitReport)
+            | CountUnits(self.stage_name)
+        )
+
+
+def keep_selected(matched: pa.RecordBatch, selection: Selection) -> Kept:
+    """The pairs that a query selects, with the ids of those that do and the pairs' keep probabilities."""
+    rows, query_ids = select_lots(matched, selection.cuts, selection.drawing)
+    num_selected = np.unique(rows).size
+    if selection.fetched is not None:
+        before = select_lots(matched, selection.fetched, selection.drawing)[0]
+        new = ~np.isin(rows, before)
+        rows, query_ids = rows[new], query_ids[new]
+    lengths = np.bincount(rows, minlength=matched.num_rows)
+    pairs = matched.filter(pa.array(lengths > 0))
+    probabilities = keep_probabilities(pairs["query_ids"], selection.shares, coordinated=selection.coordinated)
+    columns = {
+        "kept_for": list_column(lengths[lengths > 0], query_ids),
+        "keep_probability": pa.array(probabilities).cast(pa.float32()),
+    }
+    return Kept(with_columns(pairs, columns), num_selected - pairs.num_rows)
+
+
+def with_columns(batch: pa.RecordBatch, columns: dict[str, pa.Array]) -> pa.RecordBatch:
+    """A batch with some columns put in, or in place of those of the same name."""
+    return pa.RecordBatch.from_pydict({name: batch[name] for name in batch.schema.names} | columns)
+
+
+def keep_table(source: Source, target: str, selection: Selection) -> Counts:
+    """Writes the balanced pairs of one table of matched pairs.
+
+    Returns:
+        Pairs in, kept and dropped; how many selections keep them, and how many pairs the keep probabilities promise.
+    """
+    num_pairs = num_known = num_fetched = num_selections = 0
+    expected = 0.0
+    waiting: list[pa.RecordBatch] = []
+    with open_table_writer(target, BALANCED) as writer:
+        for batch, known in source.read(MATCHED.names):
+            kept = keep_selected(batch, selection)
+            waiting.append(kept.pairs)
+            if sum(part.num_rows for part in waiting) >= _MIN_ROWS:
+                writer.write(pa.Table.from_batches(waiting))
+                waiting.clear()
+            num_pairs += batch.num_rows
+            num_known += known
+            num_fetched += kept.num_fetched
+            num_selections += len(kept.pairs["kept_for"].flatten())
+            chances = keep_probabilities(batch["query_ids"], selection.shares, coordinated=selection.coordinated)
+            expected += float(chances @ pair_weights(batch))
+        if waiting:
+            writer.write(pa.Table.from_batches(waiting))
+        drops = {
+            DropReason.KNOWN_PAIR.value: num_known,
+            DropReason.FETCHED_BEFORE.value: num_fetched,
+            DropReason.OVER_CAP.value: num_pairs - num_fetched - writer.num_rows,
+        }
+        counts = drop_counts("pairs", writer.num_rows, drops)
+        writer.counts = counts | {"selections": num_selections, "expected_pairs": round(expected)}
+        return writer.counts
+
+
+class _KeepTable(beam.DoFn):
+    def __init__(self, selection: SelectionFiles, output: str) -> None:
+        self._files = selection
+        self._output = output
+
+    def setup(self) -> None:
+        self._selection = self._files.open()
+
+    def process(self, element: Source) -> Iterator[UnitReport]:
+        source = Source(*element)
+        target = files.join(self._output, source.name)
+        counts = read_counts(target)
+        if counts is None:
+            counts = keep_table(source, target, self._selection)
+        yield report_unit(source.name, counts)

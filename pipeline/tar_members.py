@@ -1,0 +1,68 @@
+"""Members of a tar as bytes: the same for the same content, no time, no owner.
+
+Source: POSIX.1-2017 pax, "ustar Interchange Format".
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+_BLOCK_BYTES: Final = 512
+_CHECKSUM: Final = slice(148, 156)
+_SIZE: Final = slice(124, 135)
+
+
+def encode_member(name: str, data: bytes) -> bytes:
+    """One tar member: header, data, padding to whole blocks.
+
+    Args:
+        name: ASCII, at most 100 characters.
+        data: Content, under 8 GiB.
+
+    Raises:
+        ValueError: For a name that does not fit a plain header.
+    """
+    encoded = name.encode("ascii")
+    if len(encoded) > 100:
+        raise ValueError(f"tar member name of more than 100 bytes: {name}")
+    header = bytearray(_BLOCK_BYTES)
+    for start, field in (
+        (0, encoded),
+        (100, b"0000444\0"),  # mode: all may read
+        (108, b"0000000\0"),  # uid
+        (116, b"0000000\0"),  # gid
+        (124, b"%011o\0" % len(data)),
+        (136, b"00000000000\0"),  # mtime: 1970
+        (148, b" " * 8),
+        (156, b"0"),  # a regular file
+        (257, b"ustar\x0000"),
+    ):
+        header[start : start + len(field)] = field
+    header[_CHECKSUM] = b"%06o\0 " % sum(header)
+    return b"".join((header, data, bytes(-len(data) % _BLOCK_BYTES)))
+
+
+def encode_json(content: Mapping[str, Any]) -> bytes:
+    """A record as JSON, the same bytes for the same content."""
+    return json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+
+
+def update_json(members: bytes, suffix: str, changes: Mapping[str, Any]) -> bytes:
+    """Members as `encode_member` made them, with some keys of one's JSON set anew.
+
+    Args:
+        members: One after another.
+        suffix: Of the name of the member to change, with its dot.
+        changes: Keys and values.
+    """
+    start = 0
+    while start < len(members):
+        name = members[start : start + 100].rstrip(b"\0").decode("ascii")
+        first = start + _BLOCK_BYTES
+        size = int(members[start:][_SIZE], 8)
+        end = first + size + -size % _BLOCK_BYTES
+        if name.endswith(suffix):
+            content = json.loads(members[first : first + size]) | dict(changes)
+            return members[:start] + encode_member(name, encode_json(content)) + members[end:]
+        start = end
+    raise ValueError(f"no tar member whose name ends with {suffix}")
