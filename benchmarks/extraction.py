@@ -2,16 +2,16 @@
 
     python benchmarks/extraction.py --pages FOLDER [--warc FILE ...] --peer-python PEERS/bin/python
 
-Saved pages (`*.html` or `*.html.gz` below a folder) are written as one WARC and, image by image and link by link, as one
-WAT. Every reader runs in a process of its own; rounds are interleaved; CPU seconds are taken, the best round counts.
-The peers' environment: ``pip install warcio 'selectolax<1' beautifulsoup4 pysimdjson fastwarc`` (selectolax 1.0 has no
-Modest any more); without ``--peer-python`` only our own figures are shown.
+Saved pages (`*.html` or `*.html.gz` below a folder) are written as one WARC and, image by image and link by link, as
+one WAT. Every reader runs in a process of its own; rounds are interleaved; CPU seconds are taken, the best round
+counts. The peers' environment: ``pip install warcio 'selectolax<1' beautifulsoup4 pysimdjson fastwarc`` (selectolax
+1.0 has no Modest any more); without ``--peer-python`` only our own figures are shown.
 
-The peers are the readers of MetaCLIP (warcio, selectolax with Modest: alt, title and data-image-title of every img with
-src), of cc2dataset (fastwarc, simdjson: alt of every IMG@/src link) and the obvious one (warcio, BeautifulSoup: alt of
-every img with src), written anew from their descriptions. What they give is then, outside the measured time, put into
-canonical form and through our filters (no svg, no placeholder, some letters), and distinct (URL, text) pairs are counted,
-ours as theirs; of ours those of opted-out pages are missing.
+The peers are the readers of MetaCLIP (warcio, selectolax with Modest: alt, title and data-image-title of every img
+with src), of cc2dataset (fastwarc, simdjson: alt of every IMG@/src link) and the obvious one (warcio, BeautifulSoup:
+alt of every img with src), written anew from their descriptions. What they give is then, outside the measured time,
+put into canonical form and through our filters (no svg, no placeholder, some letters), and distinct (URL, text) pairs
+are counted, ours as theirs; of ours those of opted-out pages are missing.
 """
 
 import argparse
@@ -125,7 +125,9 @@ def read_ours(path: str) -> tuple[int, Pairs]:
 
     extraction = Extraction(path, "name", ExtractionRules(PageRules(), ListColumns(), FilterOptions(), {}))
     tables = list(extraction.batches("archive"))
-    pairs = [pair for table in tables for pair in zip(table["image_url"].to_pylist(), table["text"].to_pylist())]
+    pairs = [
+        pair for table in tables for pair in zip(*(table[c].to_pylist() for c in ("image_url", "text")), strict=True)
+    ]
     drops = extraction.counts
     return drops["pages/in"] - drops.get("pages/drop/not_html", 0) - drops.get("pages/drop/not_ok", 0), pairs
 
@@ -245,7 +247,13 @@ def write_wat(path: Path, pages: Iterable[tuple[str, bytes]], *, copies: int) ->
                 "Payload-Metadata": {"Actual-Content-Type": "application/http; msgtype=response", **metadata},
             }
             content = {"Container": {"Filename": "pages.warc.gz", "Compressed": True}, "Envelope": envelope}
-            record = _record("metadata", url, json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(), number, "application/json")
+            record = _record(
+                "metadata",
+                url,
+                json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(),
+                number,
+                "application/json",
+            )
             records += gzip.compress(record, 6)
     path.write_bytes(records * copies)
 

@@ -93,7 +93,6 @@ class UrlResolver:
             return canonicalize_url(self._origin + self._path + reference)
         return canonicalize_url(self._folder + reference)
 
-
     def _join(self, reference: str) -> str:
         """What a reference means if it is one of the plain kinds, else nothing."""
         if reference.startswith("/"):
@@ -117,7 +116,7 @@ def _is_canonical(url: str) -> bool:
 
 
 def _tidy(url: str) -> str:
-    """A URL without fragment as browsers read it: some characters are ignored, backslashes before the query are slashes."""
+    """A URL as browsers read it: some characters are ignored, backslashes before the query are slashes."""
     head, mark, query = url.strip(_EDGES).translate(_IGNORED).partition("?")
     return head.replace("\\", "/") + mark + query
 

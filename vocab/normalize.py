@@ -21,7 +21,7 @@ import functools
 import re
 import unicodedata
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeVar, get_args
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -31,9 +31,6 @@ import pyarrow.compute as pc
 Case = Literal["fold", "sensitive"]
 Style = Literal["words", "metaclip"]
 _Code = TypeVar("_Code", np.uint8, np.uint32)
-
-# Kinds of characters; marks and apostrophes become one of the others by what stands beside them.
-SEPARATES, WORD, ALONE, _MARK, QUOTE, _ATTACHED, _ROW_MARK = range(7)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,33 +50,9 @@ class Normalization:
         """Normalises a column of texts that queries are searched in."""
         return _space_punctuation(texts) if self.style == "metaclip" else normalize_column(texts, case=self.case)
 
-    def needs_characters(self, texts: pa.Array) -> pa.Array:
-        """Whether `byte_rules` do not suffice to normalise each text, of a column without nulls."""
-        return pa.repeat(False, len(texts)) if self.style == "metaclip" else pc.invert(pc.string_is_ascii(texts))
-
-    def byte_rules(self) -> "ByteRules":
-        """How to normalise byte by byte the texts that need no more."""
-        becomes = np.arange(256, dtype=np.uint8)
-        if self.style == "metaclip":
-            return ByteRules(_metaclip_kinds(), becomes, empty_tokens=True)
-        if self.case == "fold":
-            becomes = np.frombuffer(bytes(range(256)).lower(), np.uint8)
-        kinds = np.full(256, SEPARATES, np.uint8)
-        kinds[:128] = _character_kinds()[:128]
-        kinds[_ROW] = SEPARATES
-        return ByteRules(kinds, becomes, empty_tokens=False)
-
     def normalize_queries(self, queries: pa.Array) -> pa.Array:
         """Normalises a column of queries; a query without a token comes out empty."""
         return queries if self.style == "metaclip" else normalize_column(queries, case=self.case)
-
-
-class ByteRules(NamedTuple):
-    """What the bytes of a text are and become. `ALONE` is a token, `QUOTE` a part of one between two of `WORD`."""
-
-    kinds: npt.NDArray[np.uint8]  # [256] SEPARATES, WORD, ALONE or QUOTE
-    becomes: npt.NDArray[np.uint8]  # [256]
-    empty_tokens: bool  # whether one lies between two separators, and at an end beside one
 
 
 METACLIP = Normalization(case="sensitive", style="metaclip")
@@ -139,6 +112,9 @@ _ROW = ord("\n")  # a line break inside a text separates as a space does, so it 
 _SPACE = ord(" ")
 _APOSTROPHE = ord("'")
 
+# Kinds of characters; marks and apostrophes become one of the others by what stands beside them.
+_SEPARATES, _WORD, _ALONE, _MARK, _QUOTE, _ATTACHED, _ROW_MARK = range(7)
+
 _APOSTROPHES = "'\u2019\u02bc"
 
 # Blocks of the scripts written without spaces between words: Thai and Lao, Tibetan, Burmese (and three more blocks
@@ -170,12 +146,12 @@ def _normalize_joined(joined: bytes, case: Case) -> npt.NDArray[np.uint8]:
 def _join_tokens(codes: npt.NDArray[_Code]) -> npt.NDArray[_Code]:
     """Turns whatever separates tokens into single spaces, at most one at a row's start and none at its end."""
     kinds = _resolve_kinds(_character_kinds()[codes])
-    chars = np.where(kinds == SEPARATES, codes.dtype.type(_SPACE), codes)
-    chars[kinds == QUOTE] = _APOSTROPHE
-    alone = kinds == ALONE
+    chars = np.where(kinds == _SEPARATES, codes.dtype.type(_SPACE), codes)
+    chars[kinds == _QUOTE] = _APOSTROPHE
+    alone = kinds == _ALONE
     if alone.any():
         ends_alone = alone[:-1] | (kinds[:-1] == _ATTACHED)
-        alone[1:] |= ends_alone & ((kinds[1:] == WORD) | (kinds[1:] == QUOTE))
+        alone[1:] |= ends_alone & ((kinds[1:] == _WORD) | (kinds[1:] == _QUOTE))
         chars = np.insert(chars, np.flatnonzero(alone), _SPACE)
     is_space = chars == _SPACE
     last_of_run = is_space.copy()
@@ -190,10 +166,10 @@ def _resolve_kinds(kinds: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         bases = np.arange(kinds.size)
         bases[marks] = 0
         of_base = kinds[np.maximum.accumulate(bases)[marks]]
-        kinds[marks] = np.select([of_base == WORD, of_base == ALONE], [WORD, _ATTACHED], SEPARATES)
-    quotes = np.flatnonzero(kinds == QUOTE)
-    inside_word = (kinds[quotes - 1] == WORD) & (kinds[quotes + 1] == WORD)
-    kinds[quotes[~inside_word]] = SEPARATES
+        kinds[marks] = np.select([of_base == _WORD, of_base == _ALONE], [_WORD, _ATTACHED], _SEPARATES)
+    quotes = np.flatnonzero(kinds == _QUOTE)
+    inside_word = (kinds[quotes - 1] == _WORD) & (kinds[quotes + 1] == _WORD)
+    kinds[quotes[~inside_word]] = _SEPARATES
     return kinds
 
 
@@ -213,29 +189,19 @@ def _split_rows(joined: npt.NDArray[np.uint8]) -> pa.Array:
 def _character_kinds() -> npt.NDArray[np.uint8]:
     """The kind of every code point, [0x110000]."""
     words = ("Lu", "Ll", "Lt", "Lm", "Lo", "Nd", "Nl", "No")
-    of_category = dict.fromkeys(words, WORD) | {"Mn": _MARK, "Mc": _MARK}
-    kinds = np.full(0x110000, SEPARATES, np.uint8)
+    of_category = dict.fromkeys(words, _WORD) | {"Mn": _MARK, "Mc": _MARK}
+    kinds = np.full(0x110000, _SEPARATES, np.uint8)
     num_planes_with_letters = 4
     assigned = range(num_planes_with_letters << 16)
-    kinds[: len(assigned)] = [of_category.get(unicodedata.category(chr(code)), SEPARATES) for code in assigned]
+    kinds[: len(assigned)] = [of_category.get(unicodedata.category(chr(code)), _SEPARATES) for code in assigned]
     for first, last in _UNSPACED_BLOCKS:
         block = kinds[first : last + 1]
-        block[block == WORD] = ALONE
-    kinds[[ord(apostrophe) for apostrophe in _APOSTROPHES]] = QUOTE
+        block[block == _WORD] = _ALONE
+    kinds[[ord(apostrophe) for apostrophe in _APOSTROPHES]] = _QUOTE
     kinds[_ROW] = _ROW_MARK
     return kinds
 
 
-_PUNCTUATION = b",.;:?!`"
-
-
 def _space_punctuation(texts: pa.Array) -> pa.Array:
-    spaced = pc.replace_substring_regex(pc.fill_null(texts, ""), f"[{_PUNCTUATION.decode()}]", r" \0 ")
+    spaced = pc.replace_substring_regex(pc.fill_null(texts, ""), "[,.;:?!`]", r" \0 ")
     return pc.replace_substring_regex(spaced, r"[\t\n\r]", " ")
-
-
-def _metaclip_kinds() -> npt.NDArray[np.uint8]:
-    kinds = np.full(256, WORD, np.uint8)
-    kinds[list(_PUNCTUATION)] = ALONE
-    kinds[list(b" \t\n\r")] = SEPARATES
-    return kinds

@@ -37,7 +37,9 @@ def counts_of(demo: Path, folder: str) -> dict[str, int]:
 
 
 def test_every_stage_finished_and_its_counts_add_up(demo: Path):
-    assert [read_stage(str(demo / "data" / folder))["identity"]["stage"] for folder in FOLDERS] == list(STAGE_ORDER)
+    assert [read_stage(str(demo / "data" / folder))["identity"]["stage"] for folder in FOLDERS] == [
+        s for s in STAGE_ORDER if s != "balance-final"
+    ]
     for folder in FOLDERS:
         counts = counts_of(demo, folder)
         for name in [name for name in counts if name.endswith("/in")]:

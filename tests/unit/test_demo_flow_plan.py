@@ -19,7 +19,9 @@ def plan(**changes: object) -> dict:
 
 
 def test_the_demo_names_every_stage_once_and_in_order():
-    assert [name for name, value in plan().items() if isinstance(value, dict)] == [stage for stage in STAGE_ORDER if stage != "balance-final"]
+    assert [name for name, value in plan().items() if isinstance(value, dict)] == [
+        stage for stage in STAGE_ORDER if stage != "balance-final"
+    ]
 
 
 def test_strings_of_any_kind_survive_the_toml():

@@ -41,7 +41,9 @@ def zipf_batch(num_pairs, seed=1):
 def cuts_for(batches, cap, drawing=DRAWING):
     counts = sum(np.bincount(batch["query_ids"].flatten(), minlength=len(QUERIES)) for batch in batches)
     bounds = np.where(counts > cap, lot_bounds(np.maximum(counts, 1), np.full(len(counts), cap)), 0).astype(np.uint64)
-    found = take_cuts(np.concatenate([collect_lots(batch, bounds, drawing) for batch in batches]), np.full(len(QUERIES), cap))
+    found = take_cuts(
+        np.concatenate([collect_lots(batch, bounds, drawing) for batch in batches]), np.full(len(QUERIES), cap)
+    )
     assert found["query_id"].tolist() == np.flatnonzero(counts > cap).tolist()
     cuts = np.full(len(QUERIES), LARGEST)
     cuts[found["query_id"]] = found["lot"]
