@@ -230,7 +230,8 @@ def _multipliers() -> Iterator[int]:
 @functools.lru_cache(maxsize=2)
 def _powers(multiplier: int, size: int) -> tuple[_Hashes, _Hashes]:
     """The powers of an odd number and of its inverse, modulo 2^64."""
-    powers, inverse_powers = np.full((2, size), [[multiplier], [pow(multiplier, -1, 2**64)]], np.uint64)
+    powers = np.full(size, np.uint64(multiplier))
+    inverse_powers = np.full(size, np.uint64(pow(multiplier, -1, 2**64)))
     powers[0] = inverse_powers[0] = 1
     return np.cumprod(powers), np.cumprod(inverse_powers)
 

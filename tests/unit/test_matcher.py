@@ -181,3 +181,13 @@ def frequent_queries(texts, normalization):
         for width in (1, 2, 3):
             runs.update(" ".join(words[first : first + width]) for first in range(len(words) - width + 1))
     return [run for run, _ in runs.most_common(6000)]
+
+
+def test_powers_are_exact_whatever_the_size_of_multiplier_and_inverse():
+    from vocab.matcher import _multipliers, _powers
+
+    multipliers = _multipliers()
+    for multiplier in (next(multipliers) for _ in range(20)):
+        powers, inverse_powers = _powers(multiplier, 64)
+        assert [int(p) for p in powers] == [pow(multiplier, k, 2**64) for k in range(64)]
+        assert (powers * inverse_powers == 1).all()
