@@ -4,14 +4,16 @@
 
 Saved pages (`*.html` or `*.html.gz` below a folder) are written as one WARC and, image by image and link by link, as
 one WAT. Every reader runs in a process of its own; rounds are interleaved; CPU seconds are taken, the best round
-counts. The peers' environment: ``pip install warcio 'selectolax<1' beautifulsoup4 pysimdjson fastwarc`` (selectolax
-1.0 has no Modest any more); without ``--peer-python`` only our own figures are shown.
+counts. The peers' environment: ``pip install warcio 'selectolax<1' beautifulsoup4 lxml pysimdjson fastwarc``
+(selectolax 1.0 has no Modest any more); without ``--peer-python`` only our own figures are shown.
 
-The peers are the readers of MetaCLIP (warcio, selectolax with Modest: alt, title and data-image-title of every img
-with src), of cc2dataset (fastwarc, simdjson: alt of every IMG@/src link) and the obvious one (warcio, BeautifulSoup:
-alt of every img with src), written anew from their descriptions. What they give is then, outside the measured time,
-put into canonical form and through our filters (no svg, no placeholder, some letters), and distinct (URL, text) pairs
-are counted, ours as theirs; of ours those of opted-out pages are missing.
+*ours* is all that extract-pairs does with an archive before it writes a table: filters, ids, keys for deduplication;
+*ours, candidates* ends where the peers end, with URLs and texts. The peers are the readers of MetaCLIP (warcio,
+selectolax with Modest: alt, title and data-image-title of every img with src), of cc2dataset (fastwarc, simdjson: alt
+of every IMG@/src link) and the obvious one (warcio, BeautifulSoup: alt of every img with src), written anew from
+their descriptions. What they give is then, outside the measured time, put into canonical form and through our filters
+(no svg, no placeholder, some letters), and distinct (URL, text) pairs are counted; ours lack those of opted-out
+pages.
 """
 
 import argparse
@@ -51,8 +53,8 @@ def main() -> None:
         write_warc(warc, pages)
         write_wat(wat, pages, copies=arguments.wat_copies)
         warcs = [str(warc), *arguments.warc]
-        compare("WARC", ["ours", "metaclip", "metaclip-lexbor", "bs4", "bs4-lxml"], warcs, arguments)
-        compare("WAT", ["ours", "simdjson"], [str(wat)], arguments)
+        compare("WARC", ["ours", "candidates", "metaclip", "metaclip-lexbor", "bs4", "bs4-lxml"], warcs, arguments)
+        compare("WAT", ["ours", "candidates", "simdjson"], [str(wat)], arguments)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -73,23 +75,24 @@ def compare(title: str, readers: list[str], paths: list[str], arguments: argpars
     """Runs readers in interleaved rounds and prints their best."""
     if not arguments.peer_python:
         print(f"{title}: the peers are left out (no --peer-python)")
-        readers = readers[:1]
+        readers = readers[:2]
     best: dict[str, Result] = {}
     for number in range(arguments.rounds):
         for reader in readers:
             if reader.startswith("bs4") and number > 1:
                 continue  # slow, and steady enough
-            python = sys.executable if reader == "ours" else arguments.peer_python
+            python = sys.executable if reader in OURS else arguments.peer_python
             command = [python, __file__, "--reader", reader, "--warc", *paths]
             found = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             pages, pairs, seconds = json.loads(found.splitlines()[-1])
             result = Result(pages, count_usable(pairs), seconds)
             best[reader] = min(result, best.get(reader, result), key=lambda r: r.seconds)
-    print(f"\n{title:18}{'pages/s':>10}{'ours is':>10}{'pairs':>10}{'ours has':>10}")
-    ours = best["ours"]
+    print(f"\n{title:18}{'pages/s':>10}{'ours is':>10}{'cand. are':>10}{'pairs':>10}{'ours has':>10}")
+    ours, candidates = best["ours"], best["candidates"]
     for reader, result in best.items():
-        speed, pairs = result.seconds / ours.seconds, ours.pairs / result.pairs - 1
-        print(f"{reader:18}{result.pages / result.seconds:10.0f}{speed:9.2f}x{result.pairs:10}{pairs:+10.0%}")
+        speeds = f"{result.seconds / ours.seconds:9.2f}x{result.seconds / candidates.seconds:9.2f}x"
+        pages = result.pages / result.seconds
+        print(f"{reader:18}{pages:10.0f}{speeds}{result.pairs:10}{ours.pairs / result.pairs - 1:+10.0%}")
 
 
 def measure(reader: str, paths: list[str]) -> tuple[int, Pairs, float]:
@@ -125,11 +128,27 @@ def read_ours(path: str) -> tuple[int, Pairs]:
 
     extraction = Extraction(path, "name", ExtractionRules(PageRules(), ListColumns(), FilterOptions(), {}))
     tables = list(extraction.batches("archive"))
-    pairs = [
-        pair for table in tables for pair in zip(*(table[c].to_pylist() for c in ("image_url", "text")), strict=True)
-    ]
+    pairs: Pairs = []
+    for table in tables:
+        pairs += zip(table["image_url"].to_pylist(), table["text"].to_pylist(), strict=True)
     drops = extraction.counts
     return drops["pages/in"] - drops.get("pages/drop/not_html", 0) - drops.get("pages/drop/not_ok", 0), pairs
+
+
+def read_candidates(path: str) -> tuple[int, Pairs]:
+    from pipeline.archives.records import iterate_records
+    from pipeline.drops import DropReason
+    from pipeline.extraction.candidates import Page
+    from pipeline.extraction.pages import PageRules
+    from pipeline.extraction.unit import read_record
+
+    pages, pairs = 0, []
+    for record in iterate_records(path):
+        page = read_record(record, PageRules())
+        pages += isinstance(page, Page) or page == DropReason.OPTED_OUT
+        if isinstance(page, Page):
+            pairs += [(url, text) for url, text, _ in page.candidates if not isinstance(url, DropReason)]
+    return pages, pairs
 
 
 def read_metaclip(path: str, parser: str = "modest") -> tuple[int, Pairs]:
@@ -207,8 +226,10 @@ def read_simdjson(path: str) -> tuple[int, Pairs]:
     return pages, pairs
 
 
+OURS = ("ours", "candidates")
 READERS: dict[str, Callable[[str], tuple[int, Pairs]]] = {
     "ours": read_ours,
+    "candidates": read_candidates,
     "metaclip": read_metaclip,
     "metaclip-lexbor": lambda path: read_metaclip(path, "lexbor"),
     "bs4": read_bs4,
@@ -247,14 +268,8 @@ def write_wat(path: Path, pages: Iterable[tuple[str, bytes]], *, copies: int) ->
                 "Payload-Metadata": {"Actual-Content-Type": "application/http; msgtype=response", **metadata},
             }
             content = {"Container": {"Filename": "pages.warc.gz", "Compressed": True}, "Envelope": envelope}
-            record = _record(
-                "metadata",
-                url,
-                json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(),
-                number,
-                "application/json",
-            )
-            records += gzip.compress(record, 6)
+            block = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+            records += gzip.compress(_record("metadata", url, block, number, "application/json"), 6)
     path.write_bytes(records * copies)
 
 

@@ -226,17 +226,20 @@ def _read_record(record: WarcRecord, member: str) -> ArchiveRecord:
         raise _Unreadable(f"record of {length} bytes is cut after {len(block)}")
     get = record.headers.get
     status, headers, body = _split_http(block)
-    declared = next((value for name, value in headers if name == "content-type"), "")
     if status is None:
         declared = get("Content-Type") or ""
+    else:
+        declared = next((value for name, value in headers if name == "content-type"), "")
+    kind = (get("WARC-Type") or "").lower()
+    refers_to = (get("WARC-Refers-To-Target-URI") or "") if kind == "revisit" else ""
     return ArchiveRecord(
-        kind=(get("WARC-Type") or "").lower(),
+        kind=kind,
         url=(get("WARC-Target-URI") or "").strip("<> "),  # some writers put it in angle brackets
         mime=declared.partition(";")[0].strip().lower(),
         status=status,
         headers=headers,
         body=body,
-        refers_to=(get("WARC-Refers-To-Target-URI") or "").strip("<> "),
+        refers_to=refers_to.strip("<> "),
         member=member,
         offset=record.stream_pos,
     )

@@ -9,7 +9,7 @@ import re
 from typing import Final
 
 _EMAIL: Final = re.compile(
-    r"(?:mailto:)?(?<![\w.%+-])[\w.%+-]{1,64}\s?(?:@|\[at\]|\(at\))\s?[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}", re.IGNORECASE
+    r"(?:mailto:)?(?<![\w.%+-])[\w.%+-]{1,64}(?:@|\s?[\[(]at[\])]\s?)[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}", re.IGNORECASE
 )
 _NUMBER: Final = re.compile(r"(?<![\w.,/-])(\+?)\(?\d[\d ()./-]{5,24}\d(?![\w/-])")
 _GROUPS: Final = re.compile(r"\d+")

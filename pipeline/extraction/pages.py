@@ -33,6 +33,9 @@ from pipeline.extraction.page_metadata import (
 HTML_TYPES: Final = frozenset({"text/html", "application/xhtml+xml"})
 
 _SELECTOR: Final = 'html, img, meta, base, picture, figcaption, a[title], script[type="application/ld+json"]'
+_KNOWN_TAGS: Final = ("html", "img", "meta", "base", "picture", "figure", "figcaption", "a", "script")
+# Numbers of tags are cheaper to read than their names.
+_TAGS: Final = {node.tag_id: node.tag for tag in _KNOWN_TAGS for node in LexborHTMLParser(f"<{tag}>").css(tag)}
 _ANCESTORS: Final = 8  # how far up a figure or link is looked for
 _JSON_LD_NODES: Final = 10_000
 _XHTML: Final = "application/xhtml+xml"
@@ -105,7 +108,7 @@ def _read_segment(html: bytes, rules: PageRules) -> _Segment:
     nodes = defaultdict(list)
     tree = LexborHTMLParser(html, options=_NO_EVENTS)
     for node in tree.css(_SELECTOR):  # one walk: each costs a fourth of parsing
-        nodes[node.tag].append(node)
+        nodes[_TAGS.get(node.tag_id, "")].append(node)
     finds = _find_images(
         nodes["img"],
         has_pictures=bool(nodes["picture"]),
@@ -156,9 +159,10 @@ def _context_texts(image: LexborNode) -> list[tuple[str, str]]:
     for _ in range(_ANCESTORS):
         if node is None:
             break
-        if node.tag == "figure" and "figcaption" not in found and (caption := node.css_first("figcaption")):
+        tag = _TAGS.get(node.tag_id)
+        if tag == "figure" and "figcaption" not in found and (caption := node.css_first("figcaption")):
             found["figcaption"] = caption.text(separator=" ")
-        elif node.tag == "a" and "link-title" not in found:
+        elif tag == "a" and "link-title" not in found:
             found["link-title"] = node.attributes.get("title") or ""
         node = node.parent
     return [(text, source) for source, text in found.items() if says_something(text)]

@@ -85,6 +85,8 @@ def test_a_run_that_was_cut_short_ends_as_a_whole_one_does(crawl, tmp_path):
         (["--input", "no-such-crawl"], "no-such-crawl"),
         (["--input", "pyproject.toml"], "pyproject.toml: not a web archive"),
         (["--input", "x", "--min-chars", "0"], "min-chars must be at least 1, not 0"),
+        (["--input", "x", "--language", "xx"], "language: unknown language xx; known are am, ar,"),
+        (["--input", "x", "--near-duplicates", "0.1"], "near-duplicates must be 0 or at least 0.3"),
     ],
 )
 def test_bad_use_gives_one_clear_line(flags, message, checkout, tmp_path, capsys):
@@ -100,6 +102,77 @@ def test_columns_and_filters_are_flags(tmp_path):
     assert main(["--input", str(tmp_path / "list.tsv"), *flags, "--output", str(tmp_path / "out"), "--quiet"]) == 0
     counts = json.loads((tmp_path / "out" / "_stage.json").read_text())["counts"]
     assert counts == {"pairs/in": 2, "pairs/kept": 1, "pairs/drop/too_few_words": 1}
+
+
+def test_every_filter_over_all_inputs_gives_the_same_pairs_for_any_number_of_workers(tmp_path):
+    kinds = ["a small red house by the sea", "ein kleines rotes Haus am Meer", "logo of the company"]
+    for part in range(3):
+        rows = [
+            f"http://a.example/{part}-{i}.jpg,{kinds[i % 3]}{f' number {part}{i}' * (i % 3 == 0)}" for i in range(30)
+        ]
+        (tmp_path / f"list-{part}.csv").write_text(
+            "\n".join(["url,text", *rows, "http://b.example/1.jpg,LOGO of the company!"])
+        )
+    (tmp_path / "blocked").write_text("-29.jpg\n")
+    options = {
+        "input": (str(tmp_path / "list-*.csv"),),
+        "language": ("en",),
+        "block_urls": (str(tmp_path / "blocked"),),
+        "max_text_repeats": 4,
+        "near_duplicates": 0.7,
+    }
+    found = []
+    for workers in (1, 2):
+        output = tmp_path / str(workers)
+        counts = run_stage(ExtractPairs(**options, output=str(output)), workers=workers, quiet=True)
+        found.append((counts, contents(output)))
+    assert found[0] == found[1]
+    counts = found[0][0]
+    assert counts["pairs/drop/blocked_url"] == 3
+    assert counts["pairs/drop/other_language"] == 30
+    assert counts["pairs/drop/duplicate_pair"] == 2
+    assert counts["pairs/drop/repeated_text"] == 30 - 3 + 1 - 4
+    assert counts["pairs/drop/near_duplicate"] > 20
+    assert counts["pairs/kept"] == 93 - sum(counts[name] for name in counts if "drop" in name)
+
+
+def test_pages_in_other_languages_are_left_out(tmp_path):
+    pages = [
+        "<html lang=de><img src=1.jpg alt='a red house'>",
+        "<html lang=en-US><img src=2.jpg alt='ein rotes Haus'>",
+        "<img src=3.jpg alt='a small red house by the sea'>",
+        "<img src=4.jpg alt='ein kleines rotes Haus am Meer'>",
+    ]
+    (tmp_path / "a.warc").write_bytes(b"".join(answer(f"http://a.example/{i}", html) for i, html in enumerate(pages)))
+    stage = ExtractPairs(input=(str(tmp_path / "a.warc"),), page_language=("en",), output=str(tmp_path / "out"))
+    counts = run_stage(stage, quiet=True)
+    assert counts == {
+        "records": 4,
+        "pages/in": 4,
+        "pages/kept": 2,
+        "pages/drop/other_language": 2,
+        "pairs/in": 2,
+        "pairs/kept": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("preset", "lines"),
+    [
+        ("cc3m", ["a red house\thttp://a.example/1.jpg"]),
+        ("cc12m", ["http://a.example/1.jpg\ta red house"]),
+        ("laion", ["URL\tWIDTH\tTEXT", "http://a.example/1.jpg\t3\ta red house"]),
+        ("coyo", ["id\turl\ttext\tnum_faces", "7\thttp://a.example/1.jpg\ta red house\t0"]),
+        ("datacomp", ["uid\turl\ttext", "ab\thttp://a.example/1.jpg\ta red house"]),
+    ],
+)
+def test_published_lists_are_read_by_their_preset(preset, lines, tmp_path):
+    (tmp_path / "list.tsv").write_text("\n".join(lines))
+    stage = ExtractPairs(input=(str(tmp_path / "list.tsv"),), table_preset=preset, output=str(tmp_path / "out"))
+    assert run_stage(stage, quiet=True) == {"pairs/in": 1, "pairs/kept": 1}
+    [path] = (tmp_path / "out").glob("*.parquet")
+    [row] = read_table(str(path)).to_pylist()
+    assert (row["image_url"], row["text"]) == ("http://a.example/1.jpg", "a red house")
 
 
 def test_all_real_crawls_pages_and_tables_become_pairs(real_data, tmp_path):

@@ -87,6 +87,8 @@ def test_the_share_of_letters_is_that_of_letters_and_marks(texts, share):
         ("ISBN 978-3-16-148410-0", "ISBN 978-3-16-148410-0"),
         ("DSC_0012345678", "DSC_0012345678"),
         ("size 10 @ home", "size 10 @ home"),
+        ("seen 3 times @shop.example", "seen 3 times @shop.example"),
+        ("joe (at) shop.example", ""),
     ],
 )
 def test_contacts_are_taken_out_and_other_numbers_stay(text, scrubbed):
