@@ -1,4 +1,4 @@
-"""Commands: ``python -m clip_train train | evaluate zero-shot | evaluate retrieval | tokenizer | classify``.
+"""Commands: ``python -m clip_train train | evaluate … | finetune | tokenizer | export | import | classify``.
 
 In: flags, derived from each command's options. Out: exit code 0; 1 when training diverged; 2 and one line on
 stderr when something given cannot be used; 128 + the signal's number when a signal ended training.
@@ -10,8 +10,8 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
-from clip_train import commands
 from clip_train.checkpoint import list_checkpoints, read_info
+from clip_train.commands import adapting, evaluating, exchanging, training, using
 from clip_train.config import InputError, TrainConfig
 from clip_train.presets import PRESETS, find_preset
 from clip_train.train import DivergedError
@@ -31,11 +31,16 @@ class Command(NamedTuple):
 
 
 COMMANDS: Mapping[str, Command] = {
-    "train": Command(TrainConfig, commands.run_train),
-    "evaluate zero-shot": Command(commands.ZeroShotConfig, commands.run_zero_shot),
-    "evaluate retrieval": Command(commands.RetrievalConfig, commands.run_retrieval),
-    "tokenizer": Command(commands.TokenizerConfig, commands.run_tokenizer),
-    "classify": Command(commands.ClassifyConfig, commands.run_classify, takes_images=True),
+    "train": Command(TrainConfig, training.run_train),
+    "evaluate zero-shot": Command(evaluating.ZeroShotConfig, evaluating.run_zero_shot),
+    "evaluate retrieval": Command(evaluating.RetrievalConfig, evaluating.run_retrieval),
+    "evaluate linear-probe": Command(evaluating.LinearProbeConfig, evaluating.run_linear_probe),
+    "evaluate robustness": Command(evaluating.RobustnessConfig, evaluating.run_robustness),
+    "finetune": Command(adapting.FinetuneConfig, adapting.run_finetune),
+    "tokenizer": Command(training.TokenizerConfig, training.run_tokenizer),
+    "export": Command(exchanging.ExportConfig, exchanging.run_export),
+    "import": Command(exchanging.ImportConfig, exchanging.run_import),
+    "classify": Command(using.ClassifyConfig, using.run_classify, takes_images=True),
 }
 
 
@@ -111,9 +116,9 @@ def _describe_presets() -> str:
     for name, (model, recipe) in PRESETS.items():
         image = model.image
         changed = [f"{key.replace('_', '-')} {value}" for key, value in recipe.items()]
-        about = "; ".join([f"{image.image_size} px, patch {image.patch_size}", *changed])
+        about = "; ".join([f"{image.kind}, {image.image_size} px", *changed])
         lines += textwrap.wrap(
-            about, 78, initial_indent=f"  {name:14}", subsequent_indent=" " * 16, break_on_hyphens=False
+            about, 78, initial_indent=f"  {name:16}", subsequent_indent=" " * 18, break_on_hyphens=False
         )
     return "\n".join(lines)
 

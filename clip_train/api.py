@@ -22,7 +22,7 @@ from clip_train.distributed import choose_device
 from clip_train.features import encode_images, encode_texts
 from clip_train.models.clip import Clip
 from clip_train.presets import PRESETS, find_preset, preset_name
-from clip_train.tokenizer import ClipTokenizer
+from clip_train.tokenizing import TextTokenizer
 
 
 def available_models() -> list[str]:
@@ -30,7 +30,7 @@ def available_models() -> list[str]:
     return list(PRESETS)
 
 
-def create_model(name: str, *, device: str = "auto", tokenizer: ClipTokenizer | None = None) -> Clip:
+def create_model(name: str, *, device: str = "auto", tokenizer: TextTokenizer | None = None) -> Clip:
     """A model with random weights.
 
     Args:

@@ -1,8 +1,9 @@
 """Checkpoints: everything a run needs to go on, and everything a user needs to load the model.
 
 In: model, optimiser, step. Out: ``OUTPUT/checkpoints/step-00001000/`` with ``model.safetensors``, ``config.json``
-(model, training options, step, digest of the data), ``tokenizer.txt`` and ``training.pt`` (optimiser and random
-state). A folder appears whole or not at all; only the newest few are kept.
+(model, training options, step, digest of the data), the tokenizer's file and ``training.pt`` (optimiser and random
+state). A folder appears whole or not at all; only the newest few are kept. An imported model is such a folder
+without ``training.pt``: it is loaded and trained from, but not resumed.
 """
 
 import json
@@ -14,10 +15,11 @@ from typing import Any, NamedTuple
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
+from torch import Tensor
 
 from clip_train.config import InputError, ModelConfig, model_from_dict, model_to_dict
 from clip_train.models.clip import Clip
-from clip_train.tokenizer import TOKENIZER_NAME, ClipTokenizer
+from clip_train.tokenizing import TextTokenizer, find_tokenizer, save_tokenizer
 
 CHECKPOINTS_NAME = "checkpoints"
 CONFIG_NAME = "config.json"
@@ -55,19 +57,31 @@ def save_checkpoint(
         aside = os.path.join(folder, f".{os.path.basename(path)}.tmp")
         shutil.rmtree(aside, ignore_errors=True)
         os.makedirs(aside)
-        safetensors.torch.save_file(model.state_dict(), os.path.join(aside, MODEL_NAME))
         training = {"optimizer": optimizer.state_dict(), "random": _random_state()}
         torch.save(training, os.path.join(aside, TRAINING_NAME))
-        if model.tokenizer is not None:
-            model.tokenizer.save(os.path.join(aside, TOKENIZER_NAME))
-        _write_info(os.path.join(aside, CONFIG_NAME), info)
-        for name in os.listdir(aside):
-            _sync(os.path.join(aside, name))
-        os.rename(aside, path)
-        _sync(folder)
+        _write_model(aside, info, model)
+        _publish(aside, path)
     for old in list_checkpoints(output)[:-keep]:
         shutil.rmtree(old)
     return path
+
+
+def save_model(path: str, model: Clip) -> None:
+    """Writes a model that has no run behind it as a checkpoint to load or to start from.
+
+    Raises:
+        InputError: When there is something at `path` already, or it cannot be written.
+    """
+    if os.path.exists(path):
+        raise InputError(f"{path} exists already")
+    aside = f"{path.rstrip(os.sep)}.tmp"
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        os.makedirs(aside)
+        _write_model(aside, CheckpointInfo(0, model.config, {}, ""), model)
+        _publish(aside, path)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
 
 
 def list_checkpoints(output: str) -> list[str]:
@@ -108,7 +122,9 @@ def read_info(checkpoint: str) -> CheckpointInfo:
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
     except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a checkpoint's configuration") from error
+        raise InputError(
+            f"{path}: not a checkpoint's configuration; other formats come in by python -m clip_train import"
+        ) from error
 
 
 def load_weights(checkpoint: str, model: Clip) -> None:
@@ -119,11 +135,37 @@ def load_weights(checkpoint: str, model: Clip) -> None:
     """
     path = os.path.join(checkpoint, MODEL_NAME)
     try:
-        model.load_state_dict(safetensors.torch.load_file(path, device=str(model.device)))
+        state = safetensors.torch.load_file(path, device=str(model.device))
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path}: {error}") from error
-    except RuntimeError as error:  # names or shapes that do not fit
-        raise InputError(f"{path}: weights do not fit the model ({str(error).splitlines()[-1].strip()})") from error
+    fill_weights(model, state, where=path)
+
+
+def fill_weights(model: torch.nn.Module, state: Mapping[str, Tensor], *, where: str) -> None:
+    """Gives a model weights by name.
+
+    Args:
+        model: What is filled.
+        state: A tensor for every parameter and buffer of the model.
+        where: What the message calls the weights.
+
+    Raises:
+        InputError: When names or shapes do not fit; the message names the first of them.
+    """
+    wanted = model.state_dict()
+    differences = {
+        "lacks": [name for name in wanted if name not in state],
+        "has more:": [name for name in state if name not in wanted],
+        "other shapes:": [
+            f"{name} {list(state[name].shape)} for {list(tensor.shape)}"
+            for name, tensor in wanted.items()
+            if name in state and state[name].shape != tensor.shape
+        ],
+    }
+    found = [f"{kind} {_first_few(names)}" for kind, names in differences.items() if names]
+    if found:
+        raise InputError(f"{where}: weights do not fit the model ({'; '.join(found)})")
+    model.load_state_dict(dict(state))
 
 
 def load_training(checkpoint: str, optimizer: torch.optim.Optimizer) -> None:
@@ -135,9 +177,29 @@ def load_training(checkpoint: str, optimizer: torch.optim.Optimizer) -> None:
         torch.cuda.set_rng_state_all(state["random"]["cuda"])
 
 
-def load_tokenizer(checkpoint: str) -> ClipTokenizer:
-    """The tokenizer that a checkpoint's model was trained with."""
-    return ClipTokenizer.load(os.path.join(checkpoint, TOKENIZER_NAME))
+def load_tokenizer(checkpoint: str) -> TextTokenizer | None:
+    """The tokenizer that a checkpoint's model was trained with; None for an imported model that came without."""
+    return find_tokenizer(checkpoint)
+
+
+def _write_model(folder: str, info: CheckpointInfo, model: Clip) -> None:
+    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    safetensors.torch.save_file(weights, os.path.join(folder, MODEL_NAME))
+    if model.tokenizer is not None:
+        save_tokenizer(model.tokenizer, folder)
+    _write_info(os.path.join(folder, CONFIG_NAME), info)
+
+
+def _publish(aside: str, path: str) -> None:
+    for name in os.listdir(aside):
+        _sync(os.path.join(aside, name))
+    os.rename(aside, path)
+    _sync(os.path.dirname(os.path.abspath(path)))
+
+
+def _first_few(names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def _random_state() -> dict[str, Any]:

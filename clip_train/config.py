@@ -9,7 +9,8 @@ section 2.5 and tables 18-20 (models and hyper-parameters).
 """
 
 import dataclasses
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, TypeVar
 
 from pipeline.options import check_options, option, options_from
@@ -49,11 +50,63 @@ class VisionTransformerConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ResNetConfig:
+    """CLIP's modified ResNet: three stem convolutions, anti-aliased strides, attention pooling."""
+
+    name: ClassVar[str] = "image tower"
+    kind: ClassVar[str] = "resnet"
+
+    image_size: int = option(224, "Side of the square input, in pixels; a multiple of 32.", minimum=32)
+    blocks: tuple[int, ...] = option((3, 4, 6, 3), "Bottleneck blocks of the four stages.", minimum=1)
+    width: int = option(64, "Channels after the stem; 32 times as many at the end.", minimum=2)
+    heads: int = option(32, "Attention heads of the pooling.", minimum=1)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if len(self.blocks) != 4:
+            raise ValueError(f"blocks must be four numbers, not {list(self.blocks)}")
+        if self.width % 2:
+            raise ValueError(f"width must be even, not {self.width}")
+        _check_divides("heads", self.heads, "32 times the width", 32 * self.width)
+        _check_divides("the stride of", 32, "image_size", self.image_size)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EfficientNetConfig:
+    """EfficientNet: inverted bottlenecks with squeeze-and-excitation, scaled from B0 in width and depth."""
+
+    name: ClassVar[str] = "image tower"
+    kind: ClassVar[str] = "efficientnet"
+
+    image_size: int = option(224, "Side of the square input, in pixels.", minimum=32)
+    width_factor: float = option(1.0, "Channels, as a multiple of B0's.", minimum=0.1)
+    depth_factor: float = option(1.0, "Blocks of a stage, as a multiple of B0's.", minimum=0.1)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TimmConfig:
+    """An image tower of the package timm, with a projection (extra `timm`)."""
+
+    name: ClassVar[str] = "image tower"
+    kind: ClassVar[str] = "timm"
+
+    image_size: int = option(224, "Side of the square input, in pixels.", minimum=1)
+    model: str = option("", "Its name in timm, such as efficientnet_b0.")
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TextTransformerConfig:
     """A causal text transformer read at its end token."""
 
     name: ClassVar[str] = "text tower"
     kind: ClassVar[str] = "text-transformer"
+    pad_id: ClassVar[int] = 0  # what fills up short texts
 
     context_length: int = option(77, "Most tokens of a text, start and end included.", minimum=3)
     vocab_size: int = option(49_408, "Token ids; the tokenizer's own number in a training run.", minimum=1)
@@ -67,12 +120,55 @@ class TextTransformerConfig:
         _check_divides("heads", self.heads, "width", self.width)
 
 
-ImageTowerConfig = VisionTransformerConfig
-TextTowerConfig = TextTransformerConfig
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CbowConfig:
+    """A continuous bag of words: the mean of the tokens' embeddings, a LayerNorm and a projection."""
+
+    name: ClassVar[str] = "text tower"
+    kind: ClassVar[str] = "cbow"
+    pad_id: ClassVar[int] = 0
+
+    context_length: int = option(77, "Most tokens of a text, start and end included.", minimum=3)
+    vocab_size: int = option(49_408, "Token ids; the tokenizer's own number in a training run.", minimum=1)
+    width: int = option(512, "Width of an embedding.", minimum=1)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HuggingFaceTextConfig:
+    """An encoder of the package transformers, such as BERT or RoBERTa, with a projection (extra `hf`).
+
+    Attributes:
+        encoder: The encoder's own configuration, as in the config.json of its folder.
+    """
+
+    name: ClassVar[str] = "text tower"
+    kind: ClassVar[str] = "hugging-face"
+
+    context_length: int = option(77, "Most tokens of a text, special tokens included.", minimum=3)
+    vocab_size: int = option(30_522, "Token ids; the tokenizer's own number in a training run.", minimum=1)
+    pooling: str = option("cls", "cls: the first token's state; mean: that of all tokens.", choices=("cls", "mean"))
+    encoder: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    @property
+    def pad_id(self) -> int:
+        """The id that fills up short texts."""
+        return int(self.encoder.get("pad_token_id") or 0)
+
+
+ImageTowerConfig = VisionTransformerConfig | ResNetConfig | EfficientNetConfig | TimmConfig
+TextTowerConfig = TextTransformerConfig | CbowConfig | HuggingFaceTextConfig
 IMAGE_TOWER_CONFIGS: Mapping[str, type[ImageTowerConfig]] = {
-    config.kind: config for config in (VisionTransformerConfig,)
+    config.kind: config for config in (VisionTransformerConfig, ResNetConfig, EfficientNetConfig, TimmConfig)
 }
-TEXT_TOWER_CONFIGS: Mapping[str, type[TextTowerConfig]] = {config.kind: config for config in (TextTransformerConfig,)}
+TEXT_TOWER_CONFIGS: Mapping[str, type[TextTowerConfig]] = {
+    config.kind: config for config in (TextTransformerConfig, CbowConfig, HuggingFaceTextConfig)
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -102,7 +198,11 @@ class TrainConfig:
     shards: tuple[str, ...] = option((), "Shard folders or tars to train on.", identity=False)
     output: str = option("", "Folder for checkpoints, tokenizer and metrics.", identity=False)
     model: str = option("ViT-B/32", "Preset, or a JSON file with a model configuration.")
-    tokenizer: str = option("", "Merges file; without it one is trained on the texts of the shards.")
+    init: str = option("", "Checkpoint, run or imported folder whose weights and tokenizer training starts from.")
+    text_init: str = option("", "Folder of a Hugging Face encoder whose weights the text tower starts from.")
+    tokenizer: str = option(
+        "", "Merges file, or folder of an encoder's tokenizer; without it one is trained on the texts of the shards."
+    )
     vocab_size: int = option(49_408, "Token ids of a tokenizer that is trained here.", minimum=515)
     tokenizer_texts: int = option(1_000_000, "Texts read, first to last, to train a tokenizer.", minimum=1)
     context_length: int | None = option(None, "Tokens kept of a text; the model's own without it.", minimum=3)
@@ -117,6 +217,7 @@ class TrainConfig:
     epsilon: float = option(1e-6, "Adam's epsilon.", minimum=0)
     clip_norm: float | None = option(None, "Largest gradient norm; no limit without it.", minimum=0)
     precision: str = option("bf16", "bf16: matrix products in bfloat16.", choices=("fp32", "bf16"))
+    sync_batch_norm: bool = option(False, "Batch statistics over all ranks, for towers that have them (GPUs only).")
     crop: str = option("random", "Square crop of the resized image.", choices=("random", "center"))
     shuffle_shards: int = option(16, "Shards whose samples are mixed with each other.", minimum=1)
     seed: int = option(0, "Seed of weights, order and crops.", minimum=0)
@@ -160,5 +261,18 @@ def model_from_dict(values: Mapping[str, Any]) -> ModelConfig:
 def _tower_from_dict(known: Mapping[str, type[T]], values: Mapping[str, Any]) -> T:
     kind = values["kind"]
     if kind not in known:
-        raise ValueError(f"unknown kind of tower {kind!r}; known: {', '.join(known)}")
-    return options_from(known[kind], {name: value for name, value in values.items() if name != "kind"})
+        raise ValueError(f"unknown kind of tower {kind!r}{hint_at(kind, known)}; known: {', '.join(known)}")
+    options = {name: value for name, value in values.items() if name not in ("kind", "encoder")}
+    structured = {"encoder": dict(values["encoder"])} if "encoder" in values else {}
+    return dataclasses.replace(options_from(known[kind], options), **structured)  # type: ignore[type-var]
+
+
+def hint_at(name: str, known: Iterable[str]) -> str:
+    """A question about the known name that is closest to a wrong one, in any case; empty when none is close.
+
+    >>> hint_at("vit-b/33", ["ViT-B/32", "RN50"])
+    '; did you mean ViT-B/32?'
+    """
+    spellings = {spelling.lower(): spelling for spelling in known}
+    close = difflib.get_close_matches(name.lower(), spellings, n=1)
+    return f"; did you mean {spellings[close[0]]}?" if close else ""

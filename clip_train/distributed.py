@@ -5,7 +5,8 @@ In: the variables ``RANK``, ``LOCAL_RANK``, ``WORLD_SIZE`` that torchrun sets; w
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
@@ -84,6 +85,30 @@ def broadcast(value: T | None, ranks: Ranks) -> T:
     if ranks.world_size > 1:
         dist.broadcast_object_list(box, device=torch.device("cpu"))
     return cast(T, box[0])
+
+
+def take_turns(items: Iterable[T], ranks: Ranks) -> Iterator[T]:
+    """Every item that is this rank's turn: the first to rank 0, the next to rank 1, and round again."""
+    return islice(items, ranks.rank, None, ranks.world_size)
+
+
+def gather_turns(rows: Tensor, ranks: Ranks) -> Tensor:
+    """Puts what the ranks made of `take_turns` back into the order of the items, on every rank.
+
+    Args:
+        rows: ``[this rank's items, ...]``.
+        ranks: All of them call this.
+    """
+    if ranks.world_size == 1:
+        return rows
+    counts = rows.new_empty(ranks.world_size, dtype=torch.int64)
+    dist.all_gather_into_tensor(counts, torch.tensor([len(rows)], device=rows.device))
+    longest = int(counts.max())
+    padded = torch.cat([rows, rows.new_zeros(longest - len(rows), *rows.shape[1:])])
+    gathered = rows.new_empty(ranks.world_size * longest, *rows.shape[1:])
+    dist.all_gather_into_tensor(gathered, padded.contiguous())
+    in_turn = gathered.view(ranks.world_size, longest, *rows.shape[1:]).transpose(0, 1).flatten(0, 1)
+    return in_turn[: int(counts.sum())]
 
 
 def gather_rows(rows: Tensor) -> Tensor:

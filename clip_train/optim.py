@@ -11,7 +11,11 @@ from torch import nn
 
 from clip_train.config import TrainConfig
 
-_UNDECAYED_NAMES = ("positional_embedding", "class_embedding", "logit_scale")
+# positions and class token as our towers, transformers and timm call them
+_UNDECAYED_NAMES = {
+    *("positional_embedding", "class_embedding", "logit_scale"),
+    *("position_embeddings", "pos_embed", "cls_token"),
+}
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -19,7 +23,7 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     decayed: list[nn.Parameter] = []
     undecayed: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        keep = parameter.ndim < 2 or name.rsplit(".", 1)[-1] in _UNDECAYED_NAMES
+        keep = parameter.ndim < 2 or not _UNDECAYED_NAMES.isdisjoint(name.split("."))
         (undecayed if keep else decayed).append(parameter)
     return [
         {"params": decayed, "weight_decay": weight_decay},

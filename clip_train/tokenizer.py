@@ -25,6 +25,7 @@ from tokenizers import models, pre_tokenizers, trainers
 from clip_train.config import InputError
 
 TOKENIZER_NAME = "tokenizer.txt"
+START_TOKEN, END_TOKEN = "<|startoftext|>", "<|endoftext|>"
 SPLIT_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 _WORD_END = "</w>"
@@ -53,7 +54,10 @@ class ClipTokenizer:
         vocab_size: Number of ids, start and end included.
         start_id: The id before every text.
         end_id: The id after every text; the largest.
+        pad_id: The id behind the end.
     """
+
+    pad_id = 0
 
     def __init__(self, merges: Sequence[tuple[str, str]]) -> None:
         self.merges = list(merges)
@@ -71,6 +75,11 @@ class ClipTokenizer:
                 pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
             ]
         )
+
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """The id of every token, start and end under the names of CLIP's published vocabulary."""
+        return {token: token_id for token_id, token in enumerate([*self._tokens, START_TOKEN, END_TOKEN])}
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of texts without start and end."""

@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from clip_train.checkpoint import (
     CheckpointInfo,
+    find_checkpoint,
     list_checkpoints,
     load_tokenizer,
     load_training,
@@ -38,7 +39,9 @@ from clip_train.presets import find_preset
 from clip_train.report import RunReport
 from clip_train.schedule import learning_rate_at
 from clip_train.signals import StopSignals
+from clip_train.starting import start_weights, sync_batch_norm
 from clip_train.tokenizer import ClipTokenizer, train_tokenizer
+from clip_train.tokenizing import EncoderTokenizer, TextTokenizer
 from pipeline.options import identity_of
 
 
@@ -169,11 +172,15 @@ def set_up(config: TrainConfig, device: torch.device, ranks: Ranks) -> Run:
     total_steps = count_steps(config, sum(shard.num_samples for shard in shards), ranks)
     data_digest = shards_digest(shards)
     resumed = find_resumable(config, data_digest)
-    tokenizer = load_tokenizer(resumed) if resumed else broadcast(_make_tokenizer(config, shards, ranks), ranks)
+    tokenizer = _choose_tokenizer(config, shards, resumed, ranks)
     model_config = choose_model(config, tokenizer)
     os.makedirs(config.output, exist_ok=True)
     torch.manual_seed(config.seed)
     model = Clip(model_config, tokenizer).to(device)
+    if not resumed:
+        start_weights(model, config)
+    if config.sync_batch_norm:
+        model = sync_batch_norm(model, device)
     optimizer = build_optimizer(model, config)
     if resumed:
         load_weights(resumed, model)
@@ -208,7 +215,7 @@ def count_steps(config: TrainConfig, num_samples: int, ranks: Ranks) -> int:
     return total_steps
 
 
-def choose_model(config: TrainConfig, tokenizer: ClipTokenizer) -> ModelConfig:
+def choose_model(config: TrainConfig, tokenizer: TextTokenizer) -> ModelConfig:
     """The preset's model, with the vocabulary of the tokenizer and the context length asked for."""
     model = find_preset(config.model).model
     return model.with_text(
@@ -231,15 +238,29 @@ def find_resumable(config: TrainConfig, data_digest: str) -> str | None:
     if info.data_digest != data_digest:
         raise InputError(f"{found[-1]} was trained on other shards; a run is resumed on the same data")
     for name, value in identity_of(config).items():
-        if info.train[name] != value:
+        if info.train.get(name, getattr(TrainConfig, name)) != value:
             flag = name.replace("_", "-")
-            raise InputError(f"{found[-1]} was trained with {flag} {info.train[name]}, not {value}")
+            raise InputError(f"{found[-1]} was trained with {flag} {info.train.get(name)}, not {value}")
     return found[-1]
 
 
-def _make_tokenizer(config: TrainConfig, shards: list[Shard], ranks: Ranks) -> ClipTokenizer | None:
+def _choose_tokenizer(config: TrainConfig, shards: list[Shard], resumed: str | None, ranks: Ranks) -> TextTokenizer:
+    start = resumed or (find_checkpoint(config.init) if config.init else None)
+    tokenizer = load_tokenizer(start) if start else None
+    if tokenizer is not None:
+        if config.tokenizer and not resumed:
+            raise InputError(f"{start} has a tokenizer of its own; give no --tokenizer with --init")
+        return tokenizer
+    if start and not config.tokenizer:
+        raise InputError(f"{start} has no tokenizer: give the one that it was trained with as --tokenizer")
+    return broadcast(_make_tokenizer(config, shards, ranks), ranks)
+
+
+def _make_tokenizer(config: TrainConfig, shards: list[Shard], ranks: Ranks) -> TextTokenizer | None:
     if not ranks.is_first:
         return None
+    if os.path.isdir(config.tokenizer):
+        return EncoderTokenizer.load(config.tokenizer)
     if config.tokenizer:
         return ClipTokenizer.load(config.tokenizer)
     texts = ShardReader(shards, max_open=1).texts(config.tokenizer_texts)
@@ -247,7 +268,7 @@ def _make_tokenizer(config: TrainConfig, shards: list[Shard], ranks: Ranks) -> C
 
 
 def _make_dataset(
-    config: TrainConfig, shards: list[Shard], *, model: ModelConfig, tokenizer: ClipTokenizer, ranks: Ranks
+    config: TrainConfig, shards: list[Shard], *, model: ModelConfig, tokenizer: TextTokenizer, ranks: Ranks
 ) -> BatchDataset:
     sizes = [shard.num_samples for shard in shards]
     return BatchDataset(

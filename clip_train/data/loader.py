@@ -22,7 +22,7 @@ from clip_train.data.shards import ShardReader
 from clip_train.distributed import Ranks
 from clip_train.models.text import trim_padding
 from clip_train.signals import STOPPING_SIGNALS
-from clip_train.tokenizer import ClipTokenizer
+from clip_train.tokenizing import TextTokenizer
 
 _ASPECT_ALLOWANCE = 1.5  # resized images are kept whole for random crops: wider than square
 
@@ -66,7 +66,7 @@ class BatchDataset(Dataset[Batch]):
         reader: ShardReader,
         order: EpochOrder,
         *,
-        tokenizer: ClipTokenizer,
+        tokenizer: TextTokenizer,
         model: ModelConfig,
         batch_size: int,
         ranks: Ranks,
@@ -94,7 +94,7 @@ class BatchDataset(Dataset[Batch]):
         crops = [self._crop(place, sample.pixels) for place, sample in zip(drawn, samples, strict=True)]
         return Batch(
             images=torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2),
-            ids=trim_padding(torch.stack([sample.ids for sample in samples])),
+            ids=trim_padding(torch.stack([sample.ids for sample in samples]), self._tokenizer.pad_id),
             num_unreadable=sum(sample.num_unreadable for sample in samples),
         )
 

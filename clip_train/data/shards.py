@@ -24,6 +24,7 @@ from pipeline.shard_format import IMAGE_SUFFIXES, JSON_SUFFIX, SIZES_NAME, TEXT_
 IMAGE_MEMBER_SUFFIXES = frozenset({*IMAGE_SUFFIXES.values(), "jpeg"})
 
 _BLOCK = 512
+_LABEL_SUFFIX = "cls"  # of a member with the class, as webdataset names it
 
 
 class Shard(NamedTuple):
@@ -47,6 +48,7 @@ class SampleSpans(NamedTuple):
     image: Span
     text: Span | None
     json: Span | None
+    label: Span | None
 
 
 def list_shards(paths: Sequence[str]) -> list[Shard]:
@@ -182,7 +184,7 @@ def _spans_of(key: str, members: dict[str, Span]) -> list[SampleSpans]:
     images = [span for suffix, span in members.items() if suffix in IMAGE_MEMBER_SUFFIXES]
     if not images:
         return []
-    return [SampleSpans(key, images[0], members.get(TEXT_SUFFIX), members.get(JSON_SUFFIX))]
+    return [SampleSpans(key, images[0], *(members.get(suffix) for suffix in (TEXT_SUFFIX, JSON_SUFFIX, _LABEL_SUFFIX)))]
 
 
 def _read_members(path: str) -> list[tuple[str, Span]]:

@@ -13,8 +13,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from clip_train.evaluate.sources import CaptionedImage
-from clip_train.features import encode_images, encode_texts
+from clip_train.distributed import Ranks
+from clip_train.evaluate.captioned import CaptionedImage
+from clip_train.features import ImageSource, encode_images, encode_texts
 from clip_train.models.clip import Clip
 
 RECALL_AT = (1, 5, 10)
@@ -53,7 +54,9 @@ def recall_at(queries: Tensor, items: Tensor, pairs: Tensor, ks: Iterable[int] =
     return [float((rank < k).double().mean()) for k in ks]
 
 
-def evaluate_retrieval(model: Clip, captioned: Iterable[CaptionedImage], *, batch_size: int) -> RetrievalMetrics:
+def evaluate_retrieval(
+    model: Clip, captioned: Iterable[CaptionedImage], *, batch_size: int, ranks: Ranks | None = None
+) -> RetrievalMetrics:
     """Encodes images and captions and searches each among the other.
 
     Raises:
@@ -63,15 +66,15 @@ def evaluate_retrieval(model: Clip, captioned: Iterable[CaptionedImage], *, batc
     text_rows: dict[str, int] = {}
     pairs: list[tuple[int, int]] = []
 
-    def new_images() -> Iterator[str | bytes]:
+    def new_images() -> Iterator[ImageSource]:
         for image_key, load, caption in captioned:
             is_new = image_key not in image_rows
             row = image_rows.setdefault(image_key, len(image_rows))
             pairs.append((row, text_rows.setdefault(caption, len(text_rows))))
             if is_new:
-                yield load()
+                yield load
 
-    images = encode_images(model, new_images(), batch_size=batch_size)
+    images = encode_images(model, new_images(), batch_size=batch_size, ranks=ranks)
     texts = encode_texts(model, list(text_rows), batch_size=batch_size, truncate=True)
     image_text = torch.tensor(pairs, device=images.device).T  # [2, pairs]
     return RetrievalMetrics(

@@ -1,52 +1,31 @@
 """Zero-shot classification: images against prompts that name the classes.
 
-In: a model, labelled images, class names, templates such as ``a photo of a {}``. Out: `ZeroShotMetrics`.
+In: a model, labelled images, class names, templates such as ``a photo of a {}``. Out: `Accuracies`.
+A class more is a name more; nothing is trained.
 
 Source: Radford et al. 2021, section 3.1.4 (prompt ensembles are means of unit features).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from clip_train.config import InputError
-from clip_train.evaluate.sources import LabelledImage
-from clip_train.features import encode_images, encode_texts
+from clip_train.distributed import Ranks
+from clip_train.evaluate.labelled import LabelledImage
+from clip_train.evaluate.metrics import Accuracies, class_accuracies
+from clip_train.evaluate.templates import check_templates, fill_template
+from clip_train.features import ImageEncoder, ImageSource, encode_images, encode_texts
 from clip_train.models.clip import Clip
 
-DEFAULT_TEMPLATES = ("a photo of a {}.",)
 
+class Labelled(NamedTuple):
+    """Features of images and the classes of these, on the model's device."""
 
-class ZeroShotMetrics(NamedTuple):
-    """Accuracies between 0 and 1."""
-
-    num_images: int
-    num_classes: int
-    top1: float
-    top5: float
-    mean_per_class: float  # of top1, over the classes that have images
-    chance: float
-
-
-def fill_template(template: str, name: str) -> str:
-    """The prompt of one class.
-
-    >>> fill_template("a photo of a {}.", "cat")
-    'a photo of a cat.'
-    """
-    return template.replace("{}", name)
-
-
-def check_templates(templates: Sequence[str]) -> None:
-    """Raises InputError when there is no template, or one has no place for the class."""
-    if not templates:
-        raise InputError("no templates")
-    for template in templates:
-        if "{}" not in template:
-            raise InputError(f"template {template!r} has no {{}} for the class name")
+    features: Tensor  # [images, dim]
+    labels: Tensor  # [images] int64
 
 
 def build_classifier(model: Clip, names: Sequence[str], templates: Sequence[str]) -> Tensor:
@@ -61,39 +40,44 @@ def build_classifier(model: Clip, names: Sequence[str], templates: Sequence[str]
     return normalize(features.view(len(names), len(templates), -1).mean(dim=1), dim=-1)
 
 
-def zero_shot_metrics(scores: Tensor, labels: Tensor) -> ZeroShotMetrics:
-    """Accuracies of scores ``[images, classes]``; a class that scores as high as the right one counts as above it."""
-    own = scores.gather(1, labels[:, None])
-    ranks = (scores >= own).sum(dim=1) - 1  # [images], 0 is best
-    hits = (ranks == 0).double()
-    num_classes = scores.shape[1]
-    per_class = torch.zeros(num_classes, dtype=torch.float64, device=hits.device).index_add(0, labels, hits)
-    counts = torch.bincount(labels, minlength=num_classes)
-    return ZeroShotMetrics(
-        num_images=len(labels),
-        num_classes=num_classes,
-        top1=float(hits.mean()),
-        top5=float((ranks < 5).double().mean()),
-        mean_per_class=float((per_class / counts)[counts > 0].mean()),
-        chance=1 / num_classes,
-    )
+def encode_labelled(
+    model: Clip,
+    images: Iterable[LabelledImage],
+    *,
+    batch_size: int,
+    ranks: Ranks | None = None,
+    encode: ImageEncoder = encode_images,
+) -> Labelled:
+    """Encodes labelled images; `encode` is `encode_images` or `pool_images`.
+
+    Raises:
+        InputError: When an image cannot be read.
+    """
+    labels: list[int] = []
+    features = encode(model, _noting_labels(images, labels), batch_size=batch_size, ranks=ranks)
+    return Labelled(features, torch.tensor(labels, device=features.device))
 
 
 def evaluate_zero_shot(
-    model: Clip, images: Iterable[LabelledImage], *, names: Sequence[str], templates: Sequence[str], batch_size: int
-) -> ZeroShotMetrics:
+    model: Clip,
+    images: Iterable[LabelledImage],
+    *,
+    names: Sequence[str],
+    templates: Sequence[str],
+    batch_size: int,
+    ranks: Ranks | None = None,
+) -> Accuracies:
     """Classifies images among named classes.
 
     Raises:
         InputError: For unreadable images or prompts that do not fit.
     """
     classifier = build_classifier(model, names, templates)
-    labels: list[int] = []
-    features = encode_images(model, _noting_labels(images, labels), batch_size=batch_size)
-    return zero_shot_metrics(features @ classifier.T, torch.tensor(labels, device=features.device))
+    features, labels = encode_labelled(model, images, batch_size=batch_size, ranks=ranks)
+    return class_accuracies(features @ classifier.T, labels)
 
 
-def _noting_labels(images: Iterable[LabelledImage], labels: list[int]) -> Iterable[str | bytes]:
-    for image, label in images:
-        labels.append(label)
-        yield image
+def _noting_labels(images: Iterable[LabelledImage], labels: list[int]) -> Iterator[ImageSource]:
+    for image in images:
+        labels.append(image.class_index)
+        yield image.load

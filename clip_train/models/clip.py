@@ -14,16 +14,40 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from clip_train.config import InputError, ModelConfig, TextTransformerConfig, VisionTransformerConfig
-from clip_train.models.text import TextTransformer
+from clip_train.config import (
+    CbowConfig,
+    EfficientNetConfig,
+    HuggingFaceTextConfig,
+    InputError,
+    ModelConfig,
+    ResNetConfig,
+    TextTransformerConfig,
+    TimmConfig,
+    VisionTransformerConfig,
+)
+from clip_train.models.efficientnet import EfficientNet
+from clip_train.models.hugging_face import HuggingFaceText
+from clip_train.models.resnet import ModifiedResNet
+from clip_train.models.text import BagOfWords, TextTransformer
+from clip_train.models.timm_tower import TimmTower
+from clip_train.models.tower import ImageTower
 from clip_train.models.vision import VisionTransformer
-from clip_train.tokenizer import ClipTokenizer
+from clip_train.tokenizing import TextTokenizer
 
 INITIAL_LOGIT_SCALE = math.log(1 / 0.07)
 MAX_LOGIT_SCALE = math.log(100)
 
-IMAGE_TOWERS: Mapping[type, Callable[[Any, int], nn.Module]] = {VisionTransformerConfig: VisionTransformer}
-TEXT_TOWERS: Mapping[type, Callable[[Any, int], nn.Module]] = {TextTransformerConfig: TextTransformer}
+IMAGE_TOWERS: Mapping[type, Callable[[Any, int], ImageTower]] = {
+    VisionTransformerConfig: VisionTransformer,
+    ResNetConfig: ModifiedResNet,
+    EfficientNetConfig: EfficientNet,
+    TimmConfig: TimmTower,
+}
+TEXT_TOWERS: Mapping[type, Callable[[Any, int], nn.Module]] = {
+    TextTransformerConfig: TextTransformer,
+    CbowConfig: BagOfWords,
+    HuggingFaceTextConfig: HuggingFaceText,
+}
 
 
 class Clip(nn.Module):
@@ -32,10 +56,15 @@ class Clip(nn.Module):
     Attributes:
         config: What the towers are.
         tokenizer: What made the ids the model was trained on; None when only tensors go in.
+
+    Raises:
+        InputError: When a tower needs a package that is missing, or the tokenizer is made for another text tower.
     """
 
-    def __init__(self, config: ModelConfig, tokenizer: ClipTokenizer | None = None) -> None:
+    def __init__(self, config: ModelConfig, tokenizer: TextTokenizer | None = None) -> None:
         super().__init__()
+        if tokenizer is not None:
+            _check_tokenizer(tokenizer, config)
         self.config = config
         self.tokenizer = tokenizer
         self.visual = IMAGE_TOWERS[type(config.image)](config.image, config.embed_dim)
@@ -79,3 +108,10 @@ class Clip(nn.Module):
     def clamp_logit_scale(self) -> None:
         """Keeps the scale at or below 100, as the paper does after each step."""
         self.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
+
+
+def _check_tokenizer(tokenizer: TextTokenizer, config: ModelConfig) -> None:
+    if tokenizer.vocab_size > config.text.vocab_size:
+        raise InputError(f"the tokenizer has {tokenizer.vocab_size} ids, the text tower {config.text.vocab_size}")
+    if tokenizer.pad_id != config.text.pad_id:
+        raise InputError(f"the tokenizer pads with id {tokenizer.pad_id}, the text tower with {config.text.pad_id}")

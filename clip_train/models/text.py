@@ -1,16 +1,17 @@
 """Text towers: token ids to features in the shared space.
 
 In: ids ``[batch, length]``, any length up to the context. Out: features ``[batch, embed_dim]``, not normalised.
-The tower is causal and read at the end token, so what follows that token cannot matter: `trim_padding` cuts a
-batch to its longest text and changes no feature.
+No tower looks at the padding behind a text: the transformer is causal and read at the end token, the bag of words
+holds what lies between start and end. So `trim_padding` cuts a batch to its longest text and changes no feature.
 
-Source: Radford et al. 2019 (GPT-2); Radford et al. 2021, section 2.4; CLIP's model.py for the initialisation.
+Source: Radford et al. 2019 (GPT-2); Radford et al. 2021, sections 2.3-2.4; CLIP's model.py for the initialisation;
+Mikolov et al. 2013 (CBOW).
 """
 
 import torch
 from torch import Tensor, nn
 
-from clip_train.config import TextTransformerConfig
+from clip_train.config import CbowConfig, TextTransformerConfig
 from clip_train.models.attention import Transformer
 
 
@@ -19,9 +20,19 @@ def end_positions(ids: Tensor) -> Tensor:
     return ids.argmax(dim=-1)
 
 
-def trim_padding(ids: Tensor) -> Tensor:
-    """The columns up to the last end token of a batch; features stay the same."""
-    return ids[:, : int(end_positions(ids).max()) + 1] if len(ids) else ids
+def text_lengths(ids: Tensor, pad_id: int = 0) -> Tensor:
+    """The tokens of each text without the padding behind it, ``[batch]`` int64.
+
+    >>> text_lengths(torch.tensor([[7, 0, 9, 0], [7, 9, 0, 0]])).tolist()
+    [3, 2]
+    """
+    columns = torch.arange(1, ids.shape[1] + 1, device=ids.device)
+    return ((ids != pad_id) * columns).amax(dim=-1)
+
+
+def trim_padding(ids: Tensor, pad_id: int = 0) -> Tensor:
+    """The columns up to the end of the longest text of a batch; features stay the same."""
+    return ids[:, : int(text_lengths(ids, pad_id).max())] if len(ids) else ids
 
 
 class TextTransformer(nn.Module):
@@ -52,4 +63,26 @@ class TextTransformer(nn.Module):
         x = self.token_embedding(ids) + self.positional_embedding[: ids.shape[1]]
         x = self.transformer.read(x, end_positions(ids), causal=True)
         features: Tensor = self.ln_final(x) @ self.text_projection
+        return features
+
+
+class BagOfWords(nn.Module):
+    """The mean of the embeddings of a text's tokens, start and end left out, whatever their order."""
+
+    def __init__(self, config: CbowConfig, embed_dim: int) -> None:
+        super().__init__()
+        self.token_embedding = nn.EmbeddingBag(config.vocab_size, config.width, mode="mean")
+        self.ln_final = nn.LayerNorm(config.width)
+        self.text_projection = nn.Parameter(torch.empty(config.width, embed_dim))
+        nn.init.normal_(self.token_embedding.weight, std=0.02)
+        nn.init.normal_(self.text_projection, std=config.width**-0.5)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Features in the shared space; a text without words gives the same ones as any other such text."""
+        columns = torch.arange(ids.shape[1], device=ids.device)
+        ends = end_positions(ids)
+        is_word = (columns > 0) & (columns < ends[:, None])
+        counts = is_word.sum(dim=1)
+        means = self.token_embedding(ids[is_word], counts.cumsum(0) - counts)
+        features: Tensor = self.ln_final(means) @ self.text_projection
         return features

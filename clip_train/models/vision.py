@@ -1,4 +1,4 @@
-"""Image towers: normalised pixels to features in the shared space.
+"""The vision transformer: normalised pixels to features in the shared space.
 
 In: images ``[batch, 3, side, side]``. Out: features ``[batch, embed_dim]``, not normalised.
 
@@ -10,14 +10,15 @@ from torch import Tensor, nn
 
 from clip_train.config import VisionTransformerConfig
 from clip_train.models.attention import Transformer
+from clip_train.models.tower import ProjectedTower
 
 
-class VisionTransformer(nn.Module):
+class VisionTransformer(ProjectedTower):
     """A vision transformer read at its class token."""
 
     def __init__(self, config: VisionTransformerConfig, embed_dim: int) -> None:
-        super().__init__()
         width, patch = config.width, config.patch_size
+        super().__init__(width, embed_dim)
         num_patches = (config.image_size // patch) ** 2
         scale = width**-0.5
         self.conv1 = nn.Conv2d(3, width, kernel_size=patch, stride=patch, bias=False)
@@ -26,11 +27,6 @@ class VisionTransformer(nn.Module):
         self.ln_pre = nn.LayerNorm(width)
         self.transformer = Transformer(width, config.layers, config.heads, config.activation)
         self.ln_post = nn.LayerNorm(width)
-        self.proj = nn.Parameter(scale * torch.randn(width, embed_dim))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Features in the shared space."""
-        return self.pooled(images) @ self.proj
 
     def pooled(self, images: Tensor) -> Tensor:
         """The class token before the projection, ``[batch, width]``: what a linear probe reads."""

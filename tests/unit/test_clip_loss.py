@@ -6,6 +6,9 @@ import torch
 
 from clip_train.distributed import Ranks
 from clip_train.loss import contrastive_loss
+from clip_train.models.clip import Clip
+from clip_train.presets import PRESETS
+from clip_train.train import PairLoss
 
 
 def figure_3_loss(image_features, text_features, t):
@@ -31,6 +34,22 @@ def test_loss_equals_the_papers_pseudo_code(t):
     )
     assert loss.dtype == torch.float64
     assert loss.item() == pytest.approx(figure_3_loss(images, texts, t), abs=1e-12)
+
+
+def test_a_model_follows_the_pseudo_code_from_the_towers_to_the_loss():
+    """I_f and T_f are the towers' outputs, W_i and W_t the projections, t the learned logarithm."""
+    torch.manual_seed(0)
+    model = Clip(PRESETS["tiny-32"].model).double()
+    images = torch.randn(4, 3, 32, 32, dtype=torch.float64)
+    ids = torch.randint(1, 2_000, (4, 6)).index_fill(1, torch.tensor([5]), 2_047)
+    projection = model.text.text_projection.detach().clone()
+    with torch.no_grad():
+        i_f, w_i, t = model.visual.pooled(images).numpy(), model.visual.proj.numpy(), model.logit_scale.item()
+        model.text.text_projection.copy_(torch.eye(len(projection)))
+        t_f, w_t = model.encode_text(ids).numpy(), projection.numpy()
+        model.text.text_projection.copy_(projection)
+        loss = PairLoss(model, Ranks())(images, ids)
+    assert loss.item() == pytest.approx(figure_3_loss(i_f @ w_i, t_f @ w_t, t), abs=1e-12)
 
 
 def test_gradients_are_those_of_the_formula():

@@ -4,9 +4,11 @@ import pytest
 import torch
 
 from clip_train.config import InputError
+from clip_train.evaluate.captioned import CaptionedImage, read_captioned
+from clip_train.evaluate.labelled import parse_classes, read_labelled
+from clip_train.evaluate.metrics import class_accuracies
 from clip_train.evaluate.retrieval import evaluate_retrieval, recall_at
-from clip_train.evaluate.sources import CaptionedImage, parse_classes, read_captioned, read_labelled
-from clip_train.evaluate.zero_shot import build_classifier, zero_shot_metrics
+from clip_train.evaluate.zero_shot import build_classifier
 from clip_train.features import encode_texts
 from clip_train.models.clip import Clip
 from clip_train.presets import PRESETS
@@ -22,7 +24,7 @@ def model():
 
 def test_accuracies_of_scores_made_by_hand():
     scores = torch.tensor([[3.0, 1, 2, 0, 0, 0], [9, 8, 7, 6, 5, 4], [0, 1, 2, 3, 4, 5], [0, 0, 9, 0, 0, 0]])
-    found = zero_shot_metrics(scores, torch.tensor([0, 5, 5, 0]))
+    found = class_accuracies(scores, torch.tensor([0, 5, 5, 0]))
     # ranks of the right class: 0, 5, 0, and 5 as all wrong classes score as high or higher
     assert (found.num_images, found.num_classes) == (4, 6)
     assert (found.top1, found.top5) == (0.5, 0.5)
@@ -32,13 +34,13 @@ def test_accuracies_of_scores_made_by_hand():
 
 def test_mean_per_class_weighs_classes_and_not_images():
     scores = torch.eye(2)[[0, 0, 0, 0]]
-    found = zero_shot_metrics(scores, torch.tensor([0, 0, 0, 1]))
+    found = class_accuracies(scores, torch.tensor([0, 0, 0, 1]))
     assert (found.top1, found.mean_per_class) == (0.75, 0.5)
 
 
 def test_a_collapsed_model_scores_nothing():
     same = torch.ones(6, 4)
-    assert zero_shot_metrics(same, torch.arange(4).repeat(2)[:6]).top1 == 0
+    assert class_accuracies(same, torch.arange(4).repeat(2)[:6]).top1 == 0
     assert recall_at(same, same, torch.arange(6).repeat(2, 1), [1]) == [0]
 
 
@@ -112,10 +114,10 @@ def test_class_folders_are_read_and_unlisted_ones_refused(tmp_path):
         (tmp_path / label).mkdir()
         (tmp_path / label / "x.png").write_bytes(b"")
     classes = parse_classes(["n2\tdog", "n1\tcat", "bird"])
-    found = list(read_labelled(str(tmp_path), classes, "class"))
+    found = list(read_labelled(str(tmp_path), classes))
     assert [classes[image.class_index].prompt for image in found] == ["cat", "dog"]
-    with pytest.raises(InputError, match="'n2' is not among the classes"):
-        list(read_labelled(str(tmp_path), parse_classes(["n1"]), "class"))
+    with pytest.raises(InputError, match="'n2', which is not among the classes"):
+        list(read_labelled(str(tmp_path), parse_classes(["n1"])))
 
 
 @pytest.mark.parametrize("lines", [[], ["cat", "dog", "cat"]], ids=["none", "twice"])

@@ -29,13 +29,39 @@ def ids_of(*lengths, context_length=12):
     return rows
 
 
+def count_parameters(module):
+    return sum(p.numel() for p in module.parameters())
+
+
 @pytest.mark.parametrize(
-    ("name", "millions"), [("ViT-B/32", 151.3), ("ViT-B/16", 149.6), ("ViT-L/14", 427.6), ("ViT-L/14@336", 427.9)]
+    ("name", "millions"),
+    [
+        ("RN50", 102.0),
+        ("RN101", 119.7),
+        ("RN50x4", 178.3),
+        ("RN50x16", 291.0),
+        ("RN50x64", 623.3),
+        ("ViT-B/32", 151.3),
+        ("ViT-B/16", 149.6),
+        ("ViT-L/14", 427.6),
+        ("ViT-L/14@336", 427.9),
+    ],
 )
 def test_presets_have_the_papers_number_of_parameters(name, millions):
     with torch.device("meta"):
         model = Clip(PRESETS[name].model)
-    assert round(sum(p.numel() for p in model.parameters()) / 1e6, 1) == millions
+    assert round(count_parameters(model) / 1e6, 1) == millions
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_can_be_built_and_says_how_wide_its_pooled_features_are(name):
+    config = PRESETS[name].model
+    with torch.device("meta"):
+        visual = Clip(config).visual
+        expected = {"resnet": config.embed_dim}.get(
+            config.image.kind, visual.state_dict().get("proj", torch.empty(0)).shape[0]
+        )
+    assert visual.pooled_width == expected
 
 
 @pytest.mark.parametrize("causal", [False, True], ids=["all tokens", "causal"])
