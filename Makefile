@@ -46,9 +46,17 @@ check: lint type test  ## All that must hold before a change lands: style, types
 wordnet: install  ## Get WordNet (NLTK's download, or Debian's packages) into .venv, where build-vocab finds it
 	@$(BIN)/wit400m get-wordnet --output $(VENV)/nltk_data
 
-vocab: install  ## Build the query vocabulary: DUMP=pages-articles.xml.bz2 [VIEWS=…] [ARGS=…]
-	@test -n "$(DUMP)" || { echo "make vocab needs DUMP=FILE, a MediaWiki pages-articles dump; see README.md"; exit 2; }
-	@$(BIN)/wit400m build-vocab --data $(DATA) --dump $(DUMP) $(if $(VIEWS),--pageviews $(VIEWS)) $(ARGS)
+# Without DUMP, what is missing of WIKI's dump and page views is downloaded into $(DATA)/dumps; without WORDNET,
+# WordNet into .venv if NLTK finds none. get-dump prints flags of build-vocab, quoted for the shell.
+WIKI ?= simplewiki
+GET_DUMP = $(BIN)/wit400m get-dump --data $(DATA) --wiki $(WIKI) $(if $(DATE),--date $(DATE)) $(if $(BASE),--base-url $(BASE)) \
+  $(if $(CONTACT),--contact $(CONTACT)) $(if $(VIEWS),--views none)
+GET_WORDNET = $(BIN)/wit400m get-wordnet --if-missing --output $(VENV)/nltk_data $(if $(WORDNET_INDEX),--index-url $(WORDNET_INDEX))
+
+vocab: install  ## Build the query vocabulary of WIKI=simplewiki [DATE=…] [CONTACT=…] [BASE=…], or of DUMP=FILE [VIEWS=…] [ARGS=…]
+	@$(if $(WORDNET)$(findstring --wordnet,$(ARGS)),,$(GET_WORDNET))
+	@set -e; $(if $(DUMP),set -- --dump $(DUMP),flags=$$($(GET_DUMP)); eval "set -- $$flags"); \
+	  $(BIN)/wit400m build-vocab --data $(DATA) "$$@" $(if $(VIEWS),--pageviews $(VIEWS)) $(if $(WORDNET),--wordnet $(WORDNET)) $(ARGS)
 
 demo: install  ## The whole flow on a small made-up world: vocabulary to trained model (about 5 minutes)
 	@$(BIN)/wit400m demo --output demo-data $(ARGS)

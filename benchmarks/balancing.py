@@ -1,148 +1,67 @@
-"""balance-pairs on made-up matched pairs with the counts of MetaCLIP's pool: time, memory, and what the cap promises.
+"""balance-pairs on made-up pairs: time, memory, and what the cap promises.
 
-    python benchmarks/balancing.py --pairs 10000000 --folder /tmp/balancing
+    python benchmarks/zipf_pairs.py --pairs 10000000 --folder /tmp/zipf
+    python benchmarks/balancing.py --folder /tmp/zipf
 
-Pairs hold 3.5 queries each on average; a query's share falls with its rank so that the 16,000 most frequent of 500,000
-hold 94 % of all matches (Xu et al. 2023 and their counts). Made once; a second run uses them again. Every balanced
-folder is counted anew: each query must have exactly min(count, cap) pairs, and there must be as many pairs in all as
-keep probabilities promise, within 0.1 % from a million on.
+Matches the pairs unless they are. Every balanced folder is counted anew: each query must have exactly min(count, cap)
+pairs, and there must be as many pairs in all as independent draws would keep on average, within 0.1 % from a million
+on. Each cap's pairs must be among those of the next larger one, and every number of workers must write the same bytes.
+With --survival, balances before fetching and after it when a share of the links is alive, and compares.
 """
 
 import argparse
 import json
-import os
-import resource
-import subprocess
-import sys
-import threading
-import time
 from itertools import pairwise
-from multiprocessing import Pool
 
 import numpy as np
 import pyarrow as pa
+from watching import run_stage
+from zipf_pairs import write_stage
 
 from pipeline import files
-from pipeline.ids import id_strings, id_words, words_column
-from pipeline.query_lists import flatten_lists, list_column, write_array
-from pipeline.schemas import MATCHED, QUERIES, RAW_INDEX
+from pipeline.ids import id_words
+from pipeline.matched_tables import matched_schema
+from pipeline.query_lists import flatten_lists, write_array
+from pipeline.schemas import PAIRS, RAW_INDEX
 from pipeline.stages import STAGE_NAME
 from pipeline.tables import read_batches, read_table, write_table
-
-NUM_QUERIES = 500_000
-MATCHES_A_PAIR = 3.5
-EXPONENT, SHIFT = 1.57, 100
-TABLE_PAIRS = 100_000
-
-
-def query_shares() -> np.ndarray:
-    weights = (np.arange(NUM_QUERIES) + SHIFT) ** -EXPONENT
-    return weights / weights.sum()
-
-
-def write_pairs(job: tuple[int, int, str]) -> np.ndarray:
-    """Writes one table; returns the counts of its queries."""
-    number, rows, path = job
-    rng = np.random.default_rng(number)
-    wanted = rng.poisson(MATCHES_A_PAIR - 1, rows) + 1
-    drawn = np.searchsorted(np.cumsum(query_shares()), rng.random(wanted.sum())).clip(max=NUM_QUERIES - 1)
-    keys = np.unique(np.repeat(np.arange(rows), wanted) * NUM_QUERIES + drawn)
-    row, ids = np.divmod(keys, NUM_QUERIES)
-    query_ids = list_column(np.bincount(row, minlength=rows), ids.astype(np.int32))
-    letters = rng.integers(97, 123, 150 * rows, np.uint8).tobytes().decode()
-    constant = {"text_source": "alt", "page_url": None, "language": "en", "source_file": f"crawl-{number}.warc.gz"}
-    columns = {
-        "pair_id": words_column(rng.integers(0, 2**64, (rows, 2), np.uint64)),
-        "image_url": [f"https://h{i % 997}.example/{letters[150 * i : 150 * i + 60]}.jpg" for i in range(rows)],
-        "text": [letters[150 * i + 60 : 150 * i + 120 + i % 30] for i in range(rows)],
-        "query_ids": query_ids,
-    } | {name: [value] * rows for name, value in constant.items()}
-    write_table(path, pa.Table.from_pydict({n: columns[n] for n in MATCHED.names}, MATCHED), MATCHED)
-    return np.bincount(ids, minlength=NUM_QUERIES)
-
-
-def make_pool(folder: str, num_pairs: int) -> None:
-    if files.exists(files.join(folder, "matched", STAGE_NAME)):
-        return
-    columns = {"query_id": range(NUM_QUERIES), "query": [f"query {i}" for i in range(NUM_QUERIES)]}
-    columns |= {"sources": [["word"]] * NUM_QUERIES}
-    columns |= {name: [None] * NUM_QUERIES for name in ("count", "pmi", "views")}
-    write_table(files.join(folder, "vocab", "queries.parquet"), pa.Table.from_pydict(columns, QUERIES), QUERIES)
-    starts = range(0, num_pairs, TABLE_PAIRS)
-    jobs = [
-        (i, min(TABLE_PAIRS, num_pairs - start), files.join(folder, "matched", f"part-{i:05d}.parquet"))
-        for i, start in enumerate(starts)
-    ]
-    counts = np.zeros(NUM_QUERIES, np.int64)
-    with Pool(2) as pool:
-        for part in pool.imap_unordered(write_pairs, jobs):
-            counts += part
-    write_array(files.join(folder, "matched", "counts.npy"), counts)
-    write_stage(files.join(folder, "matched"), "match-pairs")
-    write_stage(files.join(folder, "vocab"), "build-vocab")
-
-
-def write_stage(folder: str, stage: str) -> None:
-    """Declares a folder finished, as the stage would have."""
-    content = {"identity": {"stage": stage}, "counts": {}, "history": [], "outputs": [], "versions": {}}
-    files.write_bytes_whole(files.join(folder, STAGE_NAME), json.dumps(content).encode())
-
-
-def tree_bytes(pid: int) -> int:
-    """Memory of a process and all below it, shared pages split among those that share them."""
-    total = 0
-    try:
-        with open(f"/proc/{pid}/smaps_rollup") as file:
-            total = next(int(line.split()[1]) << 10 for line in file if line.startswith("Pss:"))
-        for task in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{task}/children") as file:
-                total += sum(tree_bytes(int(child)) for child in file.read().split())
-    except (OSError, StopIteration):
-        pass  # it ended meanwhile
-    return total
-
-
-def run_job(arguments: list[str]) -> dict[str, float]:
-    """Seconds, CPU seconds and peak bytes of `wit400m balance-pairs`."""
-    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    process = subprocess.Popen([sys.executable, "-m", "jobs", "balance-pairs", *arguments])
-    peak, ended = [0], threading.Event()
-
-    def watch() -> None:
-        while not ended.wait(0.3):
-            peak[0] = max(peak[0], tree_bytes(process.pid))
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    code = process.wait()
-    ended.set()
-    watcher.join()
-    if code:
-        raise SystemExit(f"balance-pairs ended with exit code {code}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"seconds": time.monotonic() - started, "cpu_s": cpu, "peak_bytes": peak[0]}
 
 
 def check(folder: str, output: str, cap: int) -> str:
     """Counts a balanced folder anew; returns what it found."""
-    counts = np.load(files.join(folder, "matched", "counts.npy"))
-    kept, num_pairs = np.zeros(NUM_QUERIES, np.int64), 0
+    counts = read_counts(folder)
+    kept, num_pairs = np.zeros(len(counts), np.int64), 0
     for path in balanced_tables(output):
         for batch in read_batches(path, ["kept_for"]):
-            kept += np.bincount(batch["kept_for"].flatten().to_numpy(), minlength=NUM_QUERIES)
+            kept += np.bincount(batch["kept_for"].flatten().to_numpy(), minlength=len(counts))
             num_pairs += batch.num_rows
     if not (kept == np.minimum(counts, cap)).all():
         raise SystemExit("a query selected another number of pairs than min(count, cap)")
-    expected = json.loads(files.read_bytes(files.join(output, STAGE_NAME)))["counts"]["expected_pairs"]
+    expected = expect_pairs(folder, counts, cap)
     heads = int((counts > cap).sum())
     share = counts[counts > cap].sum() / counts.sum()
     if abs(num_pairs / expected - 1) > 0.001 and num_pairs > 1_000_000:
-        raise SystemExit("the union is not within 0.1 % of what keep probabilities promise")
+        raise SystemExit("the union is not within 0.1 % of the expectation of independent draws")
     return (
         f"{heads:,} queries over the cap hold {share:.1%} of matches; {num_pairs:,} pairs kept, "
         f"{num_pairs / expected - 1:+.3%} of the expected"
     )
+
+
+def expect_pairs(folder: str, counts: np.ndarray, cap: int) -> float:
+    """How many pairs are kept on average when each match is selected by itself with chance cap / count."""
+    with np.errstate(divide="ignore"):
+        refusals = np.log1p(-np.minimum(1, cap / np.maximum(counts, 1)))
+    expected = 0.0
+    for path in files.list_files(files.join(folder, "matched"), ".parquet"):
+        for batch in read_batches(path, ["query_ids"]):
+            rows, ids = flatten_lists(batch["query_ids"])
+            expected += float(-np.expm1(np.bincount(rows, refusals[ids], minlength=batch.num_rows)).sum())
+    return expected
+
+
+def read_counts(folder: str) -> np.ndarray:
+    return np.load(files.join(folder, "matched", "counts.npy"))
 
 
 def balanced_tables(folder: str) -> list[str]:
@@ -150,15 +69,13 @@ def balanced_tables(folder: str) -> list[str]:
 
 
 def read_selections(folder: str) -> np.ndarray:
-    """All (pair, query) of a balanced folder, sorted."""
+    """All (pair, query) of a balanced folder, as numbers that differ unless by a chance of one in millions; sorted."""
     parts = []
     for path in balanced_tables(folder):
-        table = read_table(path, ["pair_id", "kept_for"]).combine_chunks()
-        rows, query_ids = flatten_lists(table["kept_for"].chunk(0)) if table.num_rows else ([], [])
-        part = np.empty(len(rows), [("pair", "S16"), ("query", "i4")])
-        if table.num_rows:
-            part["pair"], part["query"] = id_strings(table["pair_id"].chunk(0))[rows], query_ids
-        parts.append(part)
+        for batch in read_batches(path, ["pair_id", "kept_for"]):
+            rows, query_ids = flatten_lists(batch["kept_for"])
+            scattered = query_ids.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+            parts.append(id_words(batch["pair_id"])[rows, 0] + scattered)
     return np.sort(np.concatenate(parts))
 
 
@@ -184,7 +101,24 @@ def compare_survival(folder: str, cap: int, share: float) -> str:
     """Balances before fetching and after it, when a share of the links is alive; compares (pair, query) by itself."""
     plan, raw, after = (files.join(folder, f"survival-{name}") for name in ("plan", "raw", "after"))
     common = ["--cap", str(cap), "--quiet", "--overwrite"]
-    run_job(["--data", folder, "--output", plan, "--yield", str(share), *common])
+    run_stage("balance-pairs", ["--data", folder, "--output", plan, "--yield", str(share), *common])
+    num_fetched = write_raw(plan, raw, share)
+    write_living(folder, after, share)
+    run_stage("balance-pairs", ["--data", after, "--vocab", files.join(folder, "vocab"), *common])
+    final = files.join(folder, "survival-final")
+    run_stage(
+        "balance-pairs", ["--final", "--balanced", plan, "--raw", raw, "--output", final, "--quiet", "--overwrite"]
+    )
+    short = json.loads(files.read_bytes(files.join(final, STAGE_NAME)))["counts"]["short_queries"]
+    found, wanted = read_selections(final), read_selections(files.join(after, "balanced"))
+    return (
+        f"{share:.0%} of links alive, cap {cap:,}: fetched {num_fetched:,} pairs; {short} queries short; of "
+        f"{len(wanted):,} selections after fetching the whole pool {np.setxor1d(found, wanted).size:,} differ"
+    )
+
+
+def write_raw(plan: str, raw: str, share: float) -> int:
+    """A raw folder as fetch-images would leave it, without tars; returns how many pairs were fetched."""
     num_fetched = 0
     for path in balanced_tables(plan):
         table = read_table(path)
@@ -195,57 +129,50 @@ def compare_survival(folder: str, cap: int, share: float) -> str:
         columns = [filled.get(field.name, pa.nulls(table.num_rows, field.type)) for field in RAW_INDEX]
         index = files.basename(path).replace(".parquet", ".index.parquet")
         write_table(files.join(raw, index), pa.table(columns, schema=RAW_INDEX), RAW_INDEX)
-    write_stage(raw, "fetch-images")
-    counts = np.zeros(NUM_QUERIES, np.int64)
-    for path in files.list_files(files.join(folder, "matched"), ".parquet"):
-        table = read_table(path)
-        table = table.filter(is_alive(table, share))
-        counts += np.bincount(table["query_ids"].combine_chunks().flatten(), minlength=NUM_QUERIES)
-        write_table(files.join(after, "matched", files.basename(path)), table, MATCHED)
+    write_stage(raw, "fetch-images", {})
+    return num_fetched
+
+
+def write_living(folder: str, after: str, share: float) -> None:
+    """The pairs whose links are alive, with their queries, as if no others had been found."""
+    counts = np.zeros(len(read_counts(folder)), np.int64)
+    for path in files.list_files(files.join(folder, "pairs"), ".parquet"):
+        pairs = read_table(path)
+        living = is_alive(pairs, share)
+        matched = read_table(files.join(folder, "matched", files.basename(path))).filter(living)
+        counts += np.bincount(matched["query_ids"].combine_chunks().flatten(), minlength=len(counts))
+        of_pairs, of_matched = (files.join(after, name, files.basename(path)) for name in ("pairs", "matched"))
+        write_table(of_pairs, pairs.filter(living), PAIRS)
+        write_table(of_matched, matched, matched_schema(of_pairs))
     write_array(files.join(after, "matched", "counts.npy"), counts)
-    write_stage(files.join(after, "matched"), "match-pairs")
-    vocab = files.join(folder, "vocab")
-    run_job(["--data", after, "--vocab", vocab, *common])
-    final = files.join(folder, "survival-final")
-    run_job(["--final", "--balanced", plan, "--raw", raw, "--output", final, "--quiet", "--overwrite"])
-    short = json.loads(files.read_bytes(files.join(final, STAGE_NAME)))["counts"]["short_queries"]
-    found, wanted = read_selections(final), read_selections(files.join(after, "balanced"))
-    return (
-        f"{share:.0%} of links alive, cap {cap:,}: fetched {num_fetched:,} pairs; {short} queries short; of "
-        f"{len(wanted):,} selections after fetching the whole pool {np.setxor1d(found, wanted).size:,} differ"
-    )
+    write_stage(files.join(after, "matched"), "match-pairs", {})
+    write_stage(files.join(after, "pairs"), "extract-pairs", {})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=1_000_000)
-    parser.add_argument("--folder", required=True, help="Where to make pairs and balance them")
-    parser.add_argument("--workers", type=int, nargs="+", default=[2])
-    parser.add_argument("--caps", type=int, nargs="+", default=[100, 200, 20_000])
-    parser.add_argument("--survival", type=float, help="Share of links alive: balance before and after fetching")
+    parser.add_argument("--folder", required=True, help="With the vocab/ and pairs/ of zipf_pairs.py")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], metavar="N", help="Worker processes [1 2]")
+    parser.add_argument("--caps", type=int, nargs="+", default=[125, 250, 20_000], metavar="N", help="[125 250 20000]")
+    parser.add_argument("--survival", type=float, metavar="X", help="Share of links alive, e.g. 0.65")
     arguments = parser.parse_args()
-    started = time.monotonic()
-    make_pool(arguments.folder, arguments.pairs)
-    print(f"pool of {arguments.pairs:,} pairs: {time.monotonic() - started:.0f} s", flush=True)
+    folder = arguments.folder
+    print(f"match-pairs: {run_stage('match-pairs', ['--data', folder, '--quiet'])}", flush=True)
     outputs = []
     for cap in arguments.caps:
-        for workers in arguments.workers:
-            output = files.join(arguments.folder, f"balanced-{cap}-{workers}")
-            flags = ["--data", arguments.folder, "--output", output, "--cap", str(cap), "--workers", str(workers)]
-            took = run_job([*flags, "--overwrite", "--quiet"])
-            print(
-                f"cap {cap:,}, {workers} workers: {took['seconds']:.1f} s, {took['cpu_s']:.1f} CPU s, "
-                f"peak {took['peak_bytes'] / 2**30:.2f} GiB; {check(arguments.folder, output, cap)}",
-                flush=True,
-            )
-        outputs.append(output)
-        first = files.join(arguments.folder, f"balanced-{cap}-{arguments.workers[0]}")
-        if first != output:
-            print(f"the same bytes with {arguments.workers} workers: {same_bytes(first, output)}", flush=True)
+        tried = [files.join(folder, f"balanced-{cap}-{workers}") for workers in arguments.workers]
+        for workers, output in zip(arguments.workers, tried, strict=True):
+            flags = ["--data", folder, "--output", output, "--cap", str(cap), "--workers", str(workers)]
+            took = run_stage("balance-pairs", [*flags, "--overwrite", "--quiet"])
+            print(f"cap {cap:,}, {workers} workers: {took}; {check(folder, output, cap)}", flush=True)
+        for output in tried[1:]:
+            print(f"{files.basename(output)}: the same bytes as the first: {same_bytes(tried[0], output)}", flush=True)
+            files.remove_tree(output)
+        outputs.append(tried[0])
     for smaller, larger in pairwise(outputs):
         print(f"{files.basename(smaller)} is nested in {files.basename(larger)}: {is_nested(smaller, larger)}")
     if arguments.survival:
-        print(compare_survival(arguments.folder, arguments.caps[0], arguments.survival))
+        print(compare_survival(folder, arguments.caps[0], arguments.survival))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ COMMANDS = {
     "fetch-images": ("jobs.fetch_images", "balanced pairs -> images, in raw tars"),
     "write-shards": ("jobs.write_shards", "raw tars -> WebDataset shards, manifest, data card"),
     "run": ("jobs.run", "all of these, in order, from one TOML file"),
+    "get-dump": ("jobs.get_dump", "download a wiki's dump and page views for build-vocab"),
     "get-wordnet": ("jobs.get_wordnet", "put WordNet where build-vocab finds it"),
     "demo": ("jobs.demo.__main__", "a small made-up world, through every stage, to a trained model"),
 }

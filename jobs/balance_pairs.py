@@ -1,6 +1,6 @@
 """`wit400m balance-pairs`: matched pairs to at most `cap` pairs a query.
 
-`--final`, as its first word, cuts exactly among the images that came; `--top-up` plans what to fetch next.
+`--final` cuts exactly among the images that came; `--top-up` plans what to fetch next.
 """
 
 import sys
@@ -11,12 +11,15 @@ from pipeline.balancing.final import BalanceFinal, TopUpPairs
 from pipeline.balancing.stage import BalancePairs
 from pipeline.stages import Stage
 
-_STAGES: dict[str, type[Stage]] = {"--final": BalanceFinal, "--top-up": TopUpPairs}
+# In this order: a top-up has an option --final, with a folder.
+_STAGES: dict[str, type[Stage]] = {"--top-up": TopUpPairs, "--final": BalanceFinal}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the job; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments and arguments[0] in _STAGES:
-        return run_job(_STAGES[arguments[0]], arguments[1:])
+    for word, stage in _STAGES.items():
+        if word in arguments:
+            arguments.remove(word)
+            return run_job(stage, arguments)
     return run_job(BalancePairs, arguments)

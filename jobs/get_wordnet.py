@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from pipeline.vocabulary.wordnet import DEFAULT_INDEX_URL, NoWordNet, get_wordnet
+from vocab.synsets import WordNetMissing, find_wordnet
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,7 +25,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--index-url", default=DEFAULT_INDEX_URL, metavar="URL", help="Index of NLTK's data packages, or of a mirror"
     )
+    parser.add_argument("--if-missing", action="store_true", help="Do nothing where NLTK finds WordNet by itself")
     arguments = parser.parse_args(argv)
+    if arguments.if_missing and (found := _find()):
+        print(f"get-wordnet: found -> {found}")
+        return 0
     try:
         how = get_wordnet(arguments.output, index_url=arguments.index_url)
     except NoWordNet as error:
@@ -32,3 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     print(f"get-wordnet: {how} -> {arguments.output}")
     return 0
+
+
+def _find() -> str:
+    """Where NLTK finds WordNet by itself, or ""."""
+    try:
+        return find_wordnet()
+    except WordNetMissing:
+        return ""

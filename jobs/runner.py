@@ -8,7 +8,8 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 from jobs.engines import BadFlags, Engine, StepFailed, run_step
 from jobs.progress import show_progress
@@ -30,15 +31,32 @@ OK, FAILED, BAD_USE, INTERRUPTED = 0, 1, 2, 130
 DEFAULT_DATA = "data"
 
 
-def run_job(stage_class: type[Stage], argv: Sequence[str] | None = None) -> int:
+class Question(NamedTuple):
+    """A flag with which a job answers a question about its input, and then ends."""
+
+    flag: str  # without dashes
+    metavar: str
+    help: str
+    answer: Callable[[Any, str], Iterable[str]]  # the stage as configured and the flag's value ► lines to print
+
+
+def run_job(stage_class: type[Stage], argv: Sequence[str] | None = None, *, question: Question | None = None) -> int:
     """The main function of a stage's job; returns the exit code."""
     parser = job_parser(f"wit400m {stage_class.name}", stage_class.__doc__ or "")
     add_flags(parser.add_argument_group("stage"), stage_class)
+    if question:
+        parser.add_argument(
+            f"--{question.flag}", metavar=question.metavar, help=question.help, default=argparse.SUPPRESS
+        )
     arguments, beam_flags = parser.parse_known_args(argv)
     values = {name: value for name, value in vars(arguments).items() if name not in _RUN_FLAGS}
+    asked = values.pop(question.flag, None) if question else None
 
     def run() -> None:
         stage = options_from(stage_class, values, data=arguments.data or DEFAULT_DATA)
+        if question and asked is not None:
+            print("\n".join(question.answer(stage, asked)))
+            return
         run_stage(
             stage,
             workers=arguments.workers or os.cpu_count() or 1,

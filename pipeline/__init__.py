@@ -6,5 +6,6 @@
 
 What stages share: ``schemas`` (tables between them), ``options``, ``drops`` (reasons and counts), ``files``,
 ``tables``, ``stages`` (skip, resume), ``shard_format``, ``report``; and ``archives``, ``bodies``, ``urls``,
-``optouts`` (the web), ``tar_members``, ``ids``, ``query_lists`` (columns as numbers).
+``optouts`` (the web), ``tar_members``, ``ids``, ``query_lists`` (columns as numbers), ``matched_tables`` (pairs and
+the queries they hold).
 """

@@ -94,8 +94,16 @@ def options_of(cls: type) -> list[Option]:
     ]
 
 
+def presets_of(cls: type) -> Mapping[str, Mapping[str, Any]]:
+    """Named sets of values that a class declares in `presets`, a class variable: preset to option to value."""
+    return getattr(cls, "presets", {})
+
+
 def add_flags(parser: argparse._ActionsContainer, cls: type) -> None:
-    """Adds one flag per option of a dataclass; absent flags stay absent from the namespace."""
+    """Adds one flag per option of a dataclass, and --preset where it has presets; absent flags stay absent."""
+    if presets := presets_of(cls):
+        text = "Values for several options; what is given besides goes before it."
+        parser.add_argument("--preset", default=argparse.SUPPRESS, choices=tuple(presets), help=text)
     for opt in options_of(cls):
         keywords: dict[str, Any] = {"default": argparse.SUPPRESS, "help": _help_text(opt)}
         if opt.scalar is bool:
@@ -115,7 +123,8 @@ def options_from(cls: type[T], values: Mapping[str, Any], *, data: str = "data")
 
     Args:
         cls: Dataclass with options.
-        values: Option name to value; names may use dashes. Lists become tuples.
+        values: Option name to value; names may use dashes. Lists become tuples. A `preset` stands for its values, and
+            any value given besides goes before it.
         data: The data folder that options left empty with `under_data` lie in.
 
     Raises:
@@ -123,7 +132,7 @@ def options_from(cls: type[T], values: Mapping[str, Any], *, data: str = "data")
     """
     known = {opt.key: opt for opt in options_of(cls)}
     kept: dict[str, Any] = {}
-    for raw_name, value in values.items():
+    for raw_name, value in _expand_preset(cls, values).items():
         name = raw_name.replace("-", "_")
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
@@ -153,6 +162,16 @@ def identity_of(instance: object) -> dict[str, Any]:
         for opt in options_of(type(instance))
         if opt.spec.identity and opt.spec.under_data is None
     }
+
+
+def _expand_preset(cls: type, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    presets = presets_of(cls)
+    if not presets or "preset" not in values:
+        return values
+    if (name := values["preset"]) not in presets:
+        raise ValueError(f"{_title(cls)}: preset must be one of {', '.join(presets)}, not {name!r}")
+    given = {key.replace("-", "_"): value for key, value in values.items() if key != "preset"}
+    return {**presets[name], **given}
 
 
 def _check_value(cls: type, opt: Option, value: Any) -> None:

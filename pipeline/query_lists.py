@@ -1,10 +1,10 @@
 """Columns of query ids as flat arrays, and the count of every query in them: what match-pairs and balance-pairs share.
 
-In: Parquet tables with a list column of query ids. Out: a file ``.npy``, [num_queries] int64.
+In: tables with a list column of query ids. Out: a file ``.npy``, [num_queries] int64.
 """
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,6 @@ import pyarrow as pa
 
 from pipeline import files
 from pipeline.drops import CountUnits, UnitReport, report_unit
-from pipeline.ids import contains_ids
 from pipeline.tables import read_batches
 
 Ints = npt.NDArray[np.int64]
@@ -59,37 +58,40 @@ class CountQueries(beam.PTransform):
 
     Attributes:
         stage_name: Namespace of the counts.
-        tables: Parquet files.
-        column: Their list column of query ids.
+        tables: What `read` is called with.
+        read: Gives the lists of query ids of one table, part by part.
         num_queries: Length of the array to write.
         output: Where it goes.
-        only: File of sorted pair ids; only rows of these are counted.
     """
 
     stage_name: str
-    tables: Sequence[str]
-    column: str
+    tables: Sequence[Any]
+    read: Callable[[Any], Iterable[pa.ListArray]]
     num_queries: int
     output: str
-    only: str = ""
 
     def expand(self, root: beam.Pipeline) -> beam.PCollection:
         """Wires PBegin to PCollection[UnitReport]."""
         return (
             root
-            | "Tables" >> beam.Create(list(self.tables)).with_output_types(str)
+            | "Tables" >> beam.Create(list(self.tables))
             | "CountTable" >> beam.Map(self._count_table).with_output_types(np.ndarray)
             | "SumCounts" >> beam.CombineGlobally(_SumCounts(self.num_queries))
             | "WriteCounts" >> beam.Map(_write_counts, self.output).with_output_types(UnitReport)
             | CountUnits(self.stage_name)
         )
 
-    def _count_table(self, path: str) -> Ints:
+    def _count_table(self, table: Any) -> Ints:
         counts = np.zeros(self.num_queries, np.int64)
-        for batch in read_batches(path, [self.column, *(["pair_id"] if self.only else [])]):
-            rows = batch.filter(contains_ids(read_array(self.only), batch["pair_id"])) if self.only else batch
-            counts += np.bincount(rows[self.column].flatten().to_numpy(), minlength=self.num_queries)
+        for lists in self.read(table):
+            np.add.at(counts, lists.flatten().to_numpy(), 1)
         return counts
+
+
+def read_lists(path: str, *, column: str) -> Iterator[pa.ListArray]:
+    """The list column of a Parquet file, batch by batch."""
+    for batch in read_batches(path, [column]):
+        yield batch[column]
 
 
 class _SumCounts(beam.CombineFn):
@@ -100,7 +102,8 @@ class _SumCounts(beam.CombineFn):
         return np.zeros(self._num_queries, np.int64)
 
     def add_input(self, accumulator: Ints, counts: Ints) -> Ints:
-        return accumulator + counts
+        accumulator += counts
+        return accumulator
 
     def merge_accumulators(self, accumulators: Iterable[Ints]) -> Ints:
         return sum(accumulators, self.create_accumulator())

@@ -7,14 +7,22 @@ import pyarrow as pa
 
 PAIR_ID = pa.binary(16)
 
+# Columns of any table whose values seldom repeat: Parquet's dictionaries of them would cost time and space.
+DISTINCT = frozenset({"pair_id", "key", "image_url", "text", "sha256", "phash", "offset", "query", "query_id", "cut"})
+
 QUERIES = pa.schema(
     [
         pa.field("query_id", pa.int32(), nullable=False),  # row number
-        pa.field("query", pa.string(), nullable=False),  # as displayed; matching normalises it
+        pa.field("query", pa.string(), nullable=False),  # normalised, as it is searched for
+        pa.field("display", pa.string(), nullable=False),  # as it is written most often
         pa.field("sources", pa.list_(pa.string()), nullable=False),  # word, bigram, title, synset
         pa.field("count", pa.int64()),  # occurrences in the dump (word, bigram)
+        pa.field("first_count", pa.int64()),  # occurrences of the first word (bigram)
+        pa.field("second_count", pa.int64()),  # of the second
         pa.field("pmi", pa.float64()),  # bits (bigram)
+        pa.field("npmi", pa.float64()),  # -1 to 1 (bigram)
         pa.field("views", pa.int64()),  # page views (title)
+        pa.field("synsets", pa.list_(pa.string())),  # of this name, as n02084071 (synset)
     ]
 )
 
@@ -32,13 +40,14 @@ PAIRS = pa.schema(
 
 _QUERY_IDS = pa.list_(pa.field("element", pa.int32(), nullable=False))
 
-MATCHED = PAIRS.append(pa.field("query_ids", _QUERY_IDS, nullable=False))  # sorted, unique, never empty
+# Beside a table of pairs, row for row (`pipeline.matched_tables`).
+MATCHED = pa.schema([pa.field("query_ids", _QUERY_IDS, nullable=False)])  # sorted, unique; empty: the text holds none
 
 _KEPT_FOR = pa.field("kept_for", _QUERY_IDS, nullable=False)  # queries that selected the pair
 # How likely a pair with these queries was to be kept: in 1 of so many draws of lots.
 _KEEP_PROBABILITY = pa.field("keep_probability", pa.float32(), nullable=False)
 
-BALANCED = MATCHED.append(_KEPT_FOR).append(_KEEP_PROBABILITY)
+BALANCED = pa.schema([*PAIRS, *MATCHED, _KEPT_FOR, _KEEP_PROBABILITY])
 
 CUTS = pa.schema(
     [

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from pipeline.drops import Counts, add_counts
 from pipeline.files import exists, is_local, local_path, open_for_read, write_whole
+from pipeline.schemas import DISTINCT
 
 _COUNTS_KEY = b"wit400m.counts"
 _ROW_GROUP_ROWS = 65_536
@@ -39,7 +40,11 @@ class TableWriter:
 @contextmanager
 def open_table_writer(path: str, schema: pa.Schema) -> Iterator[TableWriter]:
     """Opens a `TableWriter` on a file that appears whole, with its counts, or not at all."""
-    with write_whole(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as parquet:
+    repeating = [_leaf_path(field) for field in schema if field.name not in DISTINCT]
+    with (
+        write_whole(path) as file,
+        pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=repeating) as parquet,
+    ):
         writer = TableWriter(parquet)
         yield writer
         parquet.add_key_value_metadata({_COUNTS_KEY: json.dumps(writer.counts, sort_keys=True).encode()})
@@ -65,9 +70,10 @@ def read_table(path: str, columns: Sequence[str] | None = None, *, where: pc.Exp
 
 
 def read_batches(path: str, columns: Sequence[str] | None = None, batch_size: int = 65_536) -> Iterator[pa.RecordBatch]:
-    """Reads a Parquet file batch by batch, in order."""
+    """Reads a Parquet file batch by batch, in order, and in one thread: other files keep the other cores busy."""
+    names = list(columns) if columns is not None else None
     with _open_table(path) as file, pq.ParquetFile(file) as parquet:
-        yield from parquet.iter_batches(batch_size, columns=list(columns) if columns is not None else None)
+        yield from parquet.iter_batches(batch_size, columns=names, use_threads=False)
 
 
 def count_rows(path: str) -> int:
@@ -78,16 +84,23 @@ def count_rows(path: str) -> int:
 
 def read_counts(path: str) -> Counts | None:
     """The counts in a file that `write_table` wrote, or None where there is no such file."""
-    if not exists(path):
-        return None
+    return dict(json.loads(read_metadata(path).get(_COUNTS_KEY, b"{}"))) if exists(path) else None
+
+
+def read_metadata(path: str) -> dict[bytes, bytes]:
+    """The keys and values in the footer of a Parquet file."""
     with _open_table(path) as file:
-        metadata = pq.read_metadata(file).metadata or {}
-    return dict(json.loads(metadata.get(_COUNTS_KEY, b"{}")))
+        return dict(pq.read_metadata(file).metadata or {})
 
 
 def sum_counts(paths: Iterable[str]) -> Counts:
     """The counts of several files that are there, added up."""
     return add_counts(*(read_counts(path) or {} for path in paths))
+
+
+def _leaf_path(field: pa.Field) -> str:
+    """What Parquet calls the column of a field: of a list, the column of its elements."""
+    return f"{field.name}.list.element" if pa.types.is_list(field.type) else str(field.name)
 
 
 def _open_table(path: str) -> pa.NativeFile | BinaryIO:

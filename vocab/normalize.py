@@ -21,7 +21,7 @@ import functools
 import re
 import unicodedata
 from dataclasses import dataclass
-from typing import Literal, TypeVar, get_args
+from typing import Literal, NamedTuple, Self, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -50,9 +50,40 @@ class Normalization:
         """Normalises a column of texts that queries are searched in."""
         return _space_punctuation(texts) if self.style == "metaclip" else normalize_column(texts, case=self.case)
 
+    def goes_by_bytes(self, texts: pa.Array) -> pa.Array:
+        """Whether `byte_rules` do for each text of a column without nulls."""
+        return pa.repeat(True, len(texts)) if self.style == "metaclip" else pc.string_is_ascii(texts)
+
+    def byte_rules(self) -> "ByteRules":
+        """How to cut texts that need no more than a look at each byte."""
+        kinds, becomes = _character_kinds()[:256], np.arange(256, dtype=np.uint8)
+        if self.style == "metaclip":
+            alone = np.isin(becomes, list(_PUNCTUATION))
+            in_word = ~alone & ~np.isin(becomes, list(_WHITE_SPACE))
+            return ByteRules(becomes, in_word, alone, quote=_NO_BYTE, empty_tokens=True)
+        if self.case == "fold":
+            becomes = np.frombuffer(bytes(range(256)).lower(), np.uint8)
+        return ByteRules(becomes, kinds == _WORD, kinds == _ALONE, quote=_APOSTROPHE, empty_tokens=False)
+
     def normalize_queries(self, queries: pa.Array) -> pa.Array:
         """Normalises a column of queries; a query without a token comes out empty."""
         return queries if self.style == "metaclip" else normalize_column(queries, case=self.case)
+
+
+class ByteRules(NamedTuple):
+    """How to cut a text into tokens and normalise these, byte by byte; what is none of the following separates."""
+
+    becomes: npt.NDArray[np.uint8]  # [256]
+    in_word: npt.NDArray[np.bool_]  # [256] is part of a token
+    alone: npt.NDArray[np.bool_]  # [256] is a token
+    quote: int  # a byte that is part of a token between two that are; 256: there is none
+    empty_tokens: bool  # whether there is one between two separators, and between one and the beginning or end
+
+    @classmethod
+    def of_normalized(cls) -> Self:
+        """The rules of texts that are normalised already: tokens between single spaces."""
+        becomes = np.arange(256, dtype=np.uint8)
+        return cls(becomes, becomes != _SPACE, np.zeros(256, np.bool_), quote=_NO_BYTE, empty_tokens=False)
 
 
 METACLIP = Normalization(case="sensitive", style="metaclip")
@@ -111,6 +142,7 @@ def join_rows(texts: pa.Array, mark: str) -> bytes:
 _ROW = ord("\n")  # a line break inside a text separates as a space does, so it is free to mark the rows
 _SPACE = ord(" ")
 _APOSTROPHE = ord("'")
+_NO_BYTE = 256
 
 # Kinds of characters; marks and apostrophes become one of the others by what stands beside them.
 _SEPARATES, _WORD, _ALONE, _MARK, _QUOTE, _ATTACHED, _ROW_MARK = range(7)
@@ -202,6 +234,9 @@ def _character_kinds() -> npt.NDArray[np.uint8]:
     return kinds
 
 
+_PUNCTUATION, _WHITE_SPACE = b",.;:?!`", b"\t\n\r "
+
+
 def _space_punctuation(texts: pa.Array) -> pa.Array:
-    spaced = pc.replace_substring_regex(pc.fill_null(texts, ""), "[,.;:?!`]", r" \0 ")
-    return pc.replace_substring_regex(spaced, r"[\t\n\r]", " ")
+    spaced = pc.replace_substring_regex(pc.fill_null(texts, ""), f"[{_PUNCTUATION.decode()}]", r" \0 ")
+    return pc.replace_substring_regex(spaced, f"[{_WHITE_SPACE.decode()}]", " ")

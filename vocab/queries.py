@@ -1,7 +1,11 @@
 """The query table: words, bigrams, titles and synsets merged into one list of search strings.
 
-In: the selected rows of each source, normalised, best first. Out: distinct queries with all their sources and figures,
-sorted; the row of a query is its `query_id`.
+In: the selected rows of each source, best first. Out: distinct queries with all their sources and figures, sorted; the
+row of a query is its `query_id`.
+
+When there are more queries than the budget has room for, titles give way first, then synsets, bigrams and words, and in
+each source the last rows: titles are open-ended and fill the list up (as MetaCLIP's do), synsets are a closed set that
+CLIP takes whole. A string that several sources give has the best of their places.
 
 Source: Radford et al. 2021, section 2.2 (500,000 queries: frequent words, bigrams of high PMI, titles, then "all
 WordNet synsets not already in the query list").
@@ -14,17 +18,23 @@ from typing import BinaryIO, NamedTuple, Self
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 import pyarrow.parquet
+
+_STRINGS = pa.list_(pa.string())
 
 QUERIES = pa.schema(
     [
         pa.field("query_id", pa.int32(), nullable=False),
         pa.field("query", pa.string(), nullable=False),
-        pa.field("sources", pa.list_(pa.string()), nullable=False),
+        pa.field("display", pa.string(), nullable=False),
+        pa.field("sources", _STRINGS, nullable=False),
         pa.field("count", pa.int64()),
+        pa.field("first_count", pa.int64()),
+        pa.field("second_count", pa.int64()),
         pa.field("pmi", pa.float64()),
+        pa.field("npmi", pa.float64()),
         pa.field("views", pa.int64()),
+        pa.field("synsets", _STRINGS),
     ]
 )
 
@@ -37,30 +47,35 @@ class Source(IntEnum):
     TITLE = 2
     SYNSET = 3
 
-
-# Who gives way when there are more queries than wanted, the first one last: titles are ranked, open-ended and only
-# fill up the list (as MetaCLIP's do), synsets are a closed set.
-_PRIORITY = (Source.WORD, Source.BIGRAM, Source.SYNSET, Source.TITLE)
-
-_CANDIDATES = pa.schema(
-    [
-        ("query", pa.string()),
-        ("count", pa.int64()),
-        ("pmi", pa.float64()),
-        ("views", pa.int64()),
-        ("source_bit", pa.int8()),
-        ("place", pa.int64()),
-    ]
-)
+    @property
+    def label(self) -> str:
+        """The source as the query table spells it."""
+        return self.name.lower()
 
 
 class SourceTables(NamedTuple):
-    """The selected rows of every source, best first, each string once."""
+    """The selected rows of every source, best first; the first column is the query, and each string is there once."""
 
-    words: pa.Table  # word, count
-    bigrams: pa.Table  # bigram, count, pmi
-    titles: pa.Table  # title, views
-    synsets: pa.Table  # synset
+    words: pa.Table  # word, display, count
+    bigrams: pa.Table  # bigram, display, count, first_count, second_count, pmi, npmi
+    titles: pa.Table  # title, display, views
+    synsets: pa.Table  # synset, display, synsets
+
+
+_PRIORITY = (Source.WORD, Source.BIGRAM, Source.SYNSET, Source.TITLE)  # who stays in the list longest, first
+
+# The sources that know a figure, best first. Whose spelling is shown: how a word is written most often, how the
+# dictionary writes a lemma; a title begins with a capital, whatever it names, a bigram is put together from its words.
+_KNOWN_BY = {
+    "display": (Source.WORD, Source.SYNSET, Source.TITLE, Source.BIGRAM),
+    "count": (Source.WORD, Source.BIGRAM),
+    "first_count": (Source.BIGRAM,),
+    "second_count": (Source.BIGRAM,),
+    "pmi": (Source.BIGRAM,),
+    "npmi": (Source.BIGRAM,),
+    "views": (Source.TITLE,),
+    "synsets": (Source.SYNSET,),
+}
 
 
 @dataclass(frozen=True)
@@ -76,18 +91,20 @@ class QueryTable:
     @classmethod
     def merge(cls, sources: SourceTables, *, max_queries: int) -> Self:
         """Merges the sources; a query found in several of them keeps them all, with their figures."""
-        named = zip(Source, sources, strict=True)
-        candidates = pa.concat_tables([_candidates(source, table) for source, table in named])
-        figures = [("count", "max"), ("pmi", "max"), ("views", "max"), ("source_bit", "sum"), ("place", "min")]
-        merged = candidates.group_by("query").aggregate(figures)
-        kept = merged.sort_by("place_min").slice(0, max_queries).sort_by("query")
-        columns = [
-            pa.array(np.arange(kept.num_rows, dtype=np.int32)),
-            kept["query"],
-            _source_lists().take(kept["source_bit_sum"].combine_chunks().cast(pa.int8())),
-            *(kept[f"{name}_max"] for name in ("count", "pmi", "views")),
-        ]
-        return cls(pa.table(columns, schema=QUERIES))
+        by_place = [chunk for source in _PRIORITY for chunk in sources[source].column(0).chunks]
+        queries = pc.unique(pa.chunked_array(by_place, pa.string()))[:max_queries]
+        queries = queries.take(pc.sort_indices(queries))
+        rows = {source: pc.index_in(queries, value_set=sources[source].column(0)) for source in Source}
+        in_sources = sum(pc.is_valid(rows[source]).to_numpy(zero_copy_only=False) << source for source in Source)
+        columns = {
+            "query_id": pa.array(np.arange(len(queries), dtype=np.int32)),
+            "query": queries,
+            "sources": _source_lists().take(pa.array(in_sources)),
+        }
+        for name, known_by in _KNOWN_BY.items():
+            figures = [sources[source][name].combine_chunks().take(rows[source]) for source in known_by]
+            columns[name] = pc.coalesce(*figures)
+        return cls(pa.table([columns[name] for name in QUERIES.names], schema=QUERIES))
 
     @classmethod
     def read(cls, file: BinaryIO) -> Self:
@@ -106,35 +123,31 @@ class QueryTable:
     def count_source(self, source: Source) -> int:
         """How many queries come from a source, alone or not."""
         names = pc.list_flatten(self.rows["sources"])
-        return int(pc.sum(pc.equal(names, source.name.lower())).as_py() or 0)
+        return int(pc.sum(pc.equal(names, source.label)).as_py() or 0)
+
+    def count_overlaps(self) -> dict[tuple[str, ...], int]:
+        """How many queries come from exactly these sources, most queries first."""
+        names = pc.binary_join(self.rows["sources"], ",").value_counts().to_pylist()
+        found = {tuple(row["values"].split(",")): row["counts"] for row in names}
+        return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
     def write_parquet(self, file: BinaryIO) -> None:
         """Writes ``queries.parquet``."""
         pyarrow.parquet.write_table(self.rows, file, compression="zstd")
 
     def write_tsv(self, file: BinaryIO) -> None:
-        """Writes the table for people to read; sources are joined by commas, what is unknown is left empty."""
-        sources = pc.binary_join(self.rows["sources"], ",")
-        flat = self.rows.set_column(self.rows.schema.get_field_index("sources"), "sources", sources)
-        options = pyarrow.csv.WriteOptions(delimiter="\t", quoting_style="none", quoting_header="none")
-        pyarrow.csv.write_csv(flat, file, options)
-
-
-def _candidates(source: Source, table: pa.Table) -> pa.Table:
-    """Rows of one source, with empty columns for what it does not know."""
-    num_rows = table.num_rows
-    known = {name: table[name] for name in ("count", "pmi", "views") if name in table.column_names}
-    own = {
-        "query": table.column(0),
-        "source_bit": pa.repeat(pa.scalar(1 << source, pa.int8()), num_rows),
-        "place": pa.array(np.arange(num_rows) + (_PRIORITY.index(source) << 32)),
-    }
-    columns = [(known | own).get(field.name, pa.nulls(num_rows, field.type)) for field in _CANDIDATES]
-    return pa.table(columns, schema=_CANDIDATES)
+        """Writes the table for people to read; lists are joined by commas, what is unknown is left empty."""
+        columns = [
+            pc.binary_join(column, ",") if pa.types.is_list(column.type) else column.cast(pa.string())
+            for column in self.rows.columns
+        ]
+        fields = [pc.replace_substring_regex(pc.fill_null(column, ""), r"[\t\r\n]", " ") for column in columns]
+        lines = pc.binary_join_element_wise(*fields, "\t")
+        file.write("\t".join(QUERIES.names).encode() + b"\n")
+        file.writelines(line.encode() + b"\n" for line in lines.to_pylist())
 
 
 def _source_lists() -> pa.Array:
     """The lists of source names, by the sum of their bits."""
     sums = range(1 << len(Source))
-    lists = [[source.name.lower() for source in Source if bits >> source & 1] for bits in sums]
-    return pa.array(lists, pa.list_(pa.string()))
+    return pa.array([[source.label for source in Source if bits >> source & 1] for bits in sums], _STRINGS)

@@ -8,6 +8,7 @@ Source: bzip2 file format (a stream is "BZh", a level, and the 48-bit mark of a 
 """
 
 import bz2
+import functools
 import re
 from collections.abc import Callable, Generator, Iterator
 from enum import StrEnum
@@ -16,6 +17,7 @@ from typing import BinaryIO, NamedTuple
 import pyarrow as pa
 
 OpenFile = Callable[[str], BinaryIO]
+_ReadStream = Callable[[int], Generator[bytes, None, int | None]]
 
 _READ_BYTES = 1 << 20
 _BZ2_READ_BYTES = 1 << 16  # a stream of a multistream dump is some 100 KB
@@ -108,9 +110,10 @@ def _read_whole(file: BinaryIO, compression: Compression) -> Iterator[Piece]:
 
 
 def _read_bz2(file: BinaryIO, start: int) -> Iterator[Piece]:
+    read_stream = _stream_reader(file)
     offset = _find_stream(file, start)
     while offset is not None:
-        stop = yield from _read_bz2_stream(file, offset)
+        stop = yield from _read_bz2_stream(read_stream, offset)
         yield Piece(offset, b"", ended=True, damaged=stop is None)
         if stop is None:
             offset = _find_stream(file, offset + 1)
@@ -121,11 +124,32 @@ def _read_bz2(file: BinaryIO, start: int) -> Iterator[Piece]:
             offset = stop if head else None
 
 
-def _read_bz2_stream(file: BinaryIO, offset: int) -> Generator[Piece, None, int | None]:
-    """Yields a stream's content and returns the offset behind it, or None when it is damaged."""
+def _read_bz2_stream(read_stream: _ReadStream, offset: int) -> Generator[Piece, None, int | None]:
+    content = read_stream(offset)
+    while True:
+        try:
+            data = next(content)
+        except StopIteration as end:
+            stop: int | None = end.value
+            return stop
+        yield Piece(offset, data)
+
+
+def _stream_reader(file: BinaryIO) -> _ReadStream:
+    """What yields a stream's content and returns the offset behind it, or None when it is damaged."""
+    from vocab.compiled import find_obstacle  # late, because it loads numba
+
+    if find_obstacle():
+        return functools.partial(_read_by_library, file)
+    from vocab.bunzip import StreamReader
+
+    return StreamReader(file).read_stream
+
+
+def _read_by_library(file: BinaryIO, offset: int) -> Generator[bytes, None, int | None]:
+    """Does what `vocab.bunzip` does, but may yield the beginning of a damaged block as well."""
     decompressor = bz2.BZ2Decompressor()
-    start = offset
-    file.seek(start)
+    file.seek(offset)
     while not decompressor.eof:
         raw = file.read(_BZ2_READ_BYTES) if decompressor.needs_input else b""
         if not raw and decompressor.needs_input:
@@ -136,7 +160,7 @@ def _read_bz2_stream(file: BinaryIO, offset: int) -> Generator[Piece, None, int 
         except OSError:
             return None
         if data:
-            yield Piece(start, data)
+            yield data
     return offset - len(decompressor.unused_data)
 
 

@@ -1,127 +1,67 @@
 """Titles: the names of the articles that people look at.
 
-In: page-view files of the official formats (see `VIEW_FORMATS`), and a dump's articles and redirects. Out: titles with
-their views; the views of a redirect count for the article it leads to.
+In: page views by title (`pageviews`), and a dump's articles and redirects. Out: titles with their views; the views of
+a redirect count for the article it leads to.
 
 Source: Radford et al. 2021, section 2.2 ("the names of all Wikipedia articles above a certain search volume");
-https://dumps.wikimedia.org/other/pageviews/ (hourly), https://dumps.wikimedia.org/other/pageview_complete/ (days and
-months), https://wikitech.wikimedia.org/wiki/Data_Platform/AQS/Pageviews (REST).
+https://www.mediawiki.org/wiki/Manual:Page_title (spelling), https://www.mediawiki.org/wiki/Help:Redirects.
 """
 
-import json
-import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, BinaryIO, NamedTuple
-from urllib.parse import unquote
+from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vocab.normalize import Case, normalize_column
-from vocab.streams import read_chunks
+from vocab.normalize import Normalization
+from vocab.pageviews import VIEWS
 from vocab.sums import add_up
 
-VIEWS = pa.schema([pa.field("title", pa.string(), nullable=False), pa.field("views", pa.int64(), nullable=False)])
-TITLES = pa.schema([pa.field("title", pa.string(), nullable=False), pa.field("target", pa.string())])  # null: article
-
-VIEW_FORMATS = (
-    "hourly (`en Title 12 0`), daily or monthly complete (`en.wikipedia Title 34 desktop 12 A1B2`), "
-    "JSON lists of articles with views, lines of `title TAB views`"
+TITLES = pa.schema(
+    [
+        pa.field("title", pa.string(), nullable=False),
+        pa.field("target", pa.string()),  # null: an article
+        pa.field("is_disambiguation", pa.bool_()),  # null: not known
+    ]
 )
+SELECTED_TITLES = pa.schema([*VIEWS, pa.field("display", pa.string(), nullable=False)])  # as most views spell it
 
-# Suffixes of the project codes in hourly files; Wikipedia has none. (Source: wikitech, Data_Platform/Pageviews.)
-_HOURLY_SUFFIX = {
-    "wikipedia": "", "wiktionary": ".d", "wikibooks": ".b", "wikiquote": ".q", "wikisource": ".s", "wikinews": ".n",
-    "wikiversity": ".v", "wikivoyage": ".voy", "wikimedia": ".m",
-}  # fmt: skip
-_HOURLY_ROW = re.compile(rb"^\S+ \S+ \d+ \d+\r?$", re.MULTILINE)
-_COMPLETE_ROW = re.compile(rb"^\S+ \S+ (?:\S+ )?[a-z-]+ \d+ \S+\r?$", re.MULTILINE)
-_TSV_ROW = re.compile(rb"^([^\t\n]+)\t[ ]*(\d+)\r?$", re.MULTILINE)
-_JSON_STARTS = (b"[", b"{")
-_NUM_HOPS = 3  # redirects to redirects are mistakes that editors repair
+_NUM_DOUBLINGS = 4  # follows chains of 16 redirects; MediaWiki itself follows one
 _QUALIFIER = r"\s+\([^()]*\)$"
-_ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
+_LETTER = r"\p{L}"
 
 
-class ViewCounts(NamedTuple):
-    """The views in one file."""
-
-    views: pa.Table  # VIEWS, sorted by title
-    num_rows: int  # of the project
-    num_bad_rows: int
-
-
-class NotPageViews(ValueError):
-    """A file is in no known page-view format."""
-
-
-def count_views(file: BinaryIO, *, project: str) -> ViewCounts:
-    """Reads a page-view file, compressed or not.
-
-    Args:
-        file: In one of `VIEW_FORMATS`.
-        project: The wiki, e.g. "en.wikipedia"; its mobile site counts, too. Where a file names no project, all counts.
-
-    Raises:
-        NotPageViews: For another format.
-        OSError: When the file is cut short or corrupt.
-    """
-    chunks = read_chunks(file)
-    head = next(chunks, b"")
-    if head.lstrip()[:1] in _JSON_STARTS:
-        return _count_json(head + b"".join(chunks))
-    row = _row_pattern(head, project)
-    views: Counter[str] = Counter()
-    num_rows = num_bad_rows = 0
-    for lines in _whole_lines(head, chunks):
-        found = row.complete.findall(lines)
-        for title, number in found:
-            views[title.decode(errors="replace")] += int(number)
-        of_project = len(row.project.findall(lines))
-        num_rows += of_project
-        num_bad_rows += of_project - len(found)
-    return ViewCounts(_views_table(views), num_rows, num_bad_rows)
-
-
-def check_views(file: BinaryIO, *, project: str, name: str) -> None:
-    """Looks at the beginning of a page-view file.
-
-    Args:
-        file: The file.
-        project: As in `count_views`.
-        name: What to call the file.
-
-    Raises:
-        NotPageViews: When `count_views` cannot read it.
-    """
-    try:
-        head = next(read_chunks(file), b"")
-        if head.lstrip()[:1] not in _JSON_STARTS:
-            _row_pattern(head, project)
-    except (NotPageViews, OSError) as error:
-        raise NotPageViews(f"{name}: {error}") from error
+class OtherWiki(ValueError):
+    """Page views and dump have no title in common."""
 
 
 def follow_redirects(views: pa.Table, titles: pa.Table) -> pa.Table:
-    """Counts the views of redirects for their targets.
+    """Counts the views of every title for the article it leads to.
+
+    A title that the dump does not have begins with a capital: most wikis do not tell the two apart (wiktionaries do).
+    Of redirects in a circle, none leads to an article, and each keeps views of its own or of its neighbour.
 
     Args:
-        views: VIEWS, by canonical title.
-        titles: TITLES of a dump; rows without target (articles) are passed over.
+        views: VIEWS.
+        titles: TITLES of a dump.
     """
-    redirects = titles.filter(pc.is_valid(titles["target"])).group_by("title").aggregate([("target", "min")])
-    for _ in range(_NUM_HOPS):
-        joined = views.join(redirects, keys="title")
-        title = pc.coalesce(joined["target_min"], joined["title"])
-        views = add_up([pa.table([title, joined["views"]], schema=VIEWS)], VIEWS)
-    return views
+    found = views["title"]
+    found = pc.if_else(pc.is_in(found, value_set=titles["title"]), found, _capitalize(found))
+    redirects = _resolve(titles)
+    target = redirects["target"].take(pc.index_in(found, value_set=redirects["title"]))
+    return add_up([pa.table([pc.coalesce(target, found), views["views"]], schema=VIEWS)], VIEWS)
 
 
 def only_articles(views: pa.Table, titles: pa.Table) -> pa.Table:
-    """The rows whose title is an article of a dump."""
+    """The rows whose title is an article of a dump.
+
+    Raises:
+        OtherWiki: When there are views, and none of an article.
+    """
     articles = titles.filter(pc.is_null(titles["target"]))["title"]
-    return views.filter(pc.is_in(views["title"], value_set=articles))
+    found = views.filter(pc.is_in(views["title"], value_set=articles))
+    if views.num_rows and not found.num_rows:
+        raise OtherWiki(f"none of {views.num_rows:,} titles with views is in the dump: are they of another wiki?")
+    return found
 
 
 def without_namespaces(views: pa.Table, namespaces: Iterable[str]) -> pa.Table:
@@ -136,102 +76,84 @@ def without_titles(views: pa.Table, titles: Sequence[str]) -> pa.Table:
     return views.filter(pc.invert(pc.is_in(views["title"], value_set=pa.array(titles, pa.string()))))
 
 
-def select_titles(views: pa.Table, *, min_views: int, qualifiers: str = "strip", case: Case = "fold") -> pa.Table:
+def without_disambiguations(views: pa.Table, titles: pa.Table) -> pa.Table:
+    """The rows of all titles but those of pages that only tell subjects of one name apart."""
+    of_no_subject = titles.filter(pc.fill_null(titles["is_disambiguation"], False))["title"]
+    return views.filter(pc.invert(pc.is_in(views["title"], value_set=of_no_subject)))
+
+
+def without_matches(views: pa.Table, patterns: Iterable[str]) -> pa.Table:
+    """The rows whose title no expression is found in.
+
+    Args:
+        views: VIEWS.
+        patterns: Regular expressions, RE2 syntax.
+    """
+    for pattern in patterns:
+        views = views.filter(pc.invert(pc.match_substring_regex(views["title"], pattern)))
+    return views
+
+
+def check_pattern(pattern: str) -> None:
+    """Tries out a regular expression.
+
+    Raises:
+        ValueError: When it is none in RE2 syntax.
+    """
+    try:
+        pc.match_substring_regex(pa.array([""]), pattern)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{pattern!r} is no regular expression (RE2): {error}") from error
+
+
+def select_titles(
+    views: pa.Table,
+    *,
+    min_views: int,
+    qualifiers: str = "strip",
+    normalization: Normalization | None = None,
+    max_chars: int = 256,
+) -> pa.Table:
     """The titles with enough views, in their normalised form, most viewed first.
 
     Args:
         views: VIEWS, by canonical title.
         min_views: Least views, of all titles together that read the same.
         qualifiers: What to do with the "(film)" at the end of a title: "strip", "keep" or "drop" the title.
-        case: Of the normalisation.
+        normalization: Which titles read the same; None: the default one.
+        max_chars: Longest title; nobody describes a picture by a longer one (MetaCLIP 2 has 256).
 
     Returns:
-        VIEWS; what has no letter is no title.
+        SELECTED_TITLES; what has no letter is no title.
     """
-    titles = views["title"]
     if qualifiers == "drop":
-        views = views.filter(pc.invert(pc.match_substring_regex(titles, _QUALIFIER)))
-        titles = views["title"]
-    elif qualifiers == "strip":
-        titles = pc.replace_substring_regex(titles, _QUALIFIER, "")
-    normalized = normalize_column(titles.combine_chunks(), case=case)
-    sums = add_up([pa.table([normalized, views["views"]], schema=VIEWS)], VIEWS)
-    enough = pc.and_(pc.greater_equal(sums["views"], min_views), pc.match_substring_regex(sums["title"], r"\p{L}"))
-    return sums.filter(enough).sort_by([("views", "descending"), ("title", "ascending")])
+        views = views.filter(pc.invert(pc.match_substring_regex(views["title"], _QUALIFIER)))
+    views = views.sort_by([("views", "descending"), ("title", "ascending")])
+    display = views["title"]
+    if qualifiers == "strip":
+        display = pc.replace_substring_regex(display, _QUALIFIER, "")
+    title = (normalization or Normalization()).normalize_queries(display.combine_chunks())
+    spelled = pa.table([title, views["views"], display], schema=SELECTED_TITLES)
+    sums = spelled.group_by("title", use_threads=False).aggregate([("views", "sum"), ("display", "first")])
+    sums = sums.select(["title", "views_sum", "display_first"]).rename_columns(SELECTED_TITLES.names)
+    enough = pc.and_(pc.greater_equal(sums["views"], min_views), pc.match_substring_regex(sums["title"], _LETTER))
+    kept = sums.filter(pc.and_(enough, pc.less_equal(pc.utf8_length(sums["title"]), max_chars)))
+    return kept.sort_by([("views", "descending"), ("title", "ascending")]).cast(SELECTED_TITLES)
 
 
-def canonical_title(title: str) -> str:
-    """A title as a dump spells it: spaces, no escapes, a capital first.
-
-    >>> canonical_title("eiffel_Tower%2C_Paris")
-    'Eiffel Tower, Paris'
-    """
-    plain = unquote(title) if _ESCAPE.search(title) else title
-    plain = plain.replace("_", " ").strip()
-    return plain[:1].upper() + plain[1:]
+def _capitalize(titles: pa.ChunkedArray) -> pa.ChunkedArray:
+    first = pc.utf8_upper(pc.utf8_slice_codeunits(titles, 0, 1))
+    return pc.binary_join_element_wise(first, pc.utf8_slice_codeunits(titles, 1), "")
 
 
-class _RowPattern(NamedTuple):
-    complete: re.Pattern[bytes]  # (title, views)
-    project: re.Pattern[bytes]  # any row of the project
-
-
-def _row_pattern(head: bytes, project: str) -> _RowPattern:
-    lines = head[:4096]
-    language, _, family = project.partition(".")
-    if _HOURLY_ROW.search(lines):
-        suffix = _HOURLY_SUFFIX.get(family, "." + family)
-        site = rb"^%s(?:\.m|\.zero)?%s " % (re.escape(language.encode()), re.escape(suffix.encode()))
-        rest = rb"(\S+) (\d+) \d+\r?$"
-    elif _COMPLETE_ROW.search(lines):
-        site, rest = rb"^%s " % re.escape(project.encode()), rb"(\S+) (?:\S+ )?[a-z-]+ (\d+) \S+\r?$"
-    elif _TSV_ROW.search(lines):
-        return _RowPattern(_TSV_ROW, re.compile(rb"^(?=[^\r\n])", re.MULTILINE))
-    else:
-        raise NotPageViews(f"unknown page-view format: {lines[:60]!r} is none of {VIEW_FORMATS}")
-    if not project:
-        raise NotPageViews("the file has rows of many wikis and the dump does not name its own: say which one")
-    return _RowPattern(re.compile(site + rest, re.MULTILINE), re.compile(site, re.MULTILINE))
-
-
-def _whole_lines(head: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    rest = head
-    for chunk in chunks:
-        lines, newline, rest = (rest + chunk).rpartition(b"\n")
-        yield lines + newline
-    yield rest
-
-
-def _count_json(text: bytes) -> ViewCounts:
-    views: Counter[str] = Counter()
-    num_rows = num_bad_rows = 0
-    try:
-        rows = list(_json_rows(json.loads(text)))
-    except ValueError as error:
-        raise NotPageViews(f"broken JSON: {error}") from error
-    for row in rows:
-        title, number = row.get("article", row.get("page")), row.get("views", row.get("count"))
-        num_rows += 1
-        if isinstance(title, str) and str(number).isdigit():
-            views[title] += int(number)
-        else:
-            num_bad_rows += 1
-    return ViewCounts(_views_table(views), num_rows, num_bad_rows)
-
-
-def _json_rows(content: Any) -> Iterator[Mapping[str, Any]]:
-    """Every object with an article and a number in it, however it is wrapped."""
-    if isinstance(content, list):
-        for item in content:
-            yield from _json_rows(item)
-    elif isinstance(content, dict):
-        if not content.keys().isdisjoint(("article", "page")):
-            yield content
-        else:
-            for item in content.values():
-                yield from _json_rows(item)
-
-
-def _views_table(views: Mapping[str, int]) -> pa.Table:
-    titles = [canonical_title(title) for title in views]
-    return add_up([pa.table([titles, pa.array(views.values(), pa.int64())], schema=VIEWS)], VIEWS)
+def _resolve(titles: pa.Table) -> pa.Table:
+    """(title, target) of all redirects, once each; the target is where a chain of them ends."""
+    redirects = titles.filter(pc.is_valid(titles["target"]))
+    redirects = redirects.group_by("title").aggregate([("target", "min")])  # two dumps may have two
+    title, target = redirects["title"], pc.replace_substring_regex(redirects["target_min"], "#.*$", "")
+    for _ in range(_NUM_DOUBLINGS):
+        further = pc.coalesce(target.take(pc.index_in(target, value_set=title)), target)
+        if further.equals(target):
+            break
+        target = further
+    return pa.table([title, target], names=["title", "target"])

@@ -1,11 +1,16 @@
 """Words of a text collection: tokens as numbers, counts as arrays, and which words are frequent enough.
 
-In: a column of lines of prose. Out: its tokens as numbers with their counts (`TokenTable`, one per unit of a dump),
-and, of summed counts, the words at or above a threshold. A line is what a bigram may not leave.
+In: lines of prose. Out: their tokens as numbers, with the count of every word in every form it is written in
+(`TokenTable`, one per unit of a dump); and, of all units together, the words at or above a threshold, each with its
+most frequent form. A line is what a bigram may not leave.
+
+Text is first cut at spaces into chunks, which are numbered; only the distinct ones are normalised. That gives the same
+tokens as normalising the text, because no token spans a space and none depends on what lies beyond one.
 
 Source: Radford et al. 2021, section 2.2 ("all words occurring at least 100 times in the English version of Wikipedia").
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -14,64 +19,142 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vocab.normalize import Case, normalize_column
-from vocab.sums import add_up
 
-WORD_COUNTS = pa.schema([pa.field("word", pa.string(), nullable=False), pa.field("count", pa.int64(), nullable=False)])
-TOKENS = pa.schema([pa.field("token", pa.int32(), nullable=False)])  # row of a word-count table, or LINE_END
+WORD_FORMS = pa.schema(
+    [
+        pa.field("word", pa.string(), nullable=False),  # normalised: under case "fold" in lower case
+        pa.field("form", pa.string(), nullable=False),  # as written: normalised but for its case
+        pa.field("count", pa.int64(), nullable=False),
+    ]
+)
+WORD_COUNTS = pa.schema(
+    [
+        pa.field("word", pa.string(), nullable=False),
+        pa.field("count", pa.int64(), nullable=False),  # in all its forms
+        pa.field("display", pa.string(), nullable=False),  # its most frequent form
+    ]
+)
+WORD_SUMS = pa.schema([pa.field("word", pa.string(), nullable=False), pa.field("count", pa.int64(), nullable=False)])
+TOKENS = pa.schema([pa.field("token", pa.int32(), nullable=False)])  # row of a table of word forms, or LINE_END
 
 LINE_END = -1
 
+_BATCH_CHARACTERS = 1 << 20  # of text that is cut into chunks at a time
+_BETWEEN = "\0"  # in no token
+
 
 class TokenTable(NamedTuple):
-    """The tokens of some lines, in order, and how often each occurs."""
+    """The tokens of some lines, in order, and how often each word occurs in each form."""
 
-    word_counts: pa.Table  # WORD_COUNTS, sorted by word
-    tokens: npt.NDArray[np.int32]  # rows of word_counts; LINE_END after every line
+    word_forms: pa.Table  # WORD_FORMS, sorted by word and form
+    tokens: npt.NDArray[np.int32]  # rows of word_forms; LINE_END after every line
 
 
-def count_tokens(lines: pa.Array, *, case: Case = "fold") -> TokenTable:
-    """Tokenises lines and counts their tokens.
+class TokenCounter:
+    r"""Collects text and counts its tokens; holds distinct chunks and one number for each chunk of the text.
 
-    >>> table = count_tokens(pa.array(["A cat, a dog", "cat"]))
-    >>> table.word_counts.to_pydict()
-    {'word': ['a', 'cat', 'dog'], 'count': [2, 2, 1]}
+    >>> counter = TokenCounter()
+    >>> counter.add_lines("A cat, a dog\nCat")
+    >>> table = counter.count()
+    >>> list(zip(*table.word_forms.to_pydict().values()))
+    [('a', 'A', 1), ('a', 'a', 1), ('cat', 'Cat', 1), ('cat', 'cat', 1), ('dog', 'dog', 1)]
     >>> table.tokens.tolist()
-    [0, 1, 0, 2, -1, 1, -1]
+    [0, 3, 1, 4, -1, 2, -1]
     """
-    normalized = normalize_column(lines, case=case)
-    normalized = normalized.filter(pc.not_equal(normalized, ""))
-    split = pc.split_pattern(normalized, " ")
-    encoded = split.flatten().dictionary_encode()
-    words = encoded.dictionary.cast(pa.string())
-    order = pc.sort_indices(words).to_numpy()
+
+    def __init__(self, case: Case = "fold") -> None:
+        from vocab.chunks import ChunkTable  # late, because it loads numba
+
+        self._case = case
+        self._chunks = ChunkTable()
+        self._numbers: list[npt.NDArray[np.int32]] = []
+        self._pending: list[str] = []
+        self._num_pending = 0
+
+    def add_lines(self, lines: str) -> None:
+        """Adds text whose lines end at line breaks, or with the text."""
+        if lines:
+            self._pending.append(lines)
+            self._num_pending += len(lines)
+        if self._num_pending >= _BATCH_CHARACTERS:
+            self._number_pending()
+
+    def count(self) -> TokenTable:
+        """The tokens of all text that was added."""
+        self._number_pending()
+        of_chunks = _tokenize_chunks(self._chunks.chunks(), self._case)
+        numbers = np.concatenate([np.empty(0, np.int32), *self._numbers])
+        tokens = self._chunks.look_up(numbers, of_chunks.tokens, of_chunks.starts)
+        counts = np.bincount(tokens[tokens != LINE_END], minlength=of_chunks.word_forms.num_rows).astype(np.int64)
+        return TokenTable(of_chunks.word_forms.append_column("count", pa.array(counts)).cast(WORD_FORMS), tokens)
+
+    def _number_pending(self) -> None:
+        text = "\n".join([*self._pending, ""]).encode()
+        self._numbers.append(self._chunks.number_chunks(text))
+        self._pending, self._num_pending = [], 0
+
+
+class _ChunkTokens(NamedTuple):
+    """The tokens of every distinct chunk, one behind another; of the line break, LINE_END."""
+
+    word_forms: pa.Table  # word, form
+    tokens: npt.NDArray[np.int32]
+    starts: npt.NDArray[np.int64]  # [num_chunks + 1] into tokens
+
+
+def _tokenize_chunks(chunks: pa.Array, case: Case) -> _ChunkTokens:
+    words = _split_at_spaces(normalize_column(chunks, case=case))
+    forms = words if case == "sensitive" else _split_at_spaces(normalize_column(chunks, case="sensitive"))
+    # Where folding changes the number of tokens (of some rare marks), a word is its own form.
+    is_alike = pc.equal(pc.list_value_length(words), pc.list_value_length(forms))
+    forms = pc.if_else(is_alike, forms, words)
+    pairs = pa.table([words.flatten(), forms.flatten()], ["word", "form"])
+    between = pa.scalar(_BETWEEN, chunks.type)
+    spelled = pc.binary_join_element_wise(pairs["word"], pairs["form"], between).combine_chunks().dictionary_encode()
+    split = pc.split_pattern(spelled.dictionary, _BETWEEN).flatten()
+    distinct = pa.table([split[::2], split[1::2]], ["word", "form"])
+    order = pc.sort_indices(distinct, [("word", "ascending"), ("form", "ascending")]).to_numpy()
     rank = np.empty(len(order), np.int32)
     rank[order] = np.arange(len(order), dtype=np.int32)
-    ids = rank[encoded.indices.to_numpy()]
-    counts = np.bincount(ids, minlength=len(words)).astype(np.int64)
-    line_ends = split.offsets.to_numpy()[1:]
-    return TokenTable(
-        pa.table([words.take(pa.array(order)), pa.array(counts)], schema=WORD_COUNTS),
-        np.insert(ids, line_ends, np.int32(LINE_END)),
-    )
+    tokens = np.append(np.int32(LINE_END), rank[spelled.indices.to_numpy()])  # the first chunk is the line break
+    starts = np.append(0, words.offsets.to_numpy()[1:] + 1)
+    return _ChunkTokens(distinct.take(pa.array(order)), tokens, starts.astype(np.int64))
 
 
-def select_words(word_counts: pa.Table, *, min_count: int, numbers_below: int = 0) -> pa.Table:
-    """The words that are frequent enough; what has no letter is no word.
+def _split_at_spaces(texts: pa.Array) -> pa.ListArray:
+    """The tokens of normalised texts; an empty text has none."""
+    tokens = pc.split_pattern(texts, " ")
+    return pc.if_else(pc.equal(texts, ""), pa.scalar([], tokens.type), tokens)
+
+
+def sum_forms(word_forms: pa.Table) -> pa.Table:
+    """The counts of words in all their forms: WORD_SUMS, in any order."""
+    sums = word_forms.group_by("word").aggregate([("count", "sum")])
+    return pa.table([sums["word"], sums["count_sum"]], schema=WORD_SUMS)
+
+
+def select_words(word_forms: pa.Table, *, min_count: int, numbers: Iterable[str] = ()) -> pa.Table:
+    """The words that are frequent enough, each with its most frequent form; what has no letter is no word.
 
     Args:
-        word_counts: Sums over the whole collection.
+        word_forms: WORD_FORMS of the whole collection, in any order.
         min_count: Least occurrences.
-        numbers_below: The numbers from 0 to this one are taken besides, however rare (MetaCLIP: 100).
+        numbers: Words that are taken besides, however rare.
 
     Returns:
-        Rows of `word_counts`, sorted by word.
+        WORD_COUNTS, sorted by word. Of forms that are equally frequent, the first in the order of the alphabet.
     """
-    has_letter = pc.match_substring_regex(word_counts["word"], r"\p{L}")
-    frequent = word_counts.filter(pc.and_(has_letter, pc.greater_equal(word_counts["count"], min_count)))
-    numbers = pa.array([str(number) for number in range(numbers_below)], pa.string())
-    with_numbers = [frequent, word_counts.filter(pc.is_in(word_counts["word"], numbers)), _never_counted(numbers)]
-    return add_up(with_numbers, WORD_COUNTS)
-
-
-def _never_counted(words: pa.Array) -> pa.Table:
-    return pa.table([words, pa.array(np.zeros(len(words), np.int64))], schema=WORD_COUNTS)
+    besides = pa.array(sorted(numbers), pa.string())
+    sums = sum_forms(word_forms)
+    has_letter = pc.match_substring_regex(sums["word"], r"\p{L}")
+    is_frequent = pc.and_(has_letter, pc.greater_equal(sums["count"], min_count))
+    kept = sums.filter(pc.or_(is_frequent, pc.is_in(sums["word"], besides))).sort_by("word")
+    forms = word_forms.filter(pc.is_in(word_forms["word"], kept["word"].combine_chunks()))
+    forms = forms.sort_by([("word", "ascending"), ("count", "descending"), ("form", "ascending")])
+    words = forms["word"].combine_chunks()
+    is_best = np.ones(len(words), np.bool_)
+    is_best[1:] = pc.not_equal(words[1:], words[:-1]).to_numpy(zero_copy_only=False)
+    counted = pa.table([kept["word"], kept["count"], forms["form"].filter(pa.array(is_best))], schema=WORD_COUNTS)
+    never = besides.filter(pc.invert(pc.is_in(besides, kept["word"].combine_chunks())))
+    uncounted = pa.table([never, pa.array(np.zeros(len(never), np.int64)), never], schema=WORD_COUNTS)
+    return pa.concat_tables([counted, uncounted]).sort_by("word")

@@ -27,7 +27,7 @@ class PairSample(NamedTuple):
 
     Attributes:
         weights: [pairs].
-        query_ids: The queries of each; no list is empty.
+        query_ids: The queries of each.
     """
 
     weights: Floats
@@ -68,7 +68,13 @@ def cap_for_pairs(sample: PairSample, counts: Floats, target: float, *, coordina
 
 def expected_pairs(sample: PairSample, shares: Floats, *, coordinated: bool) -> float:
     """How many pairs of the pool that a sample stands for are kept, on average over all lots."""
-    return float(sample.weights @ keep_probabilities(sample.query_ids, shares, coordinated=coordinated))
+    likely = keep_probabilities(sample.query_ids, shares, coordinated=coordinated)
+    return sum_products(likely, sample.weights)
+
+
+def sum_products(ones: Floats, others: Floats) -> float:
+    """The sum of products, in one thread; BLAS, which `@` calls, would keep all cores busy waiting for each other."""
+    return float(np.sum(ones * others))
 
 
 def keep_shares(counts: npt.NDArray[np.int64 | np.float64], caps: Ints | int) -> Floats:
@@ -80,23 +86,25 @@ def keep_probabilities(query_ids: pa.ListArray, shares: Floats, *, coordinated: 
     """How likely each pair is to be selected by one of its queries at least.
 
     Args:
-        query_ids: The queries of each pair; no list is empty.
+        query_ids: The queries of each pair.
         shares: [num_queries], the share of its pairs that each query selects.
         coordinated: Whether all queries draw the same lot for a pair.
 
-    >>> lists = pa.array([[0], [0, 1]], pa.list_(pa.int32()))
+    >>> lists = pa.array([[0], [], [0, 1]], pa.list_(pa.int32()))
     >>> keep_probabilities(lists, np.array([0.5, 0.2]), coordinated=False).tolist()
-    [0.5, 0.6]
+    [0.5, 0.0, 0.6]
     >>> keep_probabilities(lists, np.array([0.5, 0.2]), coordinated=True).tolist()
-    [0.5, 0.5]
+    [0.5, 0.0, 0.5]
     """
-    if not len(query_ids):
-        return np.empty(0)
-    offsets = query_ids.offsets.to_numpy()
-    starts, ids = offsets[:-1] - offsets[0], query_ids.flatten().to_numpy()
+    lengths = query_ids.value_lengths().to_numpy()
+    starts = (np.cumsum(lengths) - lengths)[lengths > 0]
+    own = shares[query_ids.flatten().to_numpy()]
+    likely = np.zeros(len(query_ids))
     if coordinated:
-        return np.asarray(np.maximum.reduceat(shares[ids], starts))
-    return np.asarray(1 - np.multiply.reduceat(1 - shares[ids], starts))
+        likely[lengths > 0] = np.maximum.reduceat(own, starts) if starts.size else []
+    else:
+        likely[lengths > 0] = 1 - np.multiply.reduceat(1 - own, starts) if starts.size else []
+    return likely
 
 
 def fetch_cap(cap: int, yield_: float) -> int:

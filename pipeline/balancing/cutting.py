@@ -137,7 +137,7 @@ class _CollectTable(beam.DoFn):
         source, output = Source(*place[0]), place[1]
         if not files.exists(output):
             batches = source.read(["pair_id", "query_ids"])
-            parts = [collect_lots(batch, self._bounds, self._drawing) for batch, _ in batches]
+            parts = [collect_lots(batch, self._bounds, self._drawing) for batch in batches]
             lots = np.concatenate([NO_LOTS, *parts])
             write_array(output, lots[np.argsort(lots["query_id"] % _NUM_BUCKETS, kind="stable")])
         yield report_unit(source.name, {})

@@ -13,6 +13,7 @@ of the rows selected (`RAW_INDEX`), with the queries that keep them; ``cuts.parq
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Final
 
 import apache_beam as beam
@@ -33,19 +34,19 @@ from pipeline.balancing.rules import (
     read_cuts,
     write_rule,
 )
-from pipeline.balancing.sources import DrawingFile, Source, list_sources
+from pipeline.balancing.sources import DrawingFile, Source, list_matched, list_sources
 from pipeline.balancing.stage import check_kept, cuts_table, keep_by_cuts
 from pipeline.drops import Counts, CountUnits, DropReason, ReportCounts, UnitReport, drop_counts, report_unit
 from pipeline.ids import Words
 from pipeline.options import option
-from pipeline.query_lists import CountQueries, Ints, list_column, read_array, write_array
-from pipeline.schemas import CUTS, FINAL_CUTS, MATCHED, RAW_INDEX
+from pipeline.query_lists import CountQueries, Ints, list_column, read_array, read_lists, write_array
+from pipeline.schemas import CUTS, FINAL_CUTS, MATCHED, PAIRS, RAW_INDEX
 from pipeline.stages import Shape, Stage, Step, input_tables
 from pipeline.tables import open_table_writer, read_batches, read_counts, read_table, write_table
 
 _OK_STATUS: Final = "ok"
 _INDEX_SUFFIX: Final = ".index.parquet"
-_ALIVE = pa.schema([MATCHED.field("pair_id"), MATCHED.field("query_ids")])
+_ALIVE = pa.schema([PAIRS.field("pair_id"), *MATCHED])
 
 
 @dataclass(kw_only=True)
@@ -96,7 +97,8 @@ class BalanceFinal(Stage):
         yield Step("ReportShort", ReportCounts(self.name, count_short(final, rule.cap)))
 
     def _count(self, label: str, tables: Sequence[str], column: str, num_queries: int, output: str) -> Step:
-        count = CountQueries(stage_name=self.name, tables=tables, column=column, num_queries=num_queries, output=output)
+        read = partial(read_lists, column=column)
+        count = CountQueries(stage_name=self.name, tables=tables, read=read, num_queries=num_queries, output=output)
         return Step(label, count, Shape.MAP, (output,))
 
     def _selection(self, final: pa.Table, rule: Rule, drawing: DrawingFile, folder: str) -> SelectionFiles:
@@ -115,19 +117,20 @@ class TopUpPairs(Stage):
     name: ClassVar[str] = "balance-pairs"
 
     matched: str = option("", "Folder of matched pairs (match-pairs).", under_data="matched")
+    pairs: str = option("", "Folder of the pairs that were matched (extract-pairs).", under_data="pairs")
     final: str = option("", "Folder of the final selection with short queries.", under_data="final")
     output: str = option("", "Folder to write, for fetch-images and the next --final.", under_data="top-up")
 
     def inputs(self) -> list[str]:
-        """The folders of the matched pairs and of the final selection."""
-        return [self.matched, self.final]
+        """The folders of the pairs, of their queries and of the final selection."""
+        return [self.matched, self.pairs, self.final]
 
     def steps(self) -> Iterator[Step]:
         """Find the cuts that bring enough for short queries; keep what they add to the earlier cuts."""
         rule, final = finished_rule(self.final), read_cuts(self.final)
         folder = files.join(self.output, "_cuts")
         drawing = rule.prepare_drawing(final["query"], folder)
-        sources = list_sources(input_tables(self.matched))
+        sources = list_matched(self.matched, self.pairs)
         counts, fetched, alive = (final[name].to_numpy() for name in ("count", "fetched", "alive"))
         fetch_cuts = cut_words(final["fetch_cut"])
         cuts_path = files.join(self.output, CUTS_NAME)

@@ -13,14 +13,14 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline import files
-from pipeline.balancing.caps import Floats, keep_probabilities
+from pipeline.balancing.caps import Floats, keep_probabilities, sum_products
 from pipeline.balancing.lots import Drawing, select_lots
 from pipeline.balancing.sources import DrawingFile, Source, pair_weights
 from pipeline.drops import Counts, CountUnits, DropReason, UnitReport, drop_counts, report_unit
 from pipeline.ids import Words
 from pipeline.query_lists import list_column, read_array
-from pipeline.schemas import BALANCED, MATCHED
-from pipeline.tables import open_table_writer, read_counts
+from pipeline.schemas import BALANCED, MATCHED, PAIRS
+from pipeline.tables import count_rows, open_table_writer, read_counts
 
 _MIN_ROWS = 65_536  # written at a time: batches shrink, row groups need not
 
@@ -65,10 +65,17 @@ class SelectionFiles(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """The selected pairs of a batch, and how many others an earlier round had selected."""
+    """What a batch of pairs comes to.
+
+    Attributes:
+        pairs: The selected ones.
+        num_fetched: How many others an earlier round had selected.
+        chances: How likely each pair of the batch was to be kept.
+    """
 
     pairs: pa.RecordBatch
     num_fetched: int
+    chances: Floats
 
 
 @dataclass(kw_only=True, eq=False)
@@ -108,12 +115,12 @@ def keep_selected(matched: pa.RecordBatch, selection: Selection) -> Kept:
         rows, query_ids = rows[new], query_ids[new]
     lengths = np.bincount(rows, minlength=matched.num_rows)
     pairs = matched.filter(pa.array(lengths > 0))
-    probabilities = keep_probabilities(pairs["query_ids"], selection.shares, coordinated=selection.coordinated)
+    chances = keep_probabilities(matched["query_ids"], selection.shares, coordinated=selection.coordinated)
     columns = {
         "kept_for": list_column(lengths[lengths > 0], query_ids),
-        "keep_probability": pa.array(probabilities).cast(pa.float32()),
+        "keep_probability": pa.array(chances[lengths > 0]).cast(pa.float32()),
     }
-    return Kept(with_columns(pairs, columns), num_selected - pairs.num_rows)
+    return Kept(with_columns(pairs, columns), num_selected - pairs.num_rows, chances)
 
 
 def with_columns(batch: pa.RecordBatch, columns: dict[str, pa.Array]) -> pa.RecordBatch:
@@ -125,28 +132,28 @@ def keep_table(source: Source, target: str, selection: Selection) -> Counts:
     """Writes the balanced pairs of one table of matched pairs.
 
     Returns:
-        Pairs in, kept and dropped; how many selections keep them, and how many pairs the keep probabilities promise.
+        Pairs with a query in, kept and dropped; how many selections keep them, and how many pairs the keep
+        probabilities promise.
     """
-    num_pairs = num_known = num_fetched = num_selections = 0
+    num_rows = num_pairs = num_fetched = num_selections = 0
     expected = 0.0
     waiting: list[pa.RecordBatch] = []
     with open_table_writer(target, BALANCED) as writer:
-        for batch, known in source.read(MATCHED.names):
+        for batch in source.read([*PAIRS.names, *MATCHED.names]):
             kept = keep_selected(batch, selection)
             waiting.append(kept.pairs)
             if sum(part.num_rows for part in waiting) >= _MIN_ROWS:
                 writer.write(pa.Table.from_batches(waiting))
                 waiting.clear()
-            num_pairs += batch.num_rows
-            num_known += known
+            num_rows += batch.num_rows
+            num_pairs += int(np.count_nonzero(batch["query_ids"].value_lengths()))
             num_fetched += kept.num_fetched
             num_selections += len(kept.pairs["kept_for"].flatten())
-            chances = keep_probabilities(batch["query_ids"], selection.shares, coordinated=selection.coordinated)
-            expected += float(chances @ pair_weights(batch))
+            expected += sum_products(kept.chances, pair_weights(batch))
         if waiting:
             writer.write(pa.Table.from_batches(waiting))
         drops = {
-            DropReason.KNOWN_PAIR.value: num_known,
+            DropReason.KNOWN_PAIR.value: count_rows(source.path) - num_rows,
             DropReason.FETCHED_BEFORE.value: num_fetched,
             DropReason.OVER_CAP.value: num_pairs - num_fetched - writer.num_rows,
         }

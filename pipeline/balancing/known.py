@@ -16,11 +16,10 @@ import numpy as np
 
 from pipeline import files
 from pipeline.balancing.lots import Drawing, select_lots
-from pipeline.balancing.sources import DrawingFile
+from pipeline.balancing.sources import DrawingFile, Source
 from pipeline.drops import CountUnits, UnitReport, report_unit
 from pipeline.ids import Words, id_strings, id_words
 from pipeline.query_lists import read_array, write_array
-from pipeline.tables import read_batches
 
 _NUM_BUCKETS = 256
 _EARLIER, _NEW = b"e", b"n"
@@ -32,27 +31,27 @@ class FindKnown(beam.PTransform):
 
     Attributes:
         stage_name: Namespace of the counts.
-        earlier: Tables of earlier balanced pairs.
-        new: Tables of new matched pairs.
+        earlier: Earlier balanced pairs.
+        new: New matched pairs.
         drawing: What draws lots.
         cuts: File of the earlier cuts.
         output: File of the ids.
     """
 
     stage_name: str
-    earlier: Sequence[str]
-    new: Sequence[str]
+    earlier: Sequence[Source]
+    new: Sequence[Source]
     drawing: DrawingFile
     cuts: str
     output: str
 
     def expand(self, root: beam.Pipeline) -> beam.PCollection:
         """Wires PBegin to PCollection[UnitReport]."""
-        tables = [(path, _EARLIER) for path in self.earlier] + [(path, _NEW) for path in self.new]
+        tables = [(source, _EARLIER) for source in self.earlier] + [(source, _NEW) for source in self.new]
         pack = beam.ParDo(_PackIds(self.drawing, self.cuts))
         return (
             root
-            | "Tables" >> beam.Create(tables).with_output_types(tuple[str, bytes])
+            | "Tables" >> beam.Create(tables)
             | "PackIds" >> pack.with_output_types(tuple[int, bytes])
             | "GroupIds" >> beam.GroupByKey()
             | "FindKnown" >> beam.Map(_find_known).with_output_types(bytes)
@@ -71,10 +70,10 @@ class _PackIds(beam.DoFn):
         self._drawing: Drawing = self._drawing_file.open()
         self._cuts: Words = read_array(self._cuts_file)
 
-    def process(self, table: tuple[str, bytes]) -> Iterator[tuple[int, bytes]]:
+    def process(self, table: tuple[Source, bytes]) -> Iterator[tuple[int, bytes]]:
         """The ids of a table by bucket, each pack marked with its side."""
-        path, side = table
-        for batch in read_batches(path, ["pair_id", "query_ids"]):
+        source, side = Source(*table[0]), table[1]
+        for batch in source.read(["pair_id", "query_ids"]):
             rows = np.unique(select_lots(batch, self._cuts, self._drawing)[0])
             ids = id_strings(batch["pair_id"])[rows]
             buckets = (id_words(batch["pair_id"])[rows, 0] % np.uint64(_NUM_BUCKETS)).astype(np.int64)

@@ -49,14 +49,14 @@ class SamplePairs(beam.PTransform):
         source = Source(*element)
         if not files.exists(output):
             batches = source.read(["pair_id", "query_ids"])
-            write_table(output, (sample_pairs(batch, self.share) for batch, _ in batches), SAMPLED)
+            write_table(output, (sample_pairs(batch, self.share) for batch in batches), SAMPLED)
         return report_unit(source.name, {})
 
 
 def sample_pairs(pairs: pa.RecordBatch, share: float) -> pa.RecordBatch:
-    """A share of pairs, chosen by their ids, as `SAMPLED`."""
+    """A share of the pairs with a query, chosen by their ids, as `SAMPLED`."""
     chosen = id_words(pairs["pair_id"])[:, 1] / 2.0**64 <= share
-    rows = pairs.filter(pa.array(chosen))
+    rows = pairs.filter(pa.array(chosen & (pairs["query_ids"].value_lengths().to_numpy() > 0)))
     return pa.RecordBatch.from_arrays([pa.array(pair_weights(rows) / share), rows["query_ids"]], SAMPLED.names)
 
 

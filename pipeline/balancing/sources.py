@@ -11,35 +11,39 @@ import pyarrow.compute as pc
 from pipeline import files
 from pipeline.balancing.lots import Drawing
 from pipeline.ids import contains_ids
+from pipeline.matched_tables import pair_tables, read_matched
 from pipeline.query_lists import read_array
+from pipeline.stages import input_tables
 from pipeline.tables import read_batches
 
-_WEIGHT_COLUMN = "keep_probability"
+_WEIGHT = "keep_probability"
 
 
 class Source(NamedTuple):
-    """A table of pairs.
+    """A table of pairs with the queries they hold; a pair may hold none.
 
     Attributes:
         path: Where it lies.
         name: Of what is written for it.
+        pairs: For a matched table, its table of pairs; empty: all columns are in one table.
         known: File of sorted ids of pairs to pass over; empty: none.
         balanced: Whether it holds balanced pairs, each of which stands for those of its kind that were not kept.
     """
 
     path: str
     name: str
+    pairs: str = ""
     known: str = ""
     balanced: bool = False
 
-    def read(self, columns: Sequence[str]) -> Iterator[tuple[pa.RecordBatch, int]]:
-        """The pairs, and how many were passed over, batch by batch; with the column that `pair_weights` needs."""
-        for batch in read_batches(self.path, [*columns, *([_WEIGHT_COLUMN] if self.balanced else [])]):
-            if not self.known:
-                yield batch, 0
-                continue
-            new = batch.filter(pc.invert(contains_ids(read_array(self.known), batch["pair_id"])))
-            yield new, batch.num_rows - new.num_rows
+    def read(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """The pairs batch by batch; with `pair_id` if some are passed over, and the column of `pair_weights`."""
+        names = dict.fromkeys([*columns, *(["pair_id"] if self.known else []), *([_WEIGHT] if self.balanced else [])])
+        batches = read_matched(self.path, self.pairs, [*names]) if self.pairs else read_batches(self.path, [*names])
+        for batch in batches:
+            if self.known:
+                batch = batch.filter(pc.invert(contains_ids(read_array(self.known), batch["pair_id"])))
+            yield batch
 
 
 class DrawingFile(NamedTuple):
@@ -59,11 +63,29 @@ def pair_weights(pairs: pa.RecordBatch) -> npt.NDArray[np.float64]:
     Source: Horvitz and Thompson, "A generalization of sampling without replacement from a finite universe", J. Am.
     Stat. Assoc. 47, 1952.
     """
-    if _WEIGHT_COLUMN not in pairs.schema.names:
+    if _WEIGHT not in pairs.schema.names:
         return np.ones(pairs.num_rows)
-    return 1 / pairs[_WEIGHT_COLUMN].to_numpy().astype(np.float64)
+    return 1 / pairs[_WEIGHT].to_numpy().astype(np.float64)
 
 
 def list_sources(paths: Sequence[str]) -> list[Source]:
-    """Sources under distinct names."""
+    """Tables with all their columns, under distinct names."""
     return [Source(path, name) for path, name in zip(paths, files.distinct_names(paths), strict=True)]
+
+
+def list_matched(matched: str, pairs: str) -> list[Source]:
+    """The tables of a folder of matched pairs, each with its table in the folder of pairs.
+
+    Raises:
+        FileNotFoundError: When a folder is not that of a finished stage.
+        OtherPairs: When a table of pairs is missing.
+    """
+    tables, _ = input_tables(matched), input_tables(pairs)
+    places = zip(tables, pair_tables(tables, pairs), strict=True)
+    return [Source(path, files.basename(path), of_pairs) for path, of_pairs in places]
+
+
+def read_source_lists(source: Source) -> Iterator[pa.ListArray]:
+    """The queries of the pairs of a source."""
+    for batch in Source(*source).read(["query_ids"]):
+        yield batch["query_ids"]

@@ -1,8 +1,8 @@
 """Matched pairs ► at most `cap` pairs a query, exactly: the stage balance-pairs.
 
-In: matched pairs with the counts per query (match-pairs) and the vocabulary (build-vocab); if a new crawl is added, the
-balanced folder of those before. Out, in one folder: a table of balanced pairs for each table of pairs, under its name;
-``cuts.parquet`` (`CUTS`), what the cap did to every query; and ``rule.json``.
+In: pairs (extract-pairs), their queries and the counts of these (match-pairs), the vocabulary (build-vocab); if a new
+crawl is added, the balanced folder of those before. Out, in one folder: a table of balanced pairs for each table of
+pairs, under its name; ``cuts.parquet`` (`CUTS`), what the cap did to every query; and ``rule.json``.
 
 A query found in more than `cap` pairs selects those for which it draws the smallest lots (`lots`); any
 other query selects all its pairs. A pair is kept if a query selects it. No pair is shuffled: only lots just around the
@@ -13,6 +13,7 @@ Source: Radford et al. 2021, section 2.2: up to 20,000 pairs a query.
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -34,13 +35,13 @@ from pipeline.balancing.rules import (
     write_rule,
 )
 from pipeline.balancing.sampling import SamplePairs, read_sample
-from pipeline.balancing.sources import DrawingFile, Source, list_sources
+from pipeline.balancing.sources import DrawingFile, Source, list_matched, list_sources, read_source_lists
 from pipeline.drops import LostRows, ReportCounts
 from pipeline.ids import Words
 from pipeline.options import option
-from pipeline.query_lists import CountQueries, Ints, read_array, write_array
+from pipeline.query_lists import CountQueries, Ints, read_array, read_lists, write_array
 from pipeline.schemas import CUTS
-from pipeline.stages import Shape, Stage, Step, input_tables
+from pipeline.stages import Shape, Stage, Step, input_tables, read_stage
 from pipeline.tables import count_rows, read_table, write_table
 
 _DEFAULT_CAP = 20_000
@@ -58,6 +59,7 @@ class BalancePairs(Stage):
     name: ClassVar[str] = "balance-pairs"
 
     matched: str = option("", "Folder of matched pairs (match-pairs).", under_data="matched")
+    pairs: str = option("", "Folder of the pairs that were matched (extract-pairs).", under_data="pairs")
     vocab: str = option("", "Folder of the vocabulary (build-vocab).", under_data="vocab")
     output: str = option("", "Folder to write.", under_data="balanced")
     cap: int | None = option(None, "Pairs that a query selects at most [20000 as in CLIP 2.2].", minimum=1)
@@ -99,8 +101,8 @@ class BalancePairs(Stage):
             self.cap = _DEFAULT_CAP
 
     def inputs(self) -> list[str]:
-        """The folders of the matched pairs, of the vocabulary and of the crawls before."""
-        return [self.matched, self.vocab, *([self.previous] if self.previous else [])]
+        """The folders of the pairs, of their queries, of the vocabulary and of the crawls before."""
+        return [self.matched, self.pairs, self.vocab, *([self.previous] if self.previous else [])]
 
     def steps(self) -> Iterator[Step]:
         """Choose the cap, find the cut of every query, filter table by table; check that every query got its share."""
@@ -127,42 +129,43 @@ class BalancePairs(Stage):
 
     def _gather(self, queries: pa.ChunkedArray) -> Generator[Step, None, tuple[list[Source], Ints]]:
         """All pairs and the count of every query among them."""
-        new = input_tables(self.matched)
+        new = list_matched(self.matched, self.pairs)
         counts = read_array(files.join(self.matched, "counts.npy"))
         if len(counts) != len(queries):
             raise ValueError(
                 f"{self.matched} was matched with {len(counts)} queries, but {self.vocab} has {len(queries)}"
             )
         if not self.previous:
-            return list_sources(new), counts
-        earlier = [path for path in input_tables(self.previous) if files.basename(path) != CUTS_NAME]
-        known, cuts = files.join(self._working, "known.npy"), read_cuts(self.previous)
-        if not cuts["query"].equals(queries):
-            raise ValueError(f"{self.previous} was balanced with other queries than those in {self.vocab}")
+            return new, counts
+        self._check_previous(queries)
+        earlier = list_sources([path for path in input_tables(self.previous) if files.basename(path) != CUTS_NAME])
+        known = files.join(self._working, "known.npy")
         if not files.exists(known):
-            yield from self._find_known(earlier, new, queries, known)
-        repeated = files.join(self._working, "repeated.npy")
+            yield self._find_known(earlier, new, queries, known)
+        new = [source._replace(known=known) for source in new]
+        added = files.join(self._working, "added.npy")
         count = CountQueries(
-            stage_name=self.name,
-            tables=new,
-            column="query_ids",
-            num_queries=len(queries),
-            output=repeated,
-            only=known,
+            stage_name=self.name, tables=new, read=read_source_lists, num_queries=len(queries), output=added
         )
-        yield Step("CountKnown", count, Shape.MAP, (repeated,))
-        sources = [
-            source._replace(balanced=True) if place < len(earlier) else source._replace(known=known)
-            for place, source in enumerate(list_sources([*earlier, *new]))
-        ]
-        return sources, cuts["count"].to_numpy() + counts - read_array(repeated)
+        yield Step("CountNew", count, Shape.MAP, (added,))
+        sources = [*(source._replace(balanced=True) for source in earlier), *new]
+        names = files.distinct_names([source.path for source in sources])
+        sources = [source._replace(name=name) for source, name in zip(sources, names, strict=True)]
+        return sources, read_cuts(self.previous)["count"].to_numpy() + read_array(added)
 
-    def _find_known(
-        self, earlier: Sequence[str], new: Sequence[str], queries: pa.ChunkedArray, output: str
-    ) -> Iterator[Step]:
+    def _check_previous(self, queries: pa.ChunkedArray) -> None:
+        made = read_stage(self.previous)["identity"]
+        if made["stage"] != self.name or not made["options"]:
+            raise ValueError(f"{self.previous} is a final selection or a top-up, to which no crawl can be added")
+        if not read_cuts(self.previous)["query"].equals(queries):
+            raise ValueError(f"{self.previous} was balanced with other queries than those in {self.vocab}")
         rule = finished_rule(self.previous)
         if (rule.hashes, rule.seed) != (self.hashes, self.seed):
             raise ValueError(f"{self.previous} was made with --hashes {rule.hashes} --seed {rule.seed}; give the same")
+
+    def _find_known(
+        self, earlier: Sequence[Source], new: Sequence[Source], queries: pa.ChunkedArray, output: str
+    ) -> Step:
         folder = files.join(self._working, "previous")
         cuts = files.join(folder, "cuts.npy")
         write_array(cuts, cut_words(read_cuts(self.previous)["cut"]))
@@ -170,11 +173,11 @@ class BalancePairs(Stage):
             stage_name=self.name,
             earlier=earlier,
             new=new,
-            drawing=rule.prepare_drawing(queries, folder),
+            drawing=finished_rule(self.previous).prepare_drawing(queries, folder),
             cuts=cuts,
             output=output,
         )
-        yield Step("FindKnown", find, Shape.SHUFFLE, (output,))
+        return Step("FindKnown", find, Shape.SHUFFLE, (output,))
 
     def _choose_rule(self, sources: Sequence[Source], counts: Ints) -> Generator[Step, None, Rule]:
         """The cap that the options ask for, as if only pairs with a live link were counted."""
@@ -191,7 +194,7 @@ class BalancePairs(Stage):
         rule = Rule(cap, fetch_cap(cap, self.yield_), self.seed, self.hashes)
         if self.previous and rule.fetch_cap > (most := finished_rule(self.previous).fetch_cap):
             raise ValueError(
-                f"{self.name}: a cap of {rule.fetch_cap} needs pairs that {self.previous} left out at {most}"
+                f"{self.name}: {rule.fetch_cap} pairs a query are needed, but {self.previous} left some out at {most}"
             )
         return rule
 
@@ -242,7 +245,11 @@ def keep_by_cuts(
     if fetched is None:
         kept = files.join(folder, "kept.npy")
         count = CountQueries(
-            stage_name=stage.name, tables=outputs, column="kept_for", num_queries=cuts.num_rows, output=kept
+            stage_name=stage.name,
+            tables=outputs,
+            read=partial(read_lists, column="kept_for"),
+            num_queries=cuts.num_rows,
+            output=kept,
         )
         yield Step("CountQueries", count, Shape.MAP, (kept,))
         check_kept(cuts, read_array(kept))

@@ -1,7 +1,7 @@
-"""Dump units ► the words and bigrams of a whole dump: the transforms of the stage build-vocab that count.
+"""Dump units ► their words and bigrams: the transforms of the stage build-vocab that count.
 
-In: units of dumps. Out, per unit, the files of `UnitPaths`; then the kept words with their counts in the whole dump,
-and its frequent bigrams, range by range.
+In: units of dumps. Out: the files of `UnitPaths` of every unit, in two passes: the dump is read once, and what the
+second pass needs of it is the row of numbers that the first pass wrote.
 """
 
 from collections import Counter
@@ -11,18 +11,18 @@ from typing import NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline import files
 from pipeline.drops import Counts, CountUnits, DropReason, UnitReport, drop_counts, report_unit
-from pipeline.tables import count_rows, read_counts, read_table, write_table
-from vocab.bigrams import BIGRAM_COUNTS, add_bigram_counts, count_bigrams, first_word_ranges, number_words
+from pipeline.tables import read_counts, read_table, write_table
+from vocab.bigrams import BIGRAM_COUNTS, count_bigrams, number_words
 from vocab.dump import Article, Redirect, Refusal, RefusalReason, StreamEnd, Unit, read_dump
 from vocab.normalize import Case
-from vocab.sums import add_up
-from vocab.titles import TITLES, VIEWS, count_views
+from vocab.page_kinds import is_disambiguation
+from vocab.pageviews import VIEWS, Access, count_views
+from vocab.titles import TITLES
 from vocab.wikitext import clean_wikitext
-from vocab.words import TOKENS, WORD_COUNTS, count_tokens, select_words
+from vocab.words import TOKENS, WORD_FORMS, TokenCounter
 
 DAMAGES = pa.schema(
     [
@@ -31,7 +31,9 @@ DAMAGES = pa.schema(
         pa.field("reason", pa.string(), nullable=False),
     ]
 )
-_RANGE_ROWS = 16_000_000  # bigram counts that are added up at a time
+_LEAST_UNIT_BYTES = 8 << 20
+_MOST_UNITS = 1000
+_Title = dict[str, str | bool | None]  # a row of TITLES
 _UNREADABLE = frozenset(RefusalReason) - {RefusalReason.OTHER_NAMESPACE, RefusalReason.NOT_WIKITEXT}
 
 
@@ -40,8 +42,8 @@ class UnitPaths(NamedTuple):
 
     titles: str  # TITLES
     damages: str  # DAMAGES
-    tokens: str  # TOKENS: rows of the words
-    words: str  # WORD_COUNTS
+    tokens: str  # TOKENS: rows of the word forms
+    words: str  # WORD_FORMS
     bigrams: str  # BIGRAM_COUNTS
 
 
@@ -61,15 +63,6 @@ class ViewsTask:
     path: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class RangeTask:
-    """A range of packed bigrams, [low, high), and where its sums go."""
-
-    low: int
-    high: int
-    path: str
-
-
 def plan_tasks(units: Sequence[Unit], folder: str) -> list[CountTask]:
     """Names the files of every unit after the content of its dump; a dump given twice counts once.
 
@@ -77,6 +70,7 @@ def plan_tasks(units: Sequence[Unit], folder: str) -> list[CountTask]:
         units: Of all dumps.
         folder: Where the files go.
     """
+    TokenCounter().count()  # compiles here, once for a machine, what its workers run
     digests = {path: file_digest(path) for path in {unit.path for unit in units}}
     tasks = {}
     for unit in units:
@@ -86,16 +80,9 @@ def plan_tasks(units: Sequence[Unit], folder: str) -> list[CountTask]:
     return [tasks[name] for name in sorted(tasks)]
 
 
-def plan_ranges(tasks: Sequence[CountTask], kept_words: str, folder: str) -> list[RangeTask]:
-    """Cuts the bigrams of all units into ranges that fit into memory."""
-    num_rows = sum(count_rows(task.paths.bigrams) for task in tasks)
-    num_words = count_rows(kept_words)
-    num_ranges = max(1, min(num_words, -(-num_rows // _RANGE_ROWS)))
-    ranges = first_word_ranges(num_words, num_ranges)
-    return [
-        RangeTask(low=low, high=high, path=files.join(folder, f"bigrams-{low:019d}-{high:019d}.parquet"))
-        for low, high in ranges
-    ]
+def choose_unit_bytes(dumps: Sequence[str]) -> int:
+    """Bytes of a unit: few enough for many workers and a small memory, and not so few that files are too many."""
+    return max(_LEAST_UNIT_BYTES, sum(map(files.file_size, dumps)) // _MOST_UNITS)
 
 
 def file_digest(path: str) -> str:
@@ -138,48 +125,20 @@ class CountViews(beam.PTransform):
         stage_name: Namespace of the counts.
         tasks: The files.
         project: The wiki whose rows count.
+        access: Which of its sites count.
     """
 
     stage_name: str
     tasks: Sequence[ViewsTask]
     project: str
+    access: Access = "all"
 
     def expand(self, root: beam.Pipeline) -> beam.PCollection:
         """Wires PBegin to PCollection[UnitReport]."""
         return (
             root
             | "ViewFiles" >> beam.Create(list(self.tasks))
-            | "CountFileViews" >> beam.Map(_count_views, self.project).with_output_types(UnitReport)
-            | CountUnits(self.stage_name)
-        )
-
-
-@dataclass(kw_only=True, eq=False)
-class MergeWords(beam.PTransform):
-    """Adds up the words of all units and writes the frequent ones; the file's counts hold the number of all tokens.
-
-    Attributes:
-        stage_name: Namespace of the counts.
-        tasks: The counted units.
-        output: The table to write, `WORD_COUNTS`.
-        min_count: Least occurrences of a word.
-        numbers_below: The numbers that count as words.
-    """
-
-    stage_name: str
-    tasks: Sequence[CountTask]
-    output: str
-    min_count: int
-    numbers_below: int
-
-    def expand(self, root: beam.Pipeline) -> beam.PCollection:
-        """Wires PBegin to PCollection[UnitReport]."""
-        paths = [task.paths.words for task in self.tasks]
-        return (
-            root
-            | "Output" >> beam.Create([self.output])
-            | "MergeUnitWords"
-            >> beam.Map(_merge_words, paths, self.min_count, self.numbers_below).with_output_types(UnitReport)
+            | "CountFileViews" >> beam.Map(_count_views, self.project, self.access).with_output_types(UnitReport)
             | CountUnits(self.stage_name)
         )
 
@@ -208,69 +167,42 @@ class CountBigrams(beam.PTransform):
         )
 
 
-@dataclass(kw_only=True, eq=False)
-class MergeBigrams(beam.PTransform):
-    """Adds up the bigrams of all units in every range and writes the frequent ones.
-
-    Attributes:
-        stage_name: Namespace of the counts.
-        tasks: The counted units.
-        ranges: The ranges of bigrams.
-        min_count: Least occurrences of a bigram.
-    """
-
-    stage_name: str
-    tasks: Sequence[CountTask]
-    ranges: Sequence[RangeTask]
-    min_count: int
-
-    def expand(self, root: beam.Pipeline) -> beam.PCollection:
-        """Wires PBegin to PCollection[UnitReport]."""
-        paths = [task.paths.bigrams for task in self.tasks]
-        return (
-            root
-            | "Ranges" >> beam.Create(list(self.ranges))
-            | "MergeRange" >> beam.Map(_merge_bigrams, paths, self.min_count).with_output_types(UnitReport)
-            | CountUnits(self.stage_name)
-        )
-
-
-def _write_once(path: str, write: Callable[[], Counts]) -> UnitReport:
-    """Reports the counts of a unit whose last file is there; makes it otherwise."""
+def write_once(path: str, write: Callable[[], Counts]) -> UnitReport:
+    """Reports the counts of a unit whose last file is there; makes its files otherwise."""
     counts = read_counts(path)
     return report_unit(files.basename(path), write() if counts is None else counts)
 
 
 def _count_words(task: CountTask, hidden_namespaces: tuple[str, ...], case: Case) -> UnitReport:
     def write() -> Counts:
-        content = _read_unit(task.unit, hidden_namespaces)
-        table = count_tokens(pa.array(content.lines, pa.large_string()), case=case)
+        counter = TokenCounter(case)
+        content = _read_unit(task.unit, hidden_namespaces, counter)
+        table = counter.count()
         write_table(task.paths.titles, content.titles, TITLES)
         write_table(task.paths.damages, content.damages, DAMAGES)
         write_table(task.paths.tokens, pa.table([table.tokens], schema=TOKENS), TOKENS)
-        write_table(task.paths.words, table.word_counts, WORD_COUNTS, content.counts)
+        write_table(task.paths.words, table.word_forms, WORD_FORMS, content.counts)
         return content.counts
 
-    return _write_once(task.paths.words, write)
+    return write_once(task.paths.words, write)
 
 
 class _UnitContent(NamedTuple):
-    lines: list[str]
     titles: pa.Table
     damages: pa.Table
     counts: Counts
 
 
-def _read_unit(unit: Unit, hidden_namespaces: tuple[str, ...]) -> _UnitContent:
-    lines: list[str] = []
-    titles: list[dict[str, str | None]] = []
+def _read_unit(unit: Unit, hidden_namespaces: tuple[str, ...], counter: TokenCounter) -> _UnitContent:
+    """Reads a unit; its prose goes into the counter."""
+    titles: list[_Title] = []
     refusals: list[Refusal] = []
     num_streams = 0
     for item in read_dump(unit, files.open_for_read):
         match item:
             case Article(title, text):
-                titles.append({"title": title, "target": None})
-                lines += clean_wikitext(text, hidden_namespaces).split("\n")
+                titles.append({"title": title, "target": None, "is_disambiguation": is_disambiguation(text)})
+                counter.add_lines(clean_wikitext(text, hidden_namespaces))
             case Redirect(title, target):
                 titles.append({"title": title, "target": target})
             case Refusal():
@@ -278,7 +210,6 @@ def _read_unit(unit: Unit, hidden_namespaces: tuple[str, ...]) -> _UnitContent:
             case StreamEnd():
                 num_streams += 1
     return _UnitContent(
-        lines=lines,
         titles=pa.Table.from_pylist(titles, schema=TITLES),
         damages=_damages(unit, refusals),
         counts=_unit_counts(titles, refusals, num_streams),
@@ -291,7 +222,7 @@ def _damages(unit: Unit, refusals: Sequence[Refusal]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=DAMAGES)
 
 
-def _unit_counts(titles: Sequence[dict[str, str | None]], refusals: Sequence[Refusal], num_streams: int) -> Counts:
+def _unit_counts(titles: Sequence[_Title], refusals: Sequence[Refusal], num_streams: int) -> Counts:
     drops = Counter[str](DropReason(refusal.reason) for refusal in refusals)
     num_damaged = drops.pop(DropReason.DAMAGED_STREAM, 0)
     num_articles = sum(row["target"] is None for row in titles)
@@ -300,27 +231,18 @@ def _unit_counts(titles: Sequence[dict[str, str | None]], refusals: Sequence[Ref
     return pages | drop_counts("streams", num_streams, {DropReason.DAMAGED_STREAM: num_damaged})
 
 
-def _count_views(task: ViewsTask, project: str) -> UnitReport:
+def _count_views(task: ViewsTask, project: str, access: Access) -> UnitReport:
     def write() -> Counts:
         with files.open_for_read(task.source) as file:
-            found = count_views(file, project=project)
+            try:
+                found = count_views(file, project=project, access=access)
+            except OSError as error:
+                raise OSError(f"{task.source}: {error}") from error
         counts = drop_counts("view_rows", found.num_rows - found.num_bad_rows, {DropReason.BAD_ROW: found.num_bad_rows})
         write_table(task.path, found.views, VIEWS, counts)
         return counts
 
-    return _write_once(task.path, write)
-
-
-def _merge_words(output: str, paths: Sequence[str], min_count: int, numbers_below: int) -> UnitReport:
-    def write() -> Counts:
-        sums = add_up((read_table(path) for path in paths), WORD_COUNTS)
-        kept = select_words(sums, min_count=min_count, numbers_below=numbers_below)
-        num_tokens = pc.sum(sums["count"]).as_py() or 0
-        counts = {"tokens": num_tokens, "distinct_tokens": sums.num_rows, "frequent_words": kept.num_rows}
-        write_table(output, kept, WORD_COUNTS, counts)
-        return counts
-
-    return _write_once(output, write)
+    return write_once(task.path, write)
 
 
 def _count_bigrams(paths: UnitPaths, kept_words: str) -> UnitReport:
@@ -330,16 +252,4 @@ def _count_bigrams(paths: UnitPaths, kept_words: str) -> UnitReport:
         write_table(paths.bigrams, count_bigrams(tokens, number_words(unit_words, kept)), BIGRAM_COUNTS)
         return {}
 
-    return _write_once(paths.bigrams, write)
-
-
-def _merge_bigrams(task: RangeTask, paths: Sequence[str], min_count: int) -> UnitReport:
-    def write() -> Counts:
-        bigram = pc.field("bigram")
-        where = (bigram >= pa.scalar(task.low, pa.uint64())) & (bigram < pa.scalar(task.high, pa.uint64()))
-        sums = add_bigram_counts((read_table(path, where=where) for path in paths), min_count=min_count)
-        counts = {"frequent_bigrams": sums.num_rows}
-        write_table(task.path, sums, BIGRAM_COUNTS, counts)
-        return counts
-
-    return _write_once(task.path, write)
+    return write_once(paths.bigrams, write)

@@ -1,4 +1,4 @@
-"""Getting WordNet: NLTK's download where the network allows it, Debian's packages otherwise.
+"""Getting WordNet: NLTK's package where the network allows it, Debian's packages otherwise.
 
 Out: a folder of NLTK data, ``FOLDER/corpora/wordnet`` or ``FOLDER/corpora/wordnet.zip``.
 
@@ -7,22 +7,23 @@ without the file ``lexnames``, whose facts are in the manual page lexnames(5WN))
 """
 
 import glob
-import io
 import os
 import shutil
 import subprocess
 import tempfile
-import urllib.error
 from collections.abc import Callable
+from urllib.parse import urljoin
+from xml.etree import ElementTree
 
-from nltk.downloader import Downloader
-
+from pipeline.vocabulary.downloads import Client, Manners
+from pipeline.vocabulary.partial_files import Download
 from vocab.synsets import WordNetMissing, find_wordnet
 
-DEFAULT_INDEX_URL = Downloader.DEFAULT_URL
+DEFAULT_INDEX_URL = "https://raw.githubusercontent.com/nltk/nltk_data/gh-pages/index.xml"
 
 _PACKAGES = ("wordnet-base", "wordnet-sense-index")
 _COMMAND_TIMEOUT_S = 600
+_RETRIES = 2
 
 # Lexicographer files in the order of their numbers; the parts of speech are numbered 1 to 4.
 _LEXNAMES = (
@@ -88,14 +89,33 @@ def _is_there(folder: str) -> bool:
 
 def _download(folder: str, index_url: str) -> str:
     """Returns what went wrong, or ""."""
-    os.makedirs(folder, exist_ok=True)
+    client = Client(Manners(retries=_RETRIES))
     try:
-        done = Downloader(server_index_url=index_url).download(
-            "wordnet", folder, quiet=True, raise_on_error=True, print_error_to=io.StringIO()
-        )
-    except (OSError, ValueError, urllib.error.URLError) as error:
+        client.get(_find_package(client.read(index_url), index_url, folder))
+    except (OSError, ValueError) as error:
         return str(error)
-    return "" if done else "refused"
+    return ""
+
+
+def _find_package(index: bytes, index_url: str, folder: str) -> Download:
+    """WordNet, as NLTK's index of packages has it; NLTK reads the archive as it is.
+
+    Raises:
+        ValueError: When it is not listed there.
+    """
+    try:
+        package = ElementTree.fromstring(index).find(".//package[@id='wordnet']")
+    except ElementTree.ParseError as error:
+        raise ValueError(f"{index_url} is no index of NLTK's packages ({error})") from error
+    if package is None or not package.get("url"):
+        raise ValueError(f"{index_url} lists no wordnet")
+    sums = {"sha256": package.get("sha256_checksum"), "md5": package.get("checksum")}
+    return Download(
+        urljoin(index_url, package.get("url")),
+        os.path.join(folder, "corpora", "wordnet.zip"),
+        int(package.get("size", 0)),
+        next((f"{algorithm}:{digest}" for algorithm, digest in sums.items() if digest), ""),
+    )
 
 
 def _unpack(folder: str) -> str:

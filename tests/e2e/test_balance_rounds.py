@@ -13,8 +13,9 @@ from jobs.runner import run_stage
 from pipeline import files
 from pipeline.balancing import BalanceFinal, BalancePairs, TopUpPairs
 from pipeline.ids import pair_id
+from pipeline.matched_tables import matched_schema
 from pipeline.query_lists import write_array
-from pipeline.schemas import MATCHED, QUERIES, RAW_INDEX
+from pipeline.schemas import MATCHED, PAIRS, QUERIES, RAW_INDEX
 from pipeline.stages import STAGE_NAME, read_stage
 from pipeline.tables import read_table, write_table
 
@@ -42,8 +43,8 @@ def write_stage(folder, stage):
 
 
 def write_matched(folder, numbers, tables=3, query_ids=QUERY_IDS):
-    """Matched pairs in several tables; a number is the same pair wherever it goes."""
-    numbers = list(numbers)
+    """Matched pairs and, beside them, their pairs, in several tables; a number is the same pair wherever it goes."""
+    numbers, pairs = list(numbers), folder.with_name(f"{folder.name}-pairs")
     for table in range(tables):
         own = numbers[table::tables]
         constant = {"text": "text", "text_source": "alt", "page_url": None, "language": None}
@@ -57,24 +58,28 @@ def write_matched(folder, numbers, tables=3, query_ids=QUERY_IDS):
             | constant
             for number in own
         ]
-        write_table(str(folder / f"part-{table}.parquet"), pa.Table.from_pylist(rows, MATCHED), MATCHED)
+        path, matched = str(pairs / f"part-{table}.parquet"), str(folder / f"part-{table}.parquet")
+        write_table(path, pa.Table.from_pylist(rows, PAIRS), PAIRS)
+        write_table(matched, pa.Table.from_pylist(rows, MATCHED), matched_schema(path))
     flat = [id for number in numbers for id in query_ids[number]]
     write_array(str(folder / "counts.npy"), np.bincount(flat, minlength=NUM_QUERIES))
     write_stage(folder, "match-pairs")
+    write_stage(pairs, "extract-pairs")
     return str(folder)
 
 
 @pytest.fixture
 def world(tmp_path):
-    rows = {"query_id": range(NUM_QUERIES), "query": [f"query {i}" for i in range(NUM_QUERIES)]}
-    rows |= {"sources": [["word"]] * NUM_QUERIES} | {name: [None] * NUM_QUERIES for name in ("count", "pmi", "views")}
-    write_table(str(tmp_path / "vocab" / "queries.parquet"), pa.Table.from_pydict(rows, QUERIES), QUERIES)
+    names = [f"query {i}" for i in range(NUM_QUERIES)]
+    rows = [{"query_id": i, "query": name, "display": name, "sources": ["word"]} for i, name in enumerate(names)]
+    write_table(str(tmp_path / "vocab" / "queries.parquet"), pa.Table.from_pylist(rows, QUERIES), QUERIES)
     write_stage(tmp_path / "vocab", "build-vocab")
     return tmp_path
 
 
 def balance(world, matched, output, **options):
-    stage = BalancePairs(matched=matched, vocab=str(world / "vocab"), output=str(world / output), **options)
+    folders = {"matched": matched, "pairs": f"{matched}-pairs", "vocab": str(world / "vocab")}
+    stage = BalancePairs(**folders, output=str(world / output), **options)
     run_stage(stage, workers=1, quiet=True)
     return stage.output
 
@@ -193,8 +198,8 @@ def test_crawl_after_crawl_and_by_target_size(world):
 def test_adding_to_a_selection_of_another_making_is_an_error(world, capsys):
     earlier = balance(world, write_matched(world / "first", range(500)), "earlier", cap=20)
     second = write_matched(world / "second", range(500, 900))
-    flags = ["--data", str(world), "--matched", second, "--previous", earlier, "--quiet"]
-    for more, message in ((["--cap", "21"], "left out at 20"), (["--cap", "20", "--seed", "1"], "give the same")):
+    flags = ["--data", str(world), "--matched", second, "--pairs", f"{second}-pairs", "--previous", earlier, "--quiet"]
+    for more, message in ((["--cap", "21"], "left some out at 20"), (["--cap", "20", "--seed", "1"], "give the same")):
         assert jobs.balance_pairs.main([*flags, "--output", str(world / message[:4]), *more]) == 2
         assert message in capsys.readouterr().err
 
@@ -246,6 +251,30 @@ def test_balancing_before_fetching_equals_balancing_after_it_when_enough_is_aliv
     )
 
 
+def test_a_new_crawl_may_be_added_before_fetching(world):
+    first, second = write_matched(world / "first", range(2500)), write_matched(world / "second", range(2500, 4000))
+    earlier = balance(world, first, "earlier", cap=CAP, yield_=0.65)
+    plan = balance(world, second, "plan", cap=CAP, yield_=0.65, previous=earlier)
+    assert kept(plan) == kept(balance(world, write_matched(world / "union", range(4000)), "once", cap=CAP, yield_=0.65))
+    final, counts = finish(world, plan, [fetch(world, plan, "raw", lambda number: is_alive(number, 0.65))], "final")
+    survivors = [number for number in range(4000) if is_alive(number, 0.65)]
+    wanted = kept(balance(world, write_matched(world / "after", survivors), "wanted", cap=CAP))
+    found = kept(final, suffix=".index.parquet")
+    assert counts["short_queries"] == 0
+    assert {pair: kept_for for pair, (kept_for, _) in found.items()} == {p: k for p, (k, _) in wanted.items()}
+
+
+@pytest.mark.parametrize("what", ["final", "top-up"])
+def test_only_a_whole_selection_can_be_added_to(world, what):
+    matched = write_matched(world / "matched", range(600))
+    plan = balance(world, matched, "plan", cap=CAP, yield_=0.65)
+    final, _ = finish(world, plan, [fetch(world, plan, "raw", lambda number: is_alive(number, 0.2))], "final")
+    top_up = TopUpPairs(matched=matched, pairs=f"{matched}-pairs", final=final, output=str(world / "top-up"))
+    run_stage(top_up, workers=1, quiet=True)
+    with pytest.raises(ValueError, match="to which no crawl can be added"):
+        balance(world, matched, "more", cap=10, previous=str(world / what))
+
+
 def test_short_queries_are_topped_up_until_the_selection_is_that_of_the_whole_pool(world):
     matched = write_matched(world / "matched", range(4000))
 
@@ -259,7 +288,9 @@ def test_short_queries_are_topped_up_until_the_selection_is_that_of_the_whole_po
         shortages.append(counts["missing_pairs"])
         if not counts["short_queries"]:
             break
-        top_up = TopUpPairs(matched=matched, final=final, output=str(world / f"top-up-{round_number}"))
+        top_up = TopUpPairs(
+            matched=matched, pairs=f"{matched}-pairs", final=final, output=str(world / f"top-up-{round_number}")
+        )
         run_stage(top_up, workers=1, quiet=True)
         balanced, more = top_up.output, kept(top_up.output)
         assert not fetched.keys() & more.keys()

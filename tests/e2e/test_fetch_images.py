@@ -48,7 +48,9 @@ def write_data(folder: Path, pairs, files_of=2):
         write_table(str(folder / "balanced" / f"part-{part:05d}.parquet"), table, BALANCED)
     stage = {"identity": {"stage": "balance-pairs"}, "counts": {}, "history": [], "outputs": [], "versions": {}}
     files.write_bytes_whole(str(folder / "balanced" / STAGE_NAME), json.dumps(stage).encode())
-    queries = [{"query_id": i, "query": query, "sources": ["word"]} for i, query in enumerate(QUERY_STRINGS)]
+    queries = [
+        {"query_id": i, "query": query, "display": query, "sources": ["word"]} for i, query in enumerate(QUERY_STRINGS)
+    ]
     write_table(str(folder / "vocab" / "queries.parquet"), pa.Table.from_pylist(queries, QUERIES), QUERIES)
 
 

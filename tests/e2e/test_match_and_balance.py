@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -30,9 +31,8 @@ def write_stage(folder: Path, stage: str):
 
 
 def write_vocab(data: Path, queries):
-    rows = {"query_id": range(len(queries)), "query": queries, "sources": [["word"]] * len(queries)}
-    rows |= {name: [None] * len(queries) for name in ("count", "pmi", "views")}
-    write_table(str(data / "vocab" / "queries.parquet"), pa.Table.from_pydict(rows, QUERIES), QUERIES)
+    rows = [{"query_id": i, "query": query, "display": query, "sources": ["word"]} for i, query in enumerate(queries)]
+    write_table(str(data / "vocab" / "queries.parquet"), pa.Table.from_pylist(rows, QUERIES), QUERIES)
     compile_matcher(queries).save(str(data / "vocab" / "matcher"), files.write_bytes_whole)
     write_stage(data / "vocab", "build-vocab")
 
@@ -177,18 +177,36 @@ def test_counts_that_the_tables_contradict_are_an_error(reference, tmp_path, cap
     matched = tmp_path / "matched"
     shutil.copytree(reference / "matched", matched)
     np.save(matched / "counts.npy", change(np.load(matched / "counts.npy")))
-    flags = ["--matched", str(matched), "--vocab", str(reference / "vocab"), "--output", str(tmp_path / "balanced")]
+    flags = ["--data", str(reference), "--matched", str(matched), "--output", str(tmp_path / "balanced")]
     assert jobs.balance_pairs.main([*flags, "--cap", str(cap), "--workers", "1", "--quiet"]) in (1, 2)
     assert message in capsys.readouterr().err
     assert not (tmp_path / "balanced" / STAGE_NAME).exists()
 
 
+def test_pairs_that_changed_since_they_were_matched_are_an_error(reference, tmp_path, texts, capsys):
+    write_pairs(tmp_path, [(number, f"{text} more") for number, text in texts])
+    flags = ["--data", str(reference), "--pairs", str(tmp_path / "pairs"), "--output", str(tmp_path / "balanced")]
+    assert jobs.balance_pairs.main([*flags, "--workers", "1", "--quiet"]) == 1
+    assert re.search(r"pairs/p\d.parquet is not the table that \S*matched/p\d.parquet", capsys.readouterr().err)
+    (tmp_path / "pairs" / "p1.parquet").unlink()
+    assert jobs.balance_pairs.main([*flags, "--workers", "1", "--quiet", "--overwrite"]) == 2
+    assert "not its table of pairs" in capsys.readouterr().err
+    assert not (tmp_path / "balanced" / STAGE_NAME).exists()
+
+
+def test_the_same_pairs_in_another_folder_do(reference, tmp_path, texts):
+    write_pairs(tmp_path, texts)
+    flags = ["--data", str(reference), "--pairs", str(tmp_path / "pairs"), "--output", str(tmp_path / "balanced")]
+    assert jobs.balance_pairs.main([*flags, "--cap", str(CAP), "--workers", "1", "--quiet"]) == 0
+    assert kept_pairs(tmp_path) == kept_pairs(reference)
+
+
 @pytest.mark.parametrize(
     ("flags", "matched"),
     [
-        pytest.param([], [[0], [1, 2], [0]], id="as compiled"),
-        pytest.param(["--case", "sensitive"], [[1, 2], [0]], id="case"),
-        pytest.param(["--preset", "metaclip"], [[2]], id="metaclip"),
+        pytest.param([], [[0], [1, 2], [0], []], id="as compiled"),
+        pytest.param(["--case", "sensitive"], [[], [1, 2], [0], []], id="case"),
+        pytest.param(["--preset", "metaclip"], [[], [2], [], []], id="metaclip"),
     ],
 )
 def test_queries_match_as_asked(tmp_path, flags, matched):

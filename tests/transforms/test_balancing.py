@@ -13,13 +13,16 @@ from pipeline.balancing.stage import check_kept, cuts_table
 from pipeline.drops import LostRows
 from pipeline.ids import pair_id
 from pipeline.query_lists import read_array, write_array
-from pipeline.schemas import BALANCED, CUTS, MATCHED
+from pipeline.schemas import BALANCED, CUTS, MATCHED, PAIRS
 from pipeline.stages import Step
 from pipeline.tables import read_table, write_table
 
 QUERIES = pa.chunked_array([["everywhere", "often", "rare", "nowhere"]])
 CAP = 10
 COUNTS = np.array([90, 45, 9, 0])
+
+
+MATCHED_PAIRS = pa.schema([*PAIRS, *MATCHED])  # in one table
 
 
 def query_ids_of(number):
@@ -35,7 +38,7 @@ def matched_table(numbers):
         "text": ["text"] * len(urls),
         "query_ids": [query_ids_of(number) for number in numbers],
     } | {name: [value] * len(urls) for name, value in constant.items()}
-    return pa.Table.from_pydict(columns, MATCHED)
+    return pa.Table.from_pydict(columns, MATCHED_PAIRS)
 
 
 @pytest.fixture
@@ -44,7 +47,7 @@ def world(tmp_path):
     tables = []
     for name, numbers in (("a", range(60)), ("b", range(60, 90)), ("c", ())):
         tables.append(str(tmp_path / "matched" / f"{name}.parquet"))
-        write_table(tables[-1], matched_table(numbers), MATCHED)
+        write_table(tables[-1], matched_table(numbers), MATCHED_PAIRS)
     write_array(str(tmp_path / "query_hashes.npy"), hash_queries(QUERIES))
     return tmp_path, tables
 
@@ -98,7 +101,7 @@ def test_query_whose_bound_is_too_low_is_missing_among_the_cuts(world):
 
 def test_pair_that_is_there_twice_at_a_cut_is_an_error(world):
     folder, tables = world
-    write_table(tables[2], read_table(tables[0]), MATCHED)
+    write_table(tables[2], read_table(tables[0]), MATCHED_PAIRS)
     with pytest.raises(StepFailed, match="is a pair there twice"):
         find_cuts((folder, tables), np.full(4, LARGEST), cap=CAP)
 

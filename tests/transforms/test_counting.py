@@ -8,17 +8,9 @@ import pytest
 from jobs.engines import Engine, run_step
 from pipeline.drops import check_counts
 from pipeline.stages import Step
-from pipeline.tables import read_table
-from pipeline.vocabulary.counting import (
-    CountBigrams,
-    CountViews,
-    CountWords,
-    MergeBigrams,
-    MergeWords,
-    ViewsTask,
-    plan_ranges,
-    plan_tasks,
-)
+from pipeline.tables import read_counts, read_table
+from pipeline.vocabulary.adding import JoinWords, MergeBigrams, MergeWords, plan_ranges, plan_word_ranges
+from pipeline.vocabulary.counting import CountBigrams, CountViews, CountWords, ViewsTask, plan_tasks
 from vocab.dump import plan_units
 
 STAGE = "build-vocab"
@@ -59,7 +51,10 @@ def count_words(tasks):
 
 
 def merge_words(tasks, output):
-    return run(MergeWords(stage_name=STAGE, tasks=tasks, output=output, min_count=2, numbers_below=0))
+    ranges = plan_word_ranges(tasks, f"{output}-sums")
+    counts = run(MergeWords(stage_name=STAGE, tasks=tasks, ranges=ranges, min_count=2, numbers_below=4))
+    assert run(JoinWords(ranges=ranges, output=output, survey=f"{output}.json", threshold=2)) == {}
+    return counts
 
 
 def test_count_words_leaves_words_tokens_and_titles_and_counts_what_is_no_article(tasks):
@@ -82,18 +77,27 @@ def test_a_unit_that_is_done_is_not_done_again_but_counts(tasks):
     assert count_words(again) == first
 
 
-def test_merge_words_keeps_frequent_words_of_all_units(tasks, tmp_path):
+@pytest.mark.parametrize(("range_rows", "num_ranges"), [(1, 8), (6, 2), (1000, 1)])
+def test_words_are_kept_with_their_display_however_many_ranges_there_are(
+    tasks, tmp_path, monkeypatch, range_rows, num_ranges
+):
+    monkeypatch.setattr("pipeline.vocabulary.adding._RANGE_ROWS", range_rows)
     count_words(tasks)
+    assert len(plan_word_ranges(tasks, "")) == num_ranges
     output = str(tmp_path / "kept.parquet")
     counts = merge_words(tasks, output)
     kept = read_table(output)
-    assert dict(zip(*kept.to_pydict().values(), strict=True)) == {"city": 2, "new": 3, "the": 2, "york": 3}
-    assert counts == {"tokens": 14, "distinct_tokens": 8, "frequent_words": 4}
+    assert list(zip(*kept.to_pydict().values(), strict=True)) == [
+        *(("0", 0, "0"), ("1", 0, "1"), ("2", 0, "2"), ("3", 0, "3")),
+        *(("city", 2, "city"), ("new", 3, "New"), ("the", 2, "The"), ("york", 3, "York")),
+    ]
+    assert counts == {"tokens": 14, "distinct_tokens": 8, "frequent_words": 8}
+    assert read_counts(output) == counts
 
 
 @pytest.mark.parametrize("range_rows", [1, 1000])
 def test_bigrams_of_kept_words_are_counted_and_added_up(tasks, tmp_path, monkeypatch, range_rows):
-    monkeypatch.setattr("pipeline.vocabulary.counting._RANGE_ROWS", range_rows)
+    monkeypatch.setattr("pipeline.vocabulary.adding._RANGE_ROWS", range_rows)
     count_words(tasks)
     output = str(tmp_path / "kept.parquet")
     merge_words(tasks, output)
@@ -102,7 +106,7 @@ def test_bigrams_of_kept_words_are_counted_and_added_up(tasks, tmp_path, monkeyp
     assert len(ranges) == (4 if range_rows == 1 else 1)
     counts = run(MergeBigrams(stage_name=STAGE, tasks=tasks, ranges=ranges, min_count=2))
     sums = pa.concat_tables([read_table(task.path) for task in ranges])
-    new, the, york, city = 1, 2, 3, 0
+    city, new, the, york = 4, 5, 6, 7
     assert sums.to_pydict() == {"bigram": [(new << 32) + york, (the << 32) + city], "count": [3, 2]}
     assert counts["frequent_bigrams"] == 2
 

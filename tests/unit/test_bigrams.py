@@ -19,20 +19,23 @@ from vocab.bigrams import (
     select_bigrams,
     unpack_bigrams,
 )
-from vocab.words import WORD_COUNTS, count_tokens
+from vocab.words import WORD_SUMS, TokenCounter
 
 KEPT = ["a", "b", "c"]
 
 
 def word_table(counts):
     return pa.table(
-        [pa.array(list(counts), pa.string()), pa.array(list(counts.values()), pa.int64())], schema=WORD_COUNTS
+        [pa.array(list(counts), pa.string()), pa.array(list(counts.values()), pa.int64())], schema=WORD_SUMS
     )
 
 
 def bigrams_of(lines, kept=KEPT):
-    table = count_tokens(pa.array(lines, pa.string()))
-    numbers = number_words(table.word_counts["word"].combine_chunks(), pa.array(kept, pa.string()))
+    counter = TokenCounter()
+    for line in lines:
+        counter.add_lines(line)
+    table = counter.count()
+    numbers = number_words(table.word_forms["word"].combine_chunks(), pa.array(kept, pa.string()))
     return count_bigrams(table.tokens, numbers)
 
 

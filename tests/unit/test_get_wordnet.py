@@ -9,7 +9,7 @@ import pytest
 
 from jobs.get_wordnet import main
 from pipeline.vocabulary.wordnet import NoWordNet, get_wordnet, write_lexnames
-from vocab.synsets import read_synset_names
+from vocab.synsets import read_lemmas
 
 NOWHERE = "http://127.0.0.1:9/index.xml"  # the discard port: nobody answers
 
@@ -49,7 +49,7 @@ def test_debians_packages_are_unpacked_and_completed(tmp_path, programs):
     )
     folder = str(tmp_path / "data")
     assert get_wordnet(folder, index_url=NOWHERE) == "unpacked"
-    assert read_synset_names(folder) == ["adj name", "adv name", "noun name", "verb name"]
+    assert sorted(read_lemmas(folder)["lemma"].to_pylist()) == ["adj name", "adv name", "noun name", "verb name"]
     assert {"lexnames", "index.sense"} <= set(os.listdir(tmp_path / "data" / "corpora" / "wordnet"))
     assert get_wordnet(folder, index_url=NOWHERE) == "found"
 

@@ -2,6 +2,7 @@
 
 import gzip
 import itertools
+import json
 import re
 from collections import Counter
 
@@ -12,7 +13,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import vocab.compiled
 import vocab.matcher
+import vocab.matcher_numpy
+import vocab.matcher_table
 from vocab.matcher import Matcher, compile_matcher
 from vocab.normalize import METACLIP, Normalization, normalize_column
 
@@ -59,6 +63,7 @@ def match_fast(matcher, texts):
     return [ids[first:end].tolist() for first, end in itertools.pairwise(offsets)]
 
 
+KERNELS = ["numba", "numpy"]
 NORMALIZATIONS = [Normalization(), Normalization(case="sensitive"), METACLIP]
 
 
@@ -69,16 +74,20 @@ NORMALIZATIONS = [Normalization(), Normalization(case="sensitive"), METACLIP]
 @settings(max_examples=100, deadline=None)
 def test_fast_matcher_equals_reference(queries, texts, normalization):
     queries = [*queries, *texts[:2], *[text[:3] for text in texts]]
-    matcher = compile_matcher(queries, normalization=normalization)
-    assert match_fast(matcher, texts) == match_slowly(queries, texts, normalization)
+    expected = match_slowly(queries, texts, normalization)
+    for kernel in KERNELS:
+        matcher = compile_matcher(queries, normalization=normalization, kernel=kernel)
+        assert match_fast(matcher, texts) == expected, kernel
 
 
-def test_text_longer_than_a_block_and_blocks_of_many_texts_equal_reference(monkeypatch):
-    monkeypatch.setattr(vocab.matcher, "_BLOCK_BYTES", 1000)
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_text_longer_than_a_block_and_blocks_of_many_texts_equal_reference(monkeypatch, kernel):
+    monkeypatch.setattr(vocab.matcher_numpy, "_BLOCK_BYTES", 1000)
     words = [f"w{number % 97}" for number in range(4000)]
     texts = [" ".join(words), "", *(" ".join(words[first : first + 5]) for first in range(0, 3000, 3)), "w1 " * 500]
     queries = ["w1 w2 w3 w4 w5 w6", "w96 w0", "w3", "w2 w2", "w1 w1 w1", "w"]
-    assert match_fast(compile_matcher(queries), texts) == match_slowly(queries, texts, Normalization())
+    texts += ["Ünder w1 w2", "w3 " * 6000 + "é", *["w2 w2"] * 3000, ""]
+    assert match_fast(compile_matcher(queries, kernel=kernel), texts) == match_slowly(queries, texts, Normalization())
 
 
 @pytest.mark.parametrize(
@@ -109,21 +118,40 @@ def test_of_queries_that_normalise_alike_the_first_is_found():
     assert compile_matcher(["x", "Foo", "foo!", "foo bar"]).match_text("foo bar") == [1, 3]
 
 
-def test_column_without_rows_and_matcher_without_queries_give_nothing():
-    assert match_fast(compile_matcher(["a"]), []) == []
-    assert match_fast(compile_matcher([]), ["a", "b"]) == [[], []]
-    assert match_fast(compile_matcher(["a"]), [None, "a"]) == [[], [0]]
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_column_without_rows_and_matcher_without_queries_give_nothing(kernel):
+    assert match_fast(compile_matcher(["a"], kernel=kernel), []) == []
+    assert match_fast(compile_matcher([], kernel=kernel), ["a", "b", "é"]) == [[], [], []]
+    assert match_fast(compile_matcher(["a"], kernel=kernel), [None, "a"]) == [[], [0]]
 
 
-def test_saved_matcher_loads_equal(tmp_path):
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view()], ids=str)
+def test_part_of_a_column_is_matched_by_itself(kernel, kind):
+    column = pa.array(["a b", None, "É a", "b", "a a"], kind)[1:4]
+    offsets, ids = compile_matcher(["a", "b", "é a"], kernel=kernel).match_column(column)
+    assert (offsets.tolist(), ids.tolist()) == ([0, 0, 2, 3], [0, 2, 1])
+
+
+def test_each_text_may_hold_any_number_of_queries():
+    queries = [f"q{number}" for number in range(3000)]
+    texts = [" ".join(reversed(queries[:held])) for held in (0, 1, 2, 63, 64, 65, 3000, 5)]
+    for kernel in KERNELS:
+        found = match_fast(compile_matcher(queries, kernel=kernel), texts)
+        assert found == [sorted(range(held)) for held in (0, 1, 2, 63, 64, 65, 3000, 5)]
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_saved_matcher_loads_equal(tmp_path, kernel):
     def write_bytes(path, data):
         (tmp_path / path.rsplit("/", 1)[1]).write_bytes(data)
 
     queries = ["new york", "york", "city", "New York City Hall"]
     matcher = compile_matcher(queries, normalization=Normalization(case="sensitive"))
     matcher.save(str(tmp_path), write_bytes)
-    loaded = Matcher.load(str(tmp_path))
+    loaded = Matcher.load(str(tmp_path), kernel=kernel)
     assert (loaded.normalization, loaded.num_queries, loaded.digest) == (matcher.normalization, 4, matcher.digest)
+    assert not loaded.table.slots.flags.writeable
     assert loaded.match_text("New York City Hall in new york") == [0, 1, 3]
 
 
@@ -136,19 +164,87 @@ def test_digest_tells_queries_and_normalisations_apart():
 
 
 def test_queries_whose_hashes_collide_get_another_multiplier(monkeypatch):
-    multipliers = vocab.matcher._multipliers
-    monkeypatch.setattr(vocab.matcher, "_multipliers", lambda: iter([1, next(multipliers())]))
+    multipliers = vocab.matcher_table._multipliers
+    monkeypatch.setattr(vocab.matcher_table, "_multipliers", lambda: iter([1, next(multipliers())]))
     matcher = compile_matcher(["ab", "ba"])  # times 1, the order of the bytes does not count
-    assert matcher.multiplier != 1
+    assert matcher.table.multiplier != 1
     assert matcher.match_text("ba") == [1]
 
 
 def test_full_table_gives_back_every_key_and_no_other():
     queries = [f"q{number}" for number in range(5000)]
     matcher = compile_matcher(queries)
-    assert matcher.keys.size < 4 * len(queries) + 2
-    assert np.count_nonzero(matcher.values) == len(queries)
+    assert matcher.table.slots.size < 4 * len(queries) + 2
+    assert np.count_nonzero(matcher.table.slots) == len(queries)
     assert match_fast(matcher, [*queries, "q5000"]) == [[number] for number in range(5000)] + [[]]
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize(
+    ("query", "text", "contained"),
+    [
+        ("中国", "在中国的人", True),
+        ("国中", "在中国的人", False),
+        ("東京タワー", "夜の東京タワーです", True),
+        ("กิน", "กินข้าว", True),
+        ("ก", "กินข้าว", False),
+        ("ປະເທດ", "ຢູ່ປະເທດລາວ", True),
+        ("ទេស", "ប្រទេស", True),
+        ("ទ", "ប្រទេស", False),
+        ("မြန်မာ", "ပြည်မြန်မာ", True),
+        ("བོད", "བོད་ཡིག", True),
+        ("한국", "한국사람", False),
+    ],
+)
+def test_scripts_without_spaces_are_cut_between_characters(kernel, query, text, contained):
+    matcher = compile_matcher([query], kernel=kernel)
+    assert matcher.match_text(f"photo: {text}, 2008") == ([0] if contained else [])
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_column_whose_offsets_leave_its_data_is_refused(kernel):
+    offsets = np.array([0, 100, 2], np.int32)
+    column = pa.StringArray.from_buffers(2, pa.py_buffer(offsets), pa.py_buffer(b"ab"))
+    with pytest.raises(ValueError, match="offsets outside of its data"):
+        compile_matcher(["a"], kernel=kernel).match_column(column)
+
+
+@pytest.fixture
+def forget_compiler():
+    def forget():
+        vocab.compiled.find_obstacle.cache_clear()
+        vocab.matcher._is_compiled.cache_clear()
+
+    forget()
+    yield
+    forget()
+
+
+def test_without_a_compiler_texts_are_matched_by_numpy_and_one_line_says_so(monkeypatch, caplog, forget_compiler):
+    def fail(function):
+        raise ImportError("no numba")
+
+    monkeypatch.setattr(vocab.compiled, "_compile", fail)
+    matcher = compile_matcher(["new york", "york"])
+    matcher.prepare()
+    assert matcher.match_text("in New York") == [0, 1]
+    assert [record.message for record in caplog.records] == [
+        "texts are matched by numpy, several times slower: numba cannot be loaded: no numba"
+    ]
+    with pytest.raises(ValueError, match=r"kernel numba .* no numba"):
+        compile_matcher(["a"], kernel="numba").prepare()
+
+
+def test_where_nothing_can_be_kept_nothing_is_compiled(monkeypatch, caplog, forget_compiler):
+    monkeypatch.setattr("numba.core.caching.CacheImpl._locator_classes", [])
+    assert compile_matcher(["b"]).match_text("a b") == [0]
+    assert "numba finds no folder to keep compiled functions in, set NUMBA_CACHE_DIR" in caplog.text
+
+
+def test_files_of_another_format_are_refused(tmp_path):
+    (tmp_path / "matcher.json").write_text(json.dumps({"format": 1}))
+    with pytest.raises(ValueError, match="matcher format 1, not 2; compile the queries anew"):
+        Matcher.load(str(tmp_path))
 
 
 @pytest.mark.slow
@@ -157,7 +253,10 @@ def test_full_table_gives_back_every_key_and_no_other():
 def test_fast_matcher_equals_reference_on_real_captions(real_data, name, normalization):
     texts = read_captions(real_data / "text_lists", name)
     queries = frequent_queries(texts, normalization)
-    matched = match_fast(compile_matcher(queries, normalization=normalization), texts)
+    matched, same = (
+        match_fast(compile_matcher(queries, normalization=normalization, kernel=kernel), texts) for kernel in KERNELS
+    )
+    assert matched == same
     assert sum(map(len, matched)) > len(texts)
     assert matched == list(match_by_runs(queries, texts, normalization, longest=5))
     some = slice(None, None, len(texts) // 20)
@@ -184,10 +283,7 @@ def frequent_queries(texts, normalization):
 
 
 def test_powers_are_exact_whatever_the_size_of_multiplier_and_inverse():
-    from vocab.matcher import _multipliers, _powers
-
-    multipliers = _multipliers()
-    for multiplier in (next(multipliers) for _ in range(20)):
-        powers, inverse_powers = _powers(multiplier, 64)
+    for multiplier in itertools.islice(vocab.matcher_table._multipliers(), 20):
+        powers, inverse_powers = vocab.matcher_table._powers(multiplier, 64)
         assert [int(p) for p in powers] == [pow(multiplier, k, 2**64) for k in range(64)]
         assert (powers * inverse_powers == 1).all()

@@ -3,33 +3,32 @@
 import io
 
 import pyarrow as pa
+import pytest
 
 from pipeline import schemas
 from vocab.queries import QUERIES, QueryTable, Source, SourceTables
 
 
 def make_sources(words=(), bigrams=(), titles=(), synsets=()):
+    """Tables as the stage selects them; a display form is the query with capitals."""
     return SourceTables(
-        words=pa.table({"word": strings(row[0] for row in words), "count": ints(row[1] for row in words)}),
-        bigrams=pa.table(
-            {
-                "bigram": strings(row[0] for row in bigrams),
-                "count": ints(row[1] for row in bigrams),
-                "pmi": pa.array([row[2] for row in bigrams], pa.float64()),
-                "npmi": pa.array([0.5 for _ in bigrams], pa.float64()),
-            }
+        words=rows_of({"word": str, "display": str, "count": int}, [(w, w.title(), n) for w, n in words]),
+        bigrams=rows_of(
+            {"bigram": str, "display": str, "count": int, "first_count": int, "second_count": int}
+            | {"pmi": float, "npmi": float},
+            [(text, text.title(), n, 7 * n, 9 * n, pmi, 0.5) for text, n, pmi in bigrams],
         ),
-        titles=pa.table({"title": strings(row[0] for row in titles), "views": ints(row[1] for row in titles)}),
-        synsets=pa.table({"synset": strings(synsets)}),
+        titles=rows_of({"title": str, "display": str, "views": int}, [(t, t.capitalize(), n) for t, n in titles]),
+        synsets=rows_of(
+            {"synset": str, "display": str, "synsets": list}, [(name, name, [f"n-{name}"]) for name in synsets]
+        ),
     )
 
 
-def strings(values):
-    return pa.array(list(values), pa.string())
-
-
-def ints(values):
-    return pa.array(list(values), pa.int64())
+def rows_of(columns, rows):
+    types = {str: pa.string(), int: pa.int64(), float: pa.float64(), list: pa.list_(pa.string())}
+    arrays = [pa.array([row[k] for row in rows], types[kind]) for k, kind in enumerate(columns.values())]
+    return pa.table(arrays, names=list(columns))
 
 
 SOURCES = make_sources(
@@ -38,6 +37,7 @@ SOURCES = make_sources(
     titles=[("new york", 5000), ("dog", 400), ("taylor swift", 300), ("zebra", 70)],
     synsets=["cat", "dog", "entity"],
 )
+UNKNOWN = dict.fromkeys(("count", "first_count", "second_count", "pmi", "npmi", "views", "synsets"))
 
 
 def test_queries_are_sorted_distinct_and_keep_all_their_sources_and_figures():
@@ -45,10 +45,40 @@ def test_queries_are_sorted_distinct_and_keep_all_their_sources_and_figures():
     assert table.queries == sorted(set(table.queries))
     assert table.rows["query_id"].to_pylist() == list(range(len(table)))
     rows = {row.pop("query"): row for row in table.rows.drop_columns("query_id").to_pylist()}
-    assert rows["new york"] == {"sources": ["bigram", "title"], "count": 120, "pmi": 9.5, "views": 5000}
-    assert rows["dog"] == {"sources": ["word", "title", "synset"], "count": 200, "pmi": None, "views": 400}
-    assert rows["entity"] == {"sources": ["synset"], "count": None, "pmi": None, "views": None}
+    scores = {"count": 120, "first_count": 840, "second_count": 1080, "pmi": 9.5, "npmi": 0.5}
+    new_york = {"display": "New york", "sources": ["bigram", "title"], "views": 5000}
+    assert rows["new york"] == UNKNOWN | scores | new_york
+    dog = {"display": "Dog", "sources": ["word", "title", "synset"], "count": 200, "views": 400, "synsets": ["n-dog"]}
+    assert rows["dog"] == UNKNOWN | dog
+    assert rows["entity"] == UNKNOWN | {"display": "entity", "sources": ["synset"], "synsets": ["n-entity"]}
     assert [table.count_source(source) for source in Source] == [3, 2, 4, 3]
+
+
+def test_overlaps_are_counted_by_the_exact_sources_the_most_first():
+    overlaps = QueryTable.merge(SOURCES, max_queries=100).count_overlaps()
+    assert list(overlaps.items())[:3] == [(("synset",), 2), (("title",), 2), (("word",), 2)]
+    assert overlaps[("word", "title", "synset")] == overlaps[("bigram", "title")] == 1
+    assert sum(overlaps.values()) == 9
+
+
+@pytest.mark.parametrize(
+    ("sources", "shown"),
+    [
+        pytest.param(("word", "synset", "title", "bigram"), "as a word", id="word"),
+        pytest.param(("synset", "title", "bigram"), "as a synset", id="synset"),
+        pytest.param(("title", "bigram"), "as a title", id="title"),
+        pytest.param(("bigram",), "as a bigram", id="bigram"),
+    ],
+)
+def test_the_display_form_is_that_of_the_best_speller(sources, shown):
+    tables = make_sources(words=[("x", 1)], bigrams=[("x", 1, 1.0)], titles=[("x", 1)], synsets=["x"])
+    tables = SourceTables(
+        *(
+            table.set_column(1, "display", pa.array([f"as a {source.label}"])).slice(0, int(source.label in sources))
+            for source, table in zip(Source, tables, strict=True)
+        )
+    )
+    assert QueryTable.merge(tables, max_queries=5).rows["display"].to_pylist() == [shown]
 
 
 def test_titles_give_way_first_then_synsets_bigrams_words():
@@ -66,11 +96,14 @@ def test_a_table_reads_back_as_it_was_written():
 
 def test_the_tsv_is_readable():
     file = io.BytesIO()
+    quoted = make_sources(words=[("the", 900)], titles=[('12" single\ta', 80)])
+    QueryTable.merge(quoted, max_queries=100).write_tsv(file)
     QueryTable.merge(SOURCES, max_queries=100).write_tsv(file)
     lines = file.getvalue().decode().splitlines()
-    assert lines[0] == "query_id\tquery\tsources\tcount\tpmi\tviews"
-    assert "3\tnew york\tbigram,title\t120\t9.5\t5000" in lines
-    assert "2\tentity\tsynset\t\t\t" in lines
+    assert lines[0].split("\t") == QUERIES.names
+    assert '0\t12" single a\t12" single a\ttitle\t\t\t\t\t\t80\t' in lines
+    assert "3\tnew york\tNew york\tbigram,title\t120\t840\t1080\t9.5\t0.5\t5000\t" in lines
+    assert "2\tentity\tentity\tsynset\t\t\t\t\t\t\tn-entity" in lines
 
 
 def test_no_sources_give_an_empty_table():

@@ -1,120 +1,85 @@
-"""Page views of every format, redirects, and which titles are queries."""
-
-import bz2
-import gzip
-import io
-import json
+"""Redirects, kinds of pages, and which titles are queries."""
 
 import pyarrow as pa
 import pytest
 
+from vocab.page_kinds import disambiguation_titles, is_disambiguation, list_titles
 from vocab.titles import (
     TITLES,
     VIEWS,
-    NotPageViews,
-    check_views,
-    count_views,
+    OtherWiki,
+    check_pattern,
     follow_redirects,
     only_articles,
     select_titles,
+    without_disambiguations,
+    without_matches,
     without_namespaces,
     without_titles,
 )
-
-HOURLY = b"""aa Main_Page 2 0
-en Eiffel_Tower 12 0
-en.m Eiffel_Tower 30 0
-en.m eiffel%20Tower 1 0
-en.d Eiffel_Tower 500 0
-en "Weird"_(film) 3 0
-en broken row
-eng Eiffel_Tower 900 0
-"""
-COMPLETE = b"""de.wikipedia Eiffelturm 3 desktop 40 A1
-en.wikipedia Eiffel_Tower 9232 desktop 12 A1B11
-en.wikipedia Eiffel_Tower 9232 mobile-web 31 C31
-en.wikipedia "Weird"_(film) null desktop 3 A3
-en.wikipedia broken
-"""
-JSON_LIST = json.dumps([{"count": "43", "page": "Eiffel Tower"}, {"count": "3", "page": '"Weird" (film)'}, {"page": 1}])
-REST = {"items": [{"articles": [{"article": "Eiffel_Tower", "views": 43, "rank": 1}]}]}
-REST["items"][0]["articles"].append({"article": '"Weird"_(film)', "views": 3})
-REST["items"][0]["articles"].append({"article": "No_views"})
-TSV = 'Eiffel Tower\t40\neiffel_Tower\t3\n"Weird" (film)\t3\nno number\tx\n'
-EXPECTED = {'"Weird" (film)': 3, "Eiffel Tower": 43}
 
 
 def as_dict(table):
     return dict(zip(table["title"].to_pylist(), table["views"].to_pylist(), strict=True))
 
 
-def views_of(**views):
-    return views_table({name.replace("_", " "): number for name, number in views.items()})
-
-
 def views_table(views):
     return pa.table([pa.array(list(views), pa.string()), pa.array(list(views.values()), pa.int64())], schema=VIEWS)
 
 
-def titles_table(titles):
-    return pa.table([list(titles), pa.array(titles.values(), pa.string())], schema=TITLES)
+def titles_table(titles, disambiguations=()):
+    rows = [{"title": t, "target": to, "is_disambiguation": t in disambiguations} for t, to in titles.items()]
+    return pa.Table.from_pylist(rows, schema=TITLES)
 
 
-FILES = {
-    "hourly": HOURLY,
-    "hourly-gzip": gzip.compress(HOURLY),
-    "complete": COMPLETE,
-    "complete-bz2": bz2.compress(COMPLETE),
-    "json-list": JSON_LIST.encode(),
-    "rest": json.dumps(REST).encode(),
-    "tsv": TSV.encode(),
-    "tsv-crlf": TSV.replace("\n", "\r\n").encode(),
+REDIRECTS = {
+    "United Kingdom": None,
+    "UK": "United Kingdom",
+    "U.K.": "UK",
+    "Britain's past": "United Kingdom#History",
+    "Talk of UK": "Talk:United Kingdom",
+    "A": "B",
+    "B": "A",
+    "Self": "Self",
+    "apple": None,
+    **{f"Chain {n}": f"Chain {n + 1}" for n in range(15)},
+    "Chain 15": "apple",
 }
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_every_format_gives_the_views_of_the_wiki_and_counts_bad_rows(name):
-    found = count_views(io.BytesIO(FILES[name]), project="en.wikipedia")
-    assert as_dict(found.views) == EXPECTED
-    assert found.num_bad_rows == 1
-    check_views(io.BytesIO(FILES[name]), project="en.wikipedia", name=name)
+@pytest.mark.parametrize(
+    ("title", "target"),
+    [
+        pytest.param("United Kingdom", "United Kingdom", id="article"),
+        pytest.param("united Kingdom", "United Kingdom", id="first-letter"),
+        pytest.param("apple", "apple", id="first-letter-of-a-wiki-with-case"),
+        pytest.param("élan", "Élan", id="first-letter-unknown"),
+        pytest.param("UK", "United Kingdom", id="redirect"),
+        pytest.param("uK", "United Kingdom", id="first-letter-of-a-redirect"),
+        pytest.param("U.K.", "United Kingdom", id="double"),
+        pytest.param("Chain 0", "apple", id="chain"),
+        pytest.param("Britain's past", "United Kingdom", id="section"),
+        pytest.param("Talk of UK", "Talk:United Kingdom", id="namespace"),
+        pytest.param("Self", "Self", id="itself"),
+        pytest.param("Else", "Else", id="unknown"),
+    ],
+)
+def test_views_of_a_title_count_for_the_article_it_leads_to(title, target):
+    views = follow_redirects(views_table({title: 5}), titles_table(REDIRECTS))
+    assert as_dict(views) == {target: 5}
 
 
-def test_rows_are_whole_across_the_borders_of_reads(monkeypatch):
-    whole = count_views(io.BytesIO(COMPLETE * 50), project="en.wikipedia")
-    monkeypatch.setattr("vocab.streams._READ_BYTES", 101)
-    in_parts = count_views(io.BytesIO(COMPLETE * 50), project="en.wikipedia")
-    assert as_dict(in_parts.views) == as_dict(whole.views)
-    assert in_parts.num_rows == whole.num_rows
+def test_a_circle_of_redirects_ends_and_gives_no_article():
+    titles = titles_table(REDIRECTS)
+    views = follow_redirects(views_table({"A": 1, "B": 2, "UK": 4, "United Kingdom": 8}), titles)
+    assert sum(as_dict(views).values()) == 15
+    assert as_dict(only_articles(views, titles)) == {"United Kingdom": 12}
 
 
-def test_sister_projects_have_codes_of_their_own():
-    assert as_dict(count_views(io.BytesIO(HOURLY), project="en.wiktionary").views) == {"Eiffel Tower": 500}
-
-
-@pytest.mark.parametrize("data", [b"<html>", b"[{", b"a b c", b""], ids=["html", "cut-json", "words", "empty"])
-def test_another_format_is_refused(data):
-    with pytest.raises(NotPageViews):
-        count_views(io.BytesIO(data), project="en.wikipedia")
-
-
-def test_a_file_of_many_wikis_needs_the_name_of_one():
-    with pytest.raises(NotPageViews, match="say which one"):
-        check_views(io.BytesIO(HOURLY), project="", name="views")
-    assert as_dict(count_views(io.BytesIO(FILES["tsv"]), project="").views) == EXPECTED
-
-
-def test_a_file_cut_short_is_an_error():
-    with pytest.raises(OSError, match="cut short"):
-        count_views(io.BytesIO(gzip.compress(HOURLY)[:-4]), project="en.wikipedia")
-
-
-def test_views_of_redirects_count_for_their_target():
-    titles = titles_table({"United Kingdom": None, "UK": "United Kingdom", "U.K.": "UK", "A": "B", "B": "A"})
-    views = follow_redirects(views_table({"UK": 5, "U.K.": 2, "United Kingdom": 10, "Else": 1}), titles)
-    assert as_dict(views) == {"Else": 1, "United Kingdom": 17}
-    assert as_dict(only_articles(views, titles)) == {"United Kingdom": 17}
-    follow_redirects(views_table({"A": 1, "B": 1}), titles)  # a circle ends
+def test_page_views_of_another_wiki_are_refused():
+    with pytest.raises(OtherWiki, match="of another wiki"):
+        only_articles(views_table({"Vereinigtes Königreich": 5}), titles_table(REDIRECTS))
+    assert only_articles(VIEWS.empty_table(), titles_table(REDIRECTS)).num_rows == 0
 
 
 def test_a_title_redirected_by_two_dumps_counts_once():
@@ -156,13 +121,64 @@ def test_titles_need_enough_views():
     assert select_titles(VIEWS.empty_table(), min_views=5).num_rows == 0
 
 
-def test_real_page_views_are_read(real_data):
-    hours = sorted((real_data / "pageviews" / "wikitrends_2012-03-19").glob("*.json"))
-    top = []
-    for path in [*hours, real_data / "pageviews" / "top_weekly_20230706.json"]:
-        with open(path, "rb") as file:
-            found = count_views(file, project="en.wikipedia")
-        assert found.num_bad_rows == 0
-        assert 0.98 * found.num_rows <= found.views.num_rows <= found.num_rows  # "Xbox_360" and "xbox 360" are one
-        top.append(found.num_rows)
-    assert top == [1000] * 24 + [2167]
+def test_the_spelling_with_most_views_is_shown():
+    selected = select_titles(views_table({"IPOD": 1, "IPod (device)": 5, "Ipod": 2}), min_views=1)
+    assert selected.to_pylist() == [{"title": "ipod", "views": 8, "display": "IPod"}]
+
+
+def test_titles_that_are_too_long_or_have_no_letter_are_none():
+    views = views_table({"a" * 256: 9, "b" * 257: 9, "1984": 9, "?!": 9, "C++": 9, "東京": 9})
+    assert set(as_dict(select_titles(views, min_views=1))) == {"a" * 256, "c", "東 京"}
+    assert "b" * 257 in as_dict(select_titles(views, min_views=1, max_chars=300))
+
+
+@pytest.mark.parametrize(
+    ("wikitext", "expected"),
+    [
+        pytest.param("'''Mercury''' may be: * [[Mercury (planet)]]\n{{disambiguation|geo}}", True, id="english"),
+        pytest.param("{{Begriffsklärung}}", True, id="german"),
+        pytest.param("{{ homonymie }}", True, id="french"),
+        pytest.param("{{人名の曖昧さ回避}}", True, id="japanese"),
+        pytest.param("x __DISAMBIG__", True, id="magic-word"),
+        pytest.param("text " * 9000 + "{{Hndis|name=Smith, John}}", True, id="at-the-end-of-a-long-page"),
+        pytest.param("{{about|the planet||Mercury (disambiguation)}} A planet.", False, id="mentioned"),
+        pytest.param("It is a star.{{disambiguation needed|date=May 2020}}", False, id="other-template"),
+        pytest.param("", False, id="empty"),
+    ],
+)
+def test_disambiguation_pages_are_known_by_their_template(wikitext, expected):
+    assert is_disambiguation(wikitext) is expected
+
+
+@pytest.mark.parametrize(
+    ("pattern", "dropped", "kept"),
+    [
+        (disambiguation_titles("en"), "Mercury (disambiguation)", "Disambiguation (album)"),
+        (disambiguation_titles("simple"), "Mercury (disambiguation)", "Mercury (planet)"),
+        (disambiguation_titles("de"), "Merkur (Begriffsklärung)", "Begriffsklärung"),
+        (disambiguation_titles("zh"), "水星 (消歧義)", "水星"),
+        (disambiguation_titles("xx"), "Mercury (disambiguation)", "Mercury"),
+        (list_titles("en"), "List of dogs", "Listen"),
+        (list_titles("en"), "Lists of dogs", "Lista Airport"),
+        (list_titles("de"), "Liste der Hunde", "Listenhund"),
+        (list_titles("ja"), "犬の一覧", "一覧性"),
+        (list_titles("ru"), "Список собак", "Списокъ"),
+    ],
+)
+def test_kinds_of_pages_are_known_by_their_titles(pattern, dropped, kept):
+    check_pattern(pattern)
+    views = views_table({dropped: 1, kept: 1})
+    assert list(as_dict(without_matches(views, [pattern]))) == [kept]
+
+
+def test_disambiguation_pages_of_the_dump_are_left_out():
+    titles = titles_table({"Mercury": None, "Mercury (planet)": None}, disambiguations=["Mercury"])
+    views = views_table({"Mercury": 5, "Mercury (planet)": 3, "Elsewhere": 1})
+    assert as_dict(without_disambiguations(views, titles)) == {"Mercury (planet)": 3, "Elsewhere": 1}
+    unknown = titles.set_column(2, TITLES.field(2), pa.nulls(2, pa.bool_()))
+    assert as_dict(without_disambiguations(views, unknown)) == as_dict(views)
+
+
+def test_a_broken_expression_is_named():
+    with pytest.raises(ValueError, match=r"'\(' is no regular expression"):
+        check_pattern("(")

@@ -28,7 +28,7 @@ CASES = {
     "table-at-the-start": ("{|\n|a\n|}\nb", "b"),
     "table-that-is-not-closed": ('a\n{| class="x"\n|-\n| b\n! c\nd', "a\nd"),
     "template-argument-at-a-line-start": ("{{x\n|a=1\n|}}b", "b"),
-    "reference": ("a<ref name=x>{{cite}} b</ref> c<ref name=x /> d", "a  c d"),
+    "reference": ("a<ref name=x>{{cite}} b</ref> c<ref name=x /> d", "a  c  d"),
     "reference-not-closed": ("a <ref>b <ref>c</ref> d", "a b   d"),
     "math": ("a <math>\\frac{{x}}{y}</math> b", "a   b"),
     "gallery": ("a\n<gallery>\nX.jpg|c\n</gallery>\nb", "a\nb"),

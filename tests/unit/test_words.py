@@ -7,43 +7,94 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vocab.normalize import tokenize
+from vocab.chunks import ChunkTable
+from vocab.normalize import normalize_column, tokenize
 from vocab.sums import add_up
-from vocab.words import LINE_END, WORD_COUNTS, count_tokens, select_words
+from vocab.words import LINE_END, WORD_FORMS, WORD_SUMS, TokenCounter, select_words, sum_forms
 
-LINES = st.lists(st.text(st.sampled_from("ab' .1é中国\U0001f600\n"), max_size=12), max_size=8)
+LINES = st.lists(st.text(st.sampled_from("abAB' .,1éÉßǅ中国\U0001f600\t\u00a0\u0301\u0345-"), max_size=12), max_size=8)
+
+
+def count(lines, case="fold"):
+    counter = TokenCounter(case)
+    for line in lines:
+        counter.add_lines(line)
+    return counter.count()
+
+
+def forms_of(table):
+    columns = (table[name].to_pylist() for name in WORD_FORMS.names)
+    return {(word, form): number for word, form, number in zip(*columns, strict=True)}
 
 
 def counts_of(table):
     return dict(zip(table["word"].to_pylist(), table["count"].to_pylist(), strict=True))
 
 
-def table_of(counts):
-    return pa.table(
-        [pa.array(list(counts), pa.string()), pa.array(list(counts.values()), pa.int64())], schema=WORD_COUNTS
-    )
+def table_of(counts, schema=WORD_SUMS):
+    return pa.table([pa.array(list(counts), pa.string()), pa.array(list(counts.values()), pa.int64())], schema=schema)
 
 
-@settings(max_examples=80, deadline=None)
+def form_table(*rows):
+    return pa.Table.from_pylist([dict(zip(WORD_FORMS.names, row, strict=True)) for row in rows], schema=WORD_FORMS)
+
+
+def select(counts, **options):
+    return select_words(form_table(*((word, word, number) for word, number in counts.items())), **options)
+
+
+@settings(max_examples=150, deadline=None)
+@given(LINES, st.sampled_from(["fold", "sensitive"]), st.integers(1, 30))
+def test_counts_and_order_equal_those_of_single_tokens(lines, case, batch):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vocab.words._BATCH_CHARACTERS", batch)
+        table = count(lines, case)
+    tokens = [tokenize(line, case=case) for line in lines]
+    assert counts_of(sum_forms(table.word_forms)) == Counter(token for line in tokens for token in line)
+    rows = list(forms_of(table.word_forms))
+    assert rows == sorted(rows)
+    spelled = [None if number == LINE_END else rows[number][0] for number in table.tokens]
+    assert spelled == [item for line, text in zip(tokens, lines, strict=True) if text for item in [*line, None]]
+
+
+@settings(max_examples=100, deadline=None)
 @given(LINES)
-def test_counts_and_order_equal_those_of_single_tokens(lines):
-    table = count_tokens(pa.array(lines, pa.string()))
-    tokens = [tokenize(line) for line in lines]
-    assert counts_of(table.word_counts) == Counter(token for line in tokens for token in line)
-    words = table.word_counts["word"].to_pylist()
-    assert words == sorted(words)
-    spelled = [None if number == LINE_END else words[number] for number in table.tokens]
-    assert spelled == [item for line in tokens if line for item in [*line, None]]
+def test_forms_are_the_tokens_with_their_case(lines):
+    expected = Counter()
+    for chunk in " ".join(lines).split(" "):
+        words, forms = tokenize(chunk), tokenize(chunk, case="sensitive")
+        expected.update(zip(words, forms if len(words) == len(forms) else words, strict=True))
+    assert forms_of(count([" ".join(lines)]).word_forms) == expected
 
 
-def test_case_may_be_kept():
-    assert counts_of(count_tokens(pa.array(["May may"]), case="sensitive").word_counts) == {"May": 1, "may": 1}
+@settings(max_examples=150, deadline=None)
+@given(st.text(max_size=30), st.sampled_from(["fold", "sensitive"]))
+def test_chunks_have_the_tokens_of_the_whole_text(text, case):
+    chunks = normalize_column(pa.array(text.split(" "), pa.string()), case=case).to_pylist()
+    assert " ".join(chunk for chunk in chunks if chunk).split() == tokenize(text, case=case)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.text(st.sampled_from("ab é\n"), max_size=40), max_size=6))
+def test_arrow_numbers_chunks_as_the_compiled_loop_does(texts):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vocab.chunks._FIRST_SLOTS", 4)  # so that the table grows
+        compiled = ChunkTable()
+        patch.setattr("vocab.chunks.find_obstacle", lambda: "none of it")
+        by_arrow = ChunkTable()
+    for text in texts:
+        assert compiled.number_chunks(text.encode()).tolist() == by_arrow.number_chunks(text.encode()).tolist()
+    assert compiled.chunks().equals(by_arrow.chunks())
+
+
+def test_a_case_that_makes_another_number_of_tokens_leaves_the_word_as_its_form():
+    assert forms_of(count(["A \u0345"]).word_forms) == {("a", "A"): 1, ("ι", "ι"): 1}
 
 
 def test_no_lines_give_no_words():
-    table = count_tokens(pa.array([], pa.large_string()))
-    assert table.word_counts.num_rows == 0
-    assert table.word_counts.schema == WORD_COUNTS
+    table = count([])
+    assert table.word_forms.num_rows == 0
+    assert table.word_forms.schema == WORD_FORMS
     assert len(table.tokens) == 0
 
 
@@ -53,17 +104,31 @@ def test_sums_do_not_depend_on_how_many_are_held_at_a_time(parts):
     total = sum(map(Counter, parts), Counter())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vocab.sums._PENDING_ROWS", 3)
-        table = add_up(map(table_of, parts), WORD_COUNTS)
+        table = add_up(map(table_of, parts), WORD_SUMS)
     assert table["word"].to_pylist() == sorted(total)
     assert counts_of(table) == total
 
 
+def test_sums_of_forms_tell_words_and_forms_apart():
+    parts = [form_table(("a", "A", 1), ("b", "A", 2)), form_table(("a", "A", 3), ("a", "a", 1))]
+    assert forms_of(add_up(parts, WORD_FORMS)) == {("a", "A"): 4, ("a", "a"): 1, ("b", "A"): 2}
+
+
 def test_words_are_frequent_and_have_a_letter():
-    table = table_of({"a": 5, "b2b": 5, "rare": 4, "1984": 50, "国": 5, "½": 9, "7": 3})
-    assert counts_of(select_words(table, min_count=5)) == {"a": 5, "b2b": 5, "国": 5}
+    kept = select({"a": 5, "b2b": 5, "rare": 4, "1984": 50, "国": 5, "½": 9, "7": 3}, min_count=5)
+    assert counts_of(kept) == {"a": 5, "b2b": 5, "国": 5}
 
 
-def test_small_numbers_may_be_words_however_rare():
-    kept = select_words(table_of({"a": 5, "1": 3, "3": 9, "1984": 50}), min_count=5, numbers_below=3)
+def test_a_word_is_displayed_in_its_most_frequent_form():
+    table = form_table(("us", "US", 4), ("us", "us", 9), ("nasa", "Nasa", 2), ("nasa", "NASA", 7), ("x", "X", 1))
+    tied = form_table(("may", "may", 5), ("may", "May", 5))
+    rows = select_words(pa.concat_tables([table, tied]), min_count=5).to_pylist()
+    assert [(row["word"], row["count"], row["display"]) for row in rows] == [
+        ("may", 10, "May"), ("nasa", 9, "NASA"), ("us", 13, "us"),
+    ]  # fmt: skip
+
+
+def test_numbers_may_be_words_however_rare():
+    kept = select({"a": 5, "1": 3, "3": 9, "1984": 50}, min_count=5, numbers=["0", "1", "2"])
     assert counts_of(kept) == {"0": 0, "1": 3, "2": 0, "a": 5}
-    assert kept["word"].to_pylist() == ["0", "1", "2", "a"]
+    assert kept["word"].to_pylist() == kept["display"].to_pylist() == ["0", "1", "2", "a"]

@@ -1,0 +1,68 @@
+"""The files of a run of build-vocab: dumps cut into units, page views, and where their counts go."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline import files
+from pipeline.vocabulary.counting import CountTask, ViewsTask, choose_unit_bytes, file_digest, plan_tasks
+from pipeline.vocabulary.options import VocabOptions
+from vocab.dump import Site, plan_units, read_index, read_site
+from vocab.wikitext import FILE_AND_CATEGORY
+
+_HIDDEN_NAMESPACES = (-2, 6, 14)  # media, file, category
+
+
+@dataclass(frozen=True, kw_only=True)
+class VocabPlan:
+    """The files of a run.
+
+    Attributes:
+        site: The wiki.
+        tasks: Units of the dumps, and where their counts go.
+        views_tasks: Page-view files, and where their sums go.
+        kept_words: Table of the words that are frequent in all units together.
+        word_survey: What is known of all words, the rare ones as well.
+    """
+
+    site: Site
+    tasks: tuple[CountTask, ...]
+    views_tasks: tuple[ViewsTask, ...]
+    kept_words: str
+    word_survey: str
+
+
+def plan_vocab(options: VocabOptions) -> VocabPlan:
+    """Cuts the dumps into units and names all files."""
+    dumps, views = files.expand_inputs(options.dump), files.expand_inputs(options.pageviews)
+    starts = read_index(options.index, files.open_for_read) if options.index else ()
+    unit_bytes = options.unit_bytes or choose_unit_bytes(dumps)
+    units = [
+        unit for path in dumps for unit in plan_units(path, files.open_for_read, unit_bytes=unit_bytes, starts=starts)
+    ]
+    folder = files.join(options.output, "_views")
+    by_digest = {file_digest(path): path for path in views}  # a file given twice counts once
+    return VocabPlan(
+        site=find_site(dumps),
+        tasks=tuple(plan_tasks(units, files.join(options.output, "_units"))),
+        views_tasks=tuple(
+            ViewsTask(source=path, path=files.join(folder, f"{digest}.parquet")) for digest, path in by_digest.items()
+        ),
+        kept_words=files.join(options.output, "_sums", "words.parquet"),
+        word_survey=files.join(options.output, "_sums", "words.json"),
+    )
+
+
+def find_site(dumps: Sequence[str]) -> Site:
+    """The wiki of the first dump that names one.
+
+    Raises:
+        NotADump: When one of the files is no dump.
+    """
+    sites = [read_site(path, files.open_for_read) for path in dumps]
+    return next((site for site in sites if site.host), Site())
+
+
+def hidden_namespaces(site: Site) -> tuple[str, ...]:
+    """Names of the namespaces whose links show no text, in English and in the wiki's language."""
+    local = {name for key, name in site.namespaces if key in _HIDDEN_NAMESPACES}
+    return tuple(sorted(local | set(FILE_AND_CATEGORY)))

@@ -1,0 +1,208 @@
+"""The vocabulary as build-vocab leaves it: shares and budget, presets, and the report's page."""
+
+import bz2
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from jobs.build_vocab import main
+from pipeline.tables import read_table
+from vocab.matcher import Matcher
+from vocab.normalize import METACLIP
+
+HEAD = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" version="0.11"><siteinfo>
+<base>https://en.wikipedia.org/wiki/Main_Page</base></siteinfo>
+"""
+VOID_ELEMENTS = ("meta", "link", "br", "img", "hr")
+
+
+def page(title, text):
+    return f"<page><title>{title}</title><ns>0</ns><revision><text>{text}</text></revision></page>\n"
+
+
+@pytest.fixture
+def wiki(tmp_path):
+    """A dump of a few words in known numbers, page views and a small WordNet."""
+    often = "The NASA of New York. " * 60 + "\n\n" + "The fox met NASA. " * 45 + "\n\n" + "Rare rabbit. " * 39
+    pages = [page("Fox", often), page("Fox &amp; hounds", "A tale."), page("The Rock (film)", "A film.")]
+    (tmp_path / "dump.xml.bz2").write_bytes(bz2.compress((HEAD + "".join(pages) + "</mediawiki>").encode()))
+    (tmp_path / "views").write_text("en Fox 80 0\nen Fox_%26_hounds 71 0\nen The_Rock_(film) 69 0\n")
+    corpus = tmp_path / "nltk_data" / "corpora" / "wordnet"
+    corpus.mkdir(parents=True)
+    for part in ("noun", "verb", "adj", "adv"):
+        (corpus / f"data.{part}").write_text("")
+    (corpus / "data.noun").write_text(
+        "02118333 05 n 02 fox 0 Reynard 0 001 @ 02083346 n 0000 | alert\n"
+        "02403003 05 n 02 ox 0 bullock 0 001 @ 02402425 n 0000 | castrated\n"
+    )
+    return tmp_path
+
+
+def build(wiki, name, *flags):
+    arguments = ["--dump", str(wiki / "dump.xml.bz2"), "--pageviews", str(wiki / "views"), *flags]
+    folder = wiki / name
+    assert main([*arguments, "--wordnet", str(wiki / "nltk_data"), "--output", str(folder), "--quiet"]) == 0
+    return {row["query"]: row for row in read_table(str(folder / "queries.parquet")).to_pylist()}
+
+
+RULES = ("--min-word-count", "40", "--min-bigram-count", "40", "--min-pmi", "1")
+
+
+def test_a_query_knows_all_its_sources_figures_and_its_spelling(wiki):
+    rows = build(wiki, "vocab", *RULES)
+    shown = {row["display"] for row in rows.values()}
+    assert shown >= {"NASA", "New York", "York", "fox", "Fox & hounds", "Reynard"}
+    assert not {"The Rock", "Rabbit", "rabbit"} & shown
+    assert rows["fox"]["sources"] == ["word", "title", "synset"]
+    assert (rows["fox"]["count"], rows["fox"]["views"], rows["fox"]["synsets"]) == (45, 80, ["n02118333"])
+    york = rows["new york"]
+    assert (york["count"], york["first_count"], york["second_count"]) == (60, 60, 60)
+    assert york["npmi"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        pytest.param(("--max-words", "2"), {"word": 2}, id="words"),
+        pytest.param(("--max-bigrams", "1"), {"bigram": 1}, id="bigrams"),
+        pytest.param(("--max-titles", "1"), {"title": 1}, id="titles"),
+        pytest.param(("--max-titles", "0", "--max-bigrams", "0"), {"title": 0, "bigram": 0}, id="none"),
+        pytest.param(("--no-all-lemmas",), {"synset": 2}, id="first-lemmas"),
+    ],
+)
+def test_a_source_gives_no_more_than_its_share(wiki, flags, expected):
+    rows = build(wiki, "vocab", *RULES, *flags)
+    given = {source: sum(source in row["sources"] for row in rows.values()) for source in expected}
+    assert given == expected
+
+
+def test_shares_and_the_budget_take_the_best(wiki):
+    rows = build(wiki, "vocab", *RULES, "--max-words", "2", "--max-titles", "1", "--max-queries", "3")
+    assert {query for query, row in rows.items() if "word" in row["sources"]} == {"the", "nasa"}
+    [bigram] = rows.keys() - {"the", "nasa"}
+    scores = {query: row["pmi"] for query, row in build(wiki, "whole", *RULES).items() if row["pmi"]}
+    assert scores[bigram] == max(scores.values())
+
+
+def test_of_synsets_the_budget_takes_the_commonest_names(wiki):
+    rows = build(wiki, "vocab", "--min-word-count", "1000", "--max-queries", "2")
+    assert {query: row["sources"] for query, row in rows.items()} == {"fox": ["title", "synset"], "ox": ["synset"]}
+
+
+def test_bigrams_may_be_of_rarer_words_than_queries(wiki):
+    flags = ("--min-word-count", "100", "--min-bigram-count", "39", "--min-pmi", "1")
+    assert "rare rabbit" not in build(wiki, "strict", *flags)
+    rows = build(wiki, "loose", *flags, "--min-bigram-word-count", "39")
+    assert rows["rare rabbit"]["first_count"] == 39
+    assert "rabbit" not in rows
+
+
+def test_the_metaclip_preset_searches_as_metaclip_does(wiki):
+    rows = build(wiki, "vocab", "--preset", "metaclip", "--min-word-count", "40", "--min-views", "60")
+    assert {"the", "nasa", "fox", "0", "99"} <= set(rows)  # words in lower case, and numbers
+    assert {"Fox", "Fox & hounds", "The Rock (film)"} <= set(rows)  # titles as they are written
+    assert "reynard" not in rows  # synsets by their first lemma
+    assert not any("bigram" in row["sources"] for row in rows.values())  # no pair of words can have 30 bits
+    matcher = Matcher.load(str(wiki / "vocab" / "matcher"))
+    assert matcher.normalization == METACLIP
+    names = list(rows)
+    found = {names[number] for number in matcher.match_text("A Fox, not the fox at NASA")}
+    assert found == {"Fox", "fox", "the"}
+    options = json.loads((wiki / "vocab" / "_stage.json").read_text())["identity"]["options"]
+    assert (options["min_pmi"], options["min_word_count"]) == (30.0, 40)
+
+
+class Page(HTMLParser):
+    """Collects a page's elements and texts, and refuses what is not closed in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.attributes, self.texts, self.ids = [], [], [], [], []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, *pair) for pair in attrs]
+        self.ids += [value for name, value in attrs if name == "id"]
+        if tag not in VOID_ELEMENTS:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+@pytest.fixture
+def report(wiki):
+    build(wiki, "vocab", *RULES, "--max-words", "5")
+    return Page((wiki / "vocab" / "report.html").read_text(encoding="utf-8"))
+
+
+def test_the_report_has_every_section_and_a_picture_of_each_distribution(report):
+    sections = ["sources", "words", "bigrams", "titles", "queries", "reading", "configuration"]
+    titles = [f"{name}-title" for name in ("fates", "overlaps", "ranks", "pmi", "views", "lengths", "scripts")]
+    assert set(sections + titles) <= set(report.ids)
+    assert len(report.ids) == len(set(report.ids))
+    assert report.tags.count("svg") == 8
+
+
+def test_the_report_stands_alone_and_escapes_what_it_shows(report):
+    assert not {"script", "link", "img", "iframe"} & set(report.tags)
+    links = [value for _, name, value in report.attributes if name in ("href", "src", "srcset")]
+    assert links
+    assert all(link.startswith("#") for link in links)
+    assert "Fox & hounds" in report.texts
+
+
+def test_the_report_shows_what_lies_on_both_sides_of_each_threshold(report):
+    text = "\n".join(report.texts)
+    assert re.search(r"just below\n.*?\nrare\n39\n", text, re.DOTALL)  # words
+    assert re.search(r"fox hounds\n71\n.*just below\n.*the rock\n69\n", text, re.DOTALL)  # titles
+    assert {"min-word-count", "dump.xml.bz2"} <= set(report.texts)
+
+
+def test_the_reports_numbers_are_those_of_the_list(wiki):
+    rows = build(wiki, "vocab", *RULES)
+    shown = Page((wiki / "vocab" / "report.html").read_text(encoding="utf-8"))
+    assert f"{len(rows)}" in shown.texts
+    cells = shown.texts[shown.texts.index("words") :]
+    listed = sum("word" in row["sources"] for row in rows.values())
+    alone = sum(row["sources"] == ["word"] for row in rows.values())
+    numbers = [int(cell) for cell in cells if cell.strip().isdigit()][:5]
+    assert numbers[1:] == [listed, listed, listed, alone]
+
+
+def test_the_report_has_the_same_bytes_for_any_cut_and_place(wiki):
+    build(wiki, "a", *RULES)
+    build(wiki, "elsewhere", *RULES, "--unit-bytes", "1024")
+    assert (wiki / "a" / "report.html").read_bytes() == (wiki / "elsewhere" / "report.html").read_bytes()
+
+
+def test_a_report_on_nothing_says_so(wiki):
+    (wiki / "dump.xml.bz2").write_bytes(bz2.compress((HEAD + "</mediawiki>").encode()))
+    assert (
+        main(["--dump", str(wiki / "dump.xml.bz2"), "--wordnet", "none", "--output", str(wiki / "no"), "--quiet"]) == 0
+    )
+    shown = Page((wiki / "no" / "report.html").read_text(encoding="utf-8"))
+    assert {"No word was counted.", "No page views were given, or none of an article.", "The list is empty."} <= set(
+        shown.texts
+    )
+
+
+def test_a_damaged_place_is_in_the_report(wiki):
+    second = bz2.compress(page("Lost", "Lost words. " * 99).encode())[:-20]
+    (wiki / "dump.xml.bz2").write_bytes(bz2.compress((HEAD + page("Fox", "A fox.")).encode()) + second)
+    build(wiki, "vocab", *RULES)
+    shown = Page((wiki / "vocab" / "report.html").read_text(encoding="utf-8"))
+    assert "1 damaged place, all of them in damages.tsv." in shown.texts
+    assert "damaged_stream" in shown.texts
