@@ -1,7 +1,8 @@
 """The matcher beside MetaCLIP's way with an Aho-Corasick automaton: the same queries, texts, results and core.
 
 In: real captions and word lists where a folder of them is given, else made ones of the same shape. Out: a table of
-texts per second. Before anything is timed, the results are compared text by text.
+texts per CPU second, the size of the table of queries, how long it takes to open, and what two processes share of it.
+Before anything is timed, the results are compared text by text.
 
 The peer is what MetaCLIP does, written anew: every query between two spaces goes into one automaton of pyahocorasick;
 a text gets spaces around seven punctuation characters; the ids that the automaton finds in it make a set.
@@ -16,11 +17,13 @@ import gzip
 import io
 import itertools
 import json
+import multiprocessing
 import os
 import random
 import re
 import statistics
 import sys
+import tempfile
 import time
 import zipfile
 from collections import Counter
@@ -28,10 +31,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vocab.matcher import KERNELS, compile_matcher
+from vocab.matcher import Matcher, compile_matcher
 from vocab.normalize import METACLIP, Normalization
 
 NUM_QUERIES = 500_000
@@ -47,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     characters = sum(map(len, texts)) / len(texts)
     print(f"{len(queries):,} queries, {len(texts):,} texts of {characters:.0f} characters on average")
 
-    ways: dict[str, Callable[[], object]] = {}
+    ways: dict[str, Callable[[], Any]] = {}
     peer = load_peer(flags.peers)
     if peer is None:
         print("pyahocorasick is not installed here: pass --peers VENV, an environment that has it")
@@ -55,17 +59,64 @@ def main(argv: Sequence[str] | None = None) -> int:
         automaton = build_automaton(peer, queries)
         ways["pyahocorasick, as MetaCLIP"] = lambda: match_with_automaton(automaton, texts)
     for name, normalization in (("metaclip", METACLIP), ("default", Normalization())):
-        for kernel in KERNELS:
-            matcher = compile_matcher(queries, normalization=normalization, kernel=kernel)
-            matcher.prepare()
-            ways[f"{name} preset, {kernel}"] = functools.partial(matcher.match_column, column)
-            if peer is not None and normalization is METACLIP:
-                num_matches = check_equal(match_with_automaton(automaton, texts), matcher.match_column(column))
-                print(f"{kernel}: equal to pyahocorasick on every text, {num_matches:,} matches")
-        table = matcher.table
-        print(f"{name}: table of {(table.slots.nbytes + table.longer.nbytes) / 1e6:.1f} MB")
+        compiled, plain = (
+            compile_matcher(queries, normalization=normalization, kernel=kernel) for kernel in ("numba", "numpy")
+        )
+        expected = plain.match_column(column)
+        if not all(map(np.array_equal, expected, compiled.match_column(column))):
+            raise SystemExit(f"{name}: the kernels differ")
+        print(f"{name}: both kernels find the same in every text, {len(expected.query_ids):,} matches")
+        if peer is not None and normalization is METACLIP:
+            check_equal(match_with_automaton(automaton, texts), expected)
+            print(f"{name}: pyahocorasick finds the same in every text")
+        ways[f"{name} preset, numba"] = functools.partial(compiled.match_column, column)
+        ways[f"{name} preset, numpy"] = functools.partial(plain.match_column, column)
+        print(f"{name}: {describe_sharing(compiled, column)}")
     report(ways, len(texts), flags.rounds)
     return 0
+
+
+def describe_sharing(matcher: Matcher, column: pa.Array) -> str:
+    """The size of the files, the time to open them, and the memory of them in two processes that use them."""
+    with tempfile.TemporaryDirectory() as folder:
+        matcher.save(folder, lambda path, data: Path(path).write_bytes(data) and None)
+        size = sum(path.stat().st_size for path in Path(folder).iterdir())
+        started = time.perf_counter()
+        Matcher.load(folder)
+        opened = time.perf_counter() - started
+        context = multiprocessing.get_context("spawn")
+        met = context.Barrier(2)
+        with context.Pool(2, initializer=keep_barrier, initargs=(met,)) as pool:
+            memory = pool.starmap(use_table, [(folder, column.slice(0, 50_000).to_pylist())] * 2, chunksize=1)
+    shown = ", ".join(f"Rss {rss / 1e6:.1f} MB, Pss {pss / 1e6:.1f} MB" for rss, pss in memory)
+    return f"table of {size / 1e6:.1f} MB, opened in {1000 * opened:.1f} ms; in two processes {shown}"
+
+
+BARRIERS: list[Any] = []  # of this process
+
+
+def keep_barrier(barrier: Any) -> None:
+    BARRIERS.append(barrier)
+
+
+def use_table(folder: str, texts: list[str]) -> tuple[int, int]:
+    """Resident and proportional bytes of the mapped table in this process, while the other one uses it too."""
+    matcher = Matcher.load(folder)
+    matcher.match_column(pa.array(texts, pa.string()))
+    BARRIERS[0].wait()
+    rss = pss = 0
+    of_table = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if re.match("[0-9a-f]+-[0-9a-f]+ ", line):
+            of_table = folder in line
+        elif of_table and line.startswith(("Rss:", "Pss:")):
+            rss, pss = (rss + kilobytes(line), pss) if line[0] == "R" else (rss, pss + kilobytes(line))
+    BARRIERS[0].wait()
+    return rss, pss
+
+
+def kilobytes(line: str) -> int:
+    return int(line.split()[1]) << 10
 
 
 def parse_flags(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -115,7 +166,7 @@ def check_equal(expected: Sequence[set[int]], matches: Any) -> int:
     return len(ids)
 
 
-def report(ways: dict[str, Callable[[], object]], num_texts: int, rounds: int) -> None:
+def report(ways: dict[str, Callable[[], Any]], num_texts: int, rounds: int) -> None:
     """Times the ways in turn, so that what else the machine does strikes them alike; ratios are taken by round."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
@@ -162,7 +213,9 @@ def complete(queries: dict[str, None], texts: Sequence[str]) -> list[str]:
         for text in texts:
             words = text.split(" ")
             runs.update(" ".join(words[first : first + width]) for first in range(len(words) - width + 1))
-        for run, _ in runs.most_common(NUM_QUERIES - len(queries)):
+        for run, _ in runs.most_common():
+            if len(queries) == NUM_QUERIES:
+                break
             queries.setdefault(run)
     return list(queries)
 

@@ -1,6 +1,8 @@
 """Fixtures that every kind of test may use."""
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,3 +23,13 @@ def real_data() -> Path:
 def checkout() -> Path:
     """The root of this checkout."""
     return ROOT
+
+
+@pytest.fixture(autouse=True)
+def same_logging() -> Iterator[None]:
+    """Takes back what a command run inside a test says about which records are shown."""
+    root = logging.getLogger()
+    levels = [(shown, shown.level) for shown in (root, *root.handlers)]
+    yield
+    for shown, level in levels:
+        shown.setLevel(level)

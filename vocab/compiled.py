@@ -11,7 +11,7 @@ asks `find_obstacle` and has another way; he imports the module that defines it 
 to load.
 
 Compiled functions that call each other belong in one file: a kept one is made anew when its own file changes, not when
-another does.
+another does. A constant from another file is kept with it too, so it must be one that never changes.
 
 Source: numba's documentation, "Notes on caching".
 """
