@@ -2,23 +2,25 @@
 
     python benchmarks/transfer.py --model demo-data/model --cifar cifar10.tar
 
-CIFAR is a tar of CLASS/NAME.jpg. Every third image of a class, in name order, is a test image. Prints a table.
+CIFAR is a tar of CLASS/NAME.jpg. Its images are dealt into three parts; each part in turn is the test set and the
+others the training set, so every image is tested once. Prints the mean of the three accuracies, and each.
 """
 
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tarfile
 import tempfile
 from collections import defaultdict
 
-EVALUATIONS = ("linear-probe", "finetune")
+PARTS = 3
 
 
 def split_images(cifar: str, folder: str) -> list[str]:
-    """Writes FOLDER/{train,test}/CLASS/; returns the classes."""
+    """Writes FOLDER/PART/{train,test}/CLASS/ for every part; returns the classes."""
     of_class = defaultdict(list)
     with tarfile.open(cifar) as tar:
         for member in tar:
@@ -26,12 +28,15 @@ def split_images(cifar: str, folder: str) -> list[str]:
                 of_class[os.path.dirname(member.name)].append(member)
         for label, members in of_class.items():
             for number, member in enumerate(sorted(members, key=lambda member: member.name)):
-                part = os.path.join(folder, "test" if number % 3 == 2 else "train", os.path.basename(label))
-                os.makedirs(part, exist_ok=True)
                 content = tar.extractfile(member)
                 assert content is not None
-                with open(os.path.join(part, os.path.basename(member.name)), "wb") as file:
-                    file.write(content.read())
+                image = content.read()
+                for part in range(PARTS):
+                    role = "test" if number % PARTS == part else "train"
+                    place = os.path.join(folder, str(part), role, os.path.basename(label))
+                    os.makedirs(place, exist_ok=True)
+                    with open(os.path.join(place, os.path.basename(member.name)), "wb") as file:
+                        file.write(image)
     return sorted(os.path.basename(label) for label in of_class)
 
 
@@ -56,16 +61,22 @@ def main() -> None:
         classes = split_images(arguments.cifar, folder)
         with open(os.path.join(folder, "classes.txt"), "w") as file:
             file.writelines(f"{label}\n" for label in classes)
-        data = ["--checkpoint", arguments.model, "--classes", os.path.join(folder, "classes.txt")]
-        data += ["--train", os.path.join(folder, "train"), "--test", os.path.join(folder, "test")]
-        tuning = ["--epochs", str(arguments.epochs), "--learning-rate", str(arguments.learning_rate)]
-        tuning += ["--wise-ft", "1", "--output", os.path.join(folder, "classifier")]
-        print(f"{'weights':10} {'linear probe':>14} {'fine-tuned':>12}")
         for weights, flags in (("trained", []), ("random", ["--random-weights"])):
-            head = ["--head", "zeros"]
-            probe = measure(["evaluate", "linear-probe", *data, *flags], folder)
-            tuned = measure(["finetune", *data, *tuning, *head, *flags], folder)
-            print(f"{weights:10} {probe['top1']:14.1%} {tuned['wise_ft']['1.0']['top1']:12.1%}", flush=True)
+            probes, tunings = [], []
+            for part in range(PARTS):
+                data = ["--checkpoint", arguments.model, "--classes", os.path.join(folder, "classes.txt"), *flags]
+                for role in ("train", "test"):
+                    data += [f"--{role}", os.path.join(folder, str(part), role)]
+                tuning = ["--epochs", str(arguments.epochs), "--learning-rate", str(arguments.learning_rate)]
+                tuning += ["--head", "zeros", "--wise-ft", "1"]
+                tuning += ["--output", os.path.join(folder, f"{weights}-{part}")]
+                probes.append(measure(["evaluate", "linear-probe", *data], folder)["top1"])
+                tunings.append(measure(["finetune", *data, *tuning], folder)["wise_ft"]["1.0"]["top1"])
+            print(f"{weights:8} linear probe {describe(probes)}, fine-tuned {describe(tunings)}", flush=True)
+
+
+def describe(accuracies: list[float]) -> str:
+    return f"{statistics.mean(accuracies):.1%} ({', '.join(f'{accuracy:.1%}' for accuracy in accuracies)})"
 
 
 if __name__ == "__main__":

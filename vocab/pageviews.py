@@ -2,7 +2,7 @@
 
 In: a page-view file in one of `VIEW_FORMATS`, compressed or not. Out: titles as a dump spells them, with their views.
 A file is read once, from its beginning: its rows are looked at in blocks, and only blocks with rows of the wiki are
-parsed. Memory goes with the number of distinct titles of that wiki.
+parsed. Memory goes with the number of distinct titles of that wiki, or of those that a dump has.
 
 Source: https://dumps.wikimedia.org/other/pageviews/readme.html (hours),
 https://dumps.wikimedia.org/other/pageview_complete/readme.html (days and months),
@@ -21,6 +21,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from vocab.known_titles import may_be_known
+from vocab.matcher_table import Hashes
 from vocab.streams import read_chunks
 from vocab.sums import add_up
 
@@ -68,15 +70,17 @@ class _Layout(NamedTuple):
     columns: tuple[str, ...]
     projects: tuple[str, ...] = ()  # (): the file has no such column, every row counts
     access: Access = "all"  # where there is a column "access"
+    known: Hashes | None = None  # of the titles that count; None: all
 
 
-def count_views(file: BinaryIO, *, project: str, access: Access = "all") -> ViewCounts:
+def count_views(file: BinaryIO, *, project: str, access: Access = "all", known: Hashes | None = None) -> ViewCounts:
     """Reads a page-view file.
 
     Args:
         file: In one of `VIEW_FORMATS`.
         project: The wiki, e.g. "en.wikipedia". Where a file names no wiki, all rows count.
         access: Which of its sites count; where a file names no site, all rows count.
+        known: Titles to keep (`vocab.known_titles`); None: all.
 
     Raises:
         NotPageViews: For another format.
@@ -85,8 +89,8 @@ def count_views(file: BinaryIO, *, project: str, access: Access = "all") -> View
     chunks = read_chunks(file)
     head = next(chunks, b"")
     if head.lstrip()[:1] in _JSON_STARTS:
-        return _count_json(head + b"".join(chunks))
-    layout = _find_layout(head, project, access)
+        return _count_json(head + b"".join(chunks), known)
+    layout = _find_layout(head, project, access)._replace(known=known)
     counts = Counter[str]()
 
     def tables() -> Iterator[pa.Table]:
@@ -187,7 +191,11 @@ def _parse_rows(lines: bytes, layout: _Layout, counts: Counter[str]) -> pa.Table
     counts["rows"] += table.num_rows + num_misshapen
     counts["bad"] += table.num_rows - good.num_rows + num_misshapen
     numbers = pc.utf8_trim_whitespace(good["views"]).cast(pa.int64())
-    return pa.table([spell_titles(good["title"]), numbers], schema=VIEWS)
+    return _keep_known(pa.table([spell_titles(good["title"]), numbers], schema=VIEWS), layout.known)
+
+
+def _keep_known(views: pa.Table, known: Hashes | None) -> pa.Table:
+    return views if known is None else views.filter(may_be_known(views["title"], known))
 
 
 def _as_utf8(lines: bytes) -> bytes:
@@ -219,7 +227,7 @@ def _read_rows(lines: bytes, layout: _Layout) -> tuple[pa.Table, int]:
     return table, num_misshapen
 
 
-def _count_json(text: bytes) -> ViewCounts:
+def _count_json(text: bytes, known: Hashes | None) -> ViewCounts:
     views: Counter[str] = Counter()
     num_rows = num_bad_rows = 0
     try:
@@ -235,7 +243,7 @@ def _count_json(text: bytes) -> ViewCounts:
             num_bad_rows += 1
     titles = spell_titles(pa.chunked_array([list(views)], pa.string()))
     table = pa.table([titles, pa.array(views.values(), pa.int64())], schema=VIEWS)
-    return ViewCounts(add_up([table], VIEWS), num_rows, num_bad_rows)
+    return ViewCounts(add_up([_keep_known(table, known)], VIEWS), num_rows, num_bad_rows)
 
 
 def _json_rows(content: Any) -> Iterator[Mapping[str, Any]]:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vocab.known_titles import capitalize
 from vocab.normalize import Normalization
 from vocab.pageviews import VIEWS
 from vocab.sums import add_up
@@ -30,10 +31,6 @@ _QUALIFIER = r"\s+\([^()]*\)$"
 _LETTER = r"\p{L}"
 
 
-class OtherWiki(ValueError):
-    """Page views and dump have no title in common."""
-
-
 def follow_redirects(views: pa.Table, titles: pa.Table) -> pa.Table:
     """Counts the views of every title for the article it leads to.
 
@@ -45,23 +42,16 @@ def follow_redirects(views: pa.Table, titles: pa.Table) -> pa.Table:
         titles: TITLES of a dump.
     """
     found = views["title"]
-    found = pc.if_else(pc.is_in(found, value_set=titles["title"]), found, _capitalize(found))
+    found = pc.if_else(pc.is_in(found, value_set=titles["title"]), found, capitalize(found))
     redirects = _resolve(titles)
     target = redirects["target"].take(pc.index_in(found, value_set=redirects["title"]))
     return add_up([pa.table([pc.coalesce(target, found), views["views"]], schema=VIEWS)], VIEWS)
 
 
 def only_articles(views: pa.Table, titles: pa.Table) -> pa.Table:
-    """The rows whose title is an article of a dump.
-
-    Raises:
-        OtherWiki: When there are views, and none of an article.
-    """
+    """The rows whose title is an article of a dump."""
     articles = titles.filter(pc.is_null(titles["target"]))["title"]
-    found = views.filter(pc.is_in(views["title"], value_set=articles))
-    if views.num_rows and not found.num_rows:
-        raise OtherWiki(f"none of {views.num_rows:,} titles with views is in the dump: are they of another wiki?")
-    return found
+    return views.filter(pc.is_in(views["title"], value_set=articles))
 
 
 def without_namespaces(views: pa.Table, namespaces: Iterable[str]) -> pa.Table:
@@ -139,11 +129,6 @@ def select_titles(
     enough = pc.and_(pc.greater_equal(sums["views"], min_views), pc.match_substring_regex(sums["title"], _LETTER))
     kept = sums.filter(pc.and_(enough, pc.less_equal(pc.utf8_length(sums["title"]), max_chars)))
     return kept.sort_by([("views", "descending"), ("title", "ascending")]).cast(SELECTED_TITLES)
-
-
-def _capitalize(titles: pa.ChunkedArray) -> pa.ChunkedArray:
-    first = pc.utf8_upper(pc.utf8_slice_codeunits(titles, 0, 1))
-    return pc.binary_join_element_wise(first, pc.utf8_slice_codeunits(titles, 1), "")
 
 
 def _resolve(titles: pa.Table) -> pa.Table:

@@ -19,7 +19,6 @@ from vocab.bigrams import BIGRAM_COUNTS, count_bigrams, number_words
 from vocab.dump import Article, Redirect, Refusal, RefusalReason, StreamEnd, Unit, read_dump
 from vocab.normalize import Case
 from vocab.page_kinds import is_disambiguation
-from vocab.pageviews import VIEWS, Access, count_views
 from vocab.titles import TITLES
 from vocab.wikitext import clean_wikitext
 from vocab.words import TOKENS, WORD_FORMS, TokenCounter
@@ -53,14 +52,6 @@ class CountTask:
 
     unit: Unit
     paths: UnitPaths
-
-
-@dataclass(frozen=True, kw_only=True)
-class ViewsTask:
-    """A page-view file and where its sums go."""
-
-    source: str
-    path: str
 
 
 def plan_tasks(units: Sequence[Unit], folder: str) -> list[CountTask]:
@@ -113,32 +104,6 @@ class CountWords(beam.PTransform):
             | "Units" >> beam.Create(list(self.tasks))
             | "CountUnitWords"
             >> beam.Map(_count_words, self.hidden_namespaces, self.case).with_output_types(UnitReport)
-            | CountUnits(self.stage_name)
-        )
-
-
-@dataclass(kw_only=True, eq=False)
-class CountViews(beam.PTransform):
-    """Writes the views of every title in each page-view file.
-
-    Attributes:
-        stage_name: Namespace of the counts.
-        tasks: The files.
-        project: The wiki whose rows count.
-        access: Which of its sites count.
-    """
-
-    stage_name: str
-    tasks: Sequence[ViewsTask]
-    project: str
-    access: Access = "all"
-
-    def expand(self, root: beam.Pipeline) -> beam.PCollection:
-        """Wires PBegin to PCollection[UnitReport]."""
-        return (
-            root
-            | "ViewFiles" >> beam.Create(list(self.tasks))
-            | "CountFileViews" >> beam.Map(_count_views, self.project, self.access).with_output_types(UnitReport)
             | CountUnits(self.stage_name)
         )
 
@@ -229,20 +194,6 @@ def _unit_counts(titles: Sequence[_Title], refusals: Sequence[Refusal], num_stre
     drops[DropReason.REDIRECT] = len(titles) - num_articles
     pages = drop_counts("wiki_pages", num_articles, drops)
     return pages | drop_counts("streams", num_streams, {DropReason.DAMAGED_STREAM: num_damaged})
-
-
-def _count_views(task: ViewsTask, project: str, access: Access) -> UnitReport:
-    def write() -> Counts:
-        with files.open_for_read(task.source) as file:
-            try:
-                found = count_views(file, project=project, access=access)
-            except OSError as error:
-                raise OSError(f"{task.source}: {error}") from error
-        counts = drop_counts("view_rows", found.num_rows - found.num_bad_rows, {DropReason.BAD_ROW: found.num_bad_rows})
-        write_table(task.path, found.views, VIEWS, counts)
-        return counts
-
-    return write_once(task.path, write)
 
 
 def _count_bigrams(paths: UnitPaths, kept_words: str) -> UnitReport:

@@ -31,6 +31,10 @@ QUERIES_NAME = "queries.parquet"
 REPORT_NAME = "report.html"
 
 
+class NoQuery(ValueError):
+    """No source has anything that passes its thresholds."""
+
+
 @dataclass(kw_only=True, eq=False)
 class MergeSources(beam.PTransform):
     """Selects from every source, merges, and writes the output of the stage.
@@ -61,6 +65,11 @@ def _write_vocab(ranges: Sequence[RangeTask], options: VocabOptions, plan: Vocab
     if counts is None:
         selection = select_sources(options, plan, ranges)
         table = QueryTable.merge(selection.tables, max_queries=options.max_queries)
+        if not len(table):
+            raise NoQuery(
+                f"not one query: of {selection.num_tokens:,} words in the dump, none occurs {options.min_word_count} "
+                "times (min-word-count), and page views and WordNet give none"
+            )
         matcher = compile_matcher(table.rows["query"].combine_chunks(), normalization=options.normalization)
         matcher.save(files.join(options.output, "matcher"), files.write_bytes_whole)
         with files.write_whole(files.join(options.output, "queries.tsv")) as file:

@@ -1,15 +1,21 @@
-"""The files of a run of build-vocab: dumps cut into units, page views, and where their counts go."""
+"""The files of a run of build-vocab: dumps cut into units, page views, and where their counts go; what was in them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline import files
-from pipeline.vocabulary.counting import CountTask, ViewsTask, choose_unit_bytes, file_digest, plan_tasks
+from pipeline.tables import sum_counts
+from pipeline.vocabulary.counting import CountTask, choose_unit_bytes, file_digest, plan_tasks
 from pipeline.vocabulary.options import VocabOptions
+from pipeline.vocabulary.views import ViewsTask
 from vocab.dump import Site, plan_units, read_index, read_site
 from vocab.wikitext import FILE_AND_CATEGORY
 
 _HIDDEN_NAMESPACES = (-2, 6, 14)  # media, file, category
+
+
+class NoArticle(ValueError):
+    """The dumps have not one article."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +26,7 @@ class VocabPlan:
         site: The wiki.
         tasks: Units of the dumps, and where their counts go.
         views_tasks: Page-view files, and where their sums go.
+        known_titles: Table of the titles whose views count; empty: all.
         kept_words: Table of the words that are frequent in all units together.
         word_survey: What is known of all words, the rare ones as well.
     """
@@ -27,6 +34,7 @@ class VocabPlan:
     site: Site
     tasks: tuple[CountTask, ...]
     views_tasks: tuple[ViewsTask, ...]
+    known_titles: str
     kept_words: str
     word_survey: str
 
@@ -47,9 +55,24 @@ def plan_vocab(options: VocabOptions) -> VocabPlan:
         views_tasks=tuple(
             ViewsTask(source=path, path=files.join(folder, f"{digest}.parquet")) for digest, path in by_digest.items()
         ),
+        known_titles=files.join(folder, "titles.parquet") if options.articles_only else "",
         kept_words=files.join(options.output, "_sums", "words.parquet"),
         word_survey=files.join(options.output, "_sums", "words.json"),
     )
+
+
+def check_counted_articles(plan: VocabPlan) -> None:
+    """Checks, when words are counted, that they came from somewhere: a dump may be cut off after its head.
+
+    Raises:
+        NoArticle: When no unit has an article.
+    """
+    counts = sum_counts(task.paths.words for task in plan.tasks)
+    if not counts.get("wiki_pages/kept"):
+        dumps = ", ".join(sorted({task.unit.path for task in plan.tasks}))
+        drops = [f"{name}: {number:,}" for name, number in counts.items() if "/drop/" in name and number]
+        found = ", ".join(drops) or "no page at all"
+        raise NoArticle(f"{dumps}: no article in it ({found}); is it cut short, or no pages-articles dump?")
 
 
 def find_site(dumps: Sequence[str]) -> Site:

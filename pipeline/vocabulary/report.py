@@ -59,8 +59,6 @@ def render_report(facts: ReportFacts) -> str:
 
 
 def _show_queries(queries: QueryTable) -> list[Html]:
-    if not len(queries):
-        return [paragraph("The list is empty.")]
     names = queries.rows["query"]
     lengths = Counter(pc.add(pc.count_substring(names, " "), 1).to_pylist())
     scripts = Counter(map(script_of, names.to_pylist()))

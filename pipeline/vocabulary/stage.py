@@ -18,11 +18,12 @@ from typing import ClassVar, cast
 from pipeline import files
 from pipeline.stages import Shape, Step
 from pipeline.vocabulary.adding import JoinWords, MergeBigrams, MergeWords, plan_ranges, plan_word_ranges
-from pipeline.vocabulary.counting import CountBigrams, CountViews, CountWords
+from pipeline.vocabulary.counting import CountBigrams, CountWords
 from pipeline.vocabulary.merging import QUERIES_NAME, MergeSources
 from pipeline.vocabulary.options import NO_WORDNET, VocabOptions
-from pipeline.vocabulary.plan import find_site, hidden_namespaces, plan_vocab
+from pipeline.vocabulary.plan import check_counted_articles, find_site, hidden_namespaces, plan_vocab
 from pipeline.vocabulary.viewed import check_counted_views
+from pipeline.vocabulary.views import CountViews, HashTitles
 from vocab.pageviews import Access, check_views
 from vocab.synsets import find_wordnet
 
@@ -52,10 +53,17 @@ class BuildVocab(VocabOptions):
         hidden, case = hidden_namespaces(plan.site), self.words_case
         count_words = CountWords(stage_name=name, tasks=tasks, hidden_namespaces=hidden, case=case)
         yield Step("CountWords", count_words, Shape.MAP, tuple(task.paths.words for task in tasks))
+        check_counted_articles(plan)
         if plan.views_tasks:
+            if plan.known_titles:
+                yield Step("HashTitles", HashTitles(tasks=tasks, output=plan.known_titles), Shape.MAP)
             project = self.project or plan.site.project
             count_views = CountViews(
-                stage_name=name, tasks=plan.views_tasks, project=project, access=cast(Access, self.view_access)
+                stage_name=name,
+                tasks=plan.views_tasks,
+                project=project,
+                access=cast(Access, self.view_access),
+                known_titles=plan.known_titles,
             )
             yield Step("CountViews", count_views, Shape.MAP, tuple(task.path for task in plan.views_tasks))
             check_counted_views(plan, project)

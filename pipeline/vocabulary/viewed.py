@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from pipeline.tables import read_counts, read_table
+from pipeline.tables import count_rows, read_counts, read_table
 from pipeline.vocabulary.options import VocabOptions
 from pipeline.vocabulary.plan import VocabPlan
 from vocab.page_kinds import disambiguation_titles, list_titles
@@ -15,7 +15,6 @@ from vocab.pageviews import VIEWS
 from vocab.sums import add_up
 from vocab.titles import (
     TITLES,
-    OtherWiki,
     follow_redirects,
     only_articles,
     without_disambiguations,
@@ -25,15 +24,21 @@ from vocab.titles import (
 )
 
 
+class OtherWiki(ValueError):
+    """The page views are of another wiki than the dump."""
+
+
 def check_counted_views(plan: VocabPlan, project: str) -> None:
-    """Checks, when page views are counted, that there were any.
+    """Checks, when page views are counted, that some were of the wiki.
 
     Raises:
-        OtherWiki: When no file has a row of the wiki.
+        OtherWiki: When no file has a row of the wiki, or none a title of the dump.
     """
-    counts = [read_counts(task.path) or {} for task in plan.views_tasks]
-    if counts and not any(count["view_rows/in"] for count in counts):
+    paths = [task.path for task in plan.views_tasks]
+    if not any((read_counts(path) or {}).get("view_rows/in") for path in paths):
         raise OtherWiki(f"no row of {project} is in the page-view files: are they of another wiki than the dump?")
+    if plan.known_titles and not any(map(count_rows, paths)):
+        raise OtherWiki("no title in the page-view files is in the dump: are they of another wiki?")
 
 
 def sum_views(options: VocabOptions, plan: VocabPlan) -> pa.Table:

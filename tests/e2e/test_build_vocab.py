@@ -1,22 +1,28 @@
 """build-vocab as a whole: a small made dump, and a real one counted once more by slow independent code."""
 
 import bz2
+import gzip
 import hashlib
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import unicodedata
 from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from xml.etree import ElementTree
 
+import fsspec
 import pyarrow as pa
 import pytest
 import regex
+import zstandard
 from nltk.metrics import BigramAssocMeasures
 
 from jobs.build_vocab import main
@@ -111,12 +117,13 @@ def test_the_bytes_do_not_depend_on_workers_units_or_order(made):
     assert "queries.tsv" in digests(made / "a")
 
 
-def test_a_second_run_does_nothing_and_a_killed_one_continues(made, capsys):
+@pytest.mark.parametrize("done", ["words", "bigrams"])
+def test_a_second_run_does_nothing_and_a_killed_one_continues(made, done):
     build(made / "whole", *flags_for(made))
     command = [sys.executable, "-m", "jobs", "build-vocab", *flags_for(made), "--wordnet", "none", "--workers", "2"]
     killed = made / "killed"
     process = subprocess.Popen([*command, "--output", str(killed)], start_new_session=True)
-    while not list(killed.glob("_units/*.words.parquet")):
+    while not list(killed.glob(f"_units/*.{done}.parquet")):
         assert process.poll() is None
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
@@ -127,6 +134,81 @@ def test_a_second_run_does_nothing_and_a_killed_one_continues(made, capsys):
     written = (killed / "queries.parquet").stat().st_mtime_ns
     build(killed, *flags_for(made))
     assert (killed / "queries.parquet").stat().st_mtime_ns == written
+
+
+def repack(made, compress):
+    """Both parts of the made dump as files of another kind."""
+    for part in (0, 1):
+        source = made / f"dump{part}.xml.bz2"
+        source.write_bytes(compress(bz2.decompress(source.read_bytes())))
+
+
+@pytest.mark.parametrize("compress", [bytes, bz2.compress, gzip.compress, zstandard.compress], ids=lambda f: f.__name__)
+def test_the_queries_do_not_depend_on_how_a_dump_is_compressed(made, compress):
+    expected = build(made / "a", *flags_for(made))
+    repack(made, compress)
+    assert build(made / "b", *flags_for(made)) == expected
+
+
+def write_index(path, dump):
+    starts = [found.start() for found in re.finditer(b"BZh9", dump)][1:-1]
+    path.write_bytes(bz2.compress("".join(f"{start}:1:Some page: a\n" for start in starts).encode()))
+
+
+def test_a_dump_with_its_index_gives_the_same_from_any_file_system(made):
+    dump = (made / "dump1.xml.bz2").read_bytes()
+    write_index(made / "index.bz2", dump)
+    build(made / "a", *flags_for(made, 1))
+    build(made / "b", *flags_for(made, 1), "--index", str(made / "index.bz2"))
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/wiki/dump1.xml.bz2", dump)
+    memory.pipe("/wiki/index.bz2", (made / "index.bz2").read_bytes())
+    try:
+        flags = flags_for(made, 1)
+        flags[flags.index("--dump") + 1] = "memory://wiki/dump1.xml.bz2"
+        build(made / "c", *flags, "--index", "memory://wiki/index.bz2")
+    finally:
+        memory.rm("/wiki", recursive=True)
+    assert digests(made / "a") == digests(made / "b") == digests(made / "c")
+
+
+class Ranges(BaseHTTPRequestHandler):
+    def do_GET(self):
+        if self.path != "/dump1.xml.bz2":
+            self.send_error(404)
+            return
+        body = self.server.content
+        first, last = 0, len(body) - 1
+        if wanted := self.headers.get("Range"):
+            first, last = (int(number) for number in wanted.removeprefix("bytes=").split("-"))
+            self.server.asked.append((first, last))
+        part = body[first : last + 1]
+        self.send_response(206 if wanted else 200)
+        self.send_header("Content-Type", "application/octet-stream")
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Length", str(len(part)))
+        self.send_header("Content-Range", f"bytes {first}-{first + len(part) - 1}/{len(body)}")
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(part)
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_):
+        """Says nothing."""
+
+
+def test_units_of_a_dump_on_a_server_are_read_by_range(made):
+    build(made / "a", *flags_for(made, 1))
+    with ThreadingHTTPServer(("127.0.0.1", 0), Ranges) as server:
+        server.content, server.asked = (made / "dump1.xml.bz2").read_bytes(), []
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        flags = flags_for(made, 1)
+        flags[flags.index("--dump") + 1] = f"http://127.0.0.1:{server.server_port}/dump1.xml.bz2"
+        build(made / "b", *flags)
+        server.shutdown()
+    assert any(first > 0 for first, _ in server.asked)
+    assert (made / "a" / "queries.parquet").read_bytes() == (made / "b" / "queries.parquet").read_bytes()
 
 
 def test_a_damaged_stream_is_counted_and_named(made):
@@ -188,8 +270,9 @@ ALONE = r"[\p{Han}\p{Bopomofo}\p{Thai}]\p{M}*"  # scripts of the excerpt that ha
 PART = r"(?:(?![\p{Han}\p{Bopomofo}\p{Thai}])[\p{L}\p{N}]\p{M}*)+"
 
 
-def tokenize_slowly(line):
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", line.replace("\u00ad", "")).casefold())
+def tokenize_slowly(line, *, fold=True):
+    unified = unicodedata.normalize("NFKC", line.replace("\u00ad", ""))
+    folded = unicodedata.normalize("NFKC", unified.casefold()) if fold else unified
     return regex.findall(f"{ALONE}|{PART}(?:'{PART})*", folded.replace("’", "'").replace("\u02bc", "'"))
 
 
@@ -214,6 +297,20 @@ def test_the_words_of_the_real_excerpt_are_those_of_an_independent_count(excerpt
     found = {query: row["count"] for query, row in excerpt_vocab.items() if "word" in row["sources"]}
     assert found == expected
     assert len(found) == 505
+
+
+def test_words_of_the_real_excerpt_are_displayed_as_they_are_written_most_often(real_data, excerpt_vocab):
+    articles, _ = read_articles_slowly(real_data / "wikipedia" / EXCERPT)
+    forms = Counter()
+    for line in "\n".join(map(clean_wikitext, articles)).split("\n"):
+        forms.update(zip(tokenize_slowly(line), tokenize_slowly(line, fold=False), strict=True))
+    best = {}
+    for (word, form), number in sorted(forms.items()):
+        if number > forms[word, best.get(word, "")]:
+            best[word] = form
+    shown = {query: row["display"] for query, row in excerpt_vocab.items() if "word" in row["sources"]}
+    assert shown == {word: best[word] for word in shown}
+    assert (shown["alabama"], shown["the"]) == ("Alabama", "the")
 
 
 def test_bigrams_of_the_real_excerpt_have_the_counts_and_the_pmi_of_nltk(excerpt_lines, excerpt_vocab):

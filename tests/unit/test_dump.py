@@ -178,6 +178,25 @@ def test_a_page_without_end_is_given_up_and_the_next_one_is_read(tmp_path, monke
     assert titles_of(items) == ["Title 0"]
 
 
+def test_both_export_schemas_are_read(tmp_path):
+    old = (
+        '<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.10/" version="0.10" xml:lang="en"><siteinfo>'
+        "<base>https://en.wikipedia.org/wiki/Main_Page</base></siteinfo><page><title>Old</title><ns>0</ns><id>1</id>"
+        "<revision><id>2</id><parentid>1</parentid><timestamp>2015-01-01T00:00:00Z</timestamp><contributor><ip>::1</ip>"
+        '</contributor><model>wikitext</model><format>text/x-wiki</format><text xml:space="preserve">A.</text>'
+        "<sha1>0</sha1></revision></page></mediawiki>"
+    )
+    new = (
+        '<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" version="0.11" xml:lang="en"><siteinfo>'
+        "<base>https://en.wikipedia.org/wiki/Main_Page</base></siteinfo><page><title>New</title><ns>0</ns><id>1</id>"
+        "<revision><id>2</id><parentid>1</parentid><timestamp>2025-01-01T00:00:00Z</timestamp><contributor><ip>::1</ip>"
+        "</contributor><origin>2</origin><model>wikitext</model><format>text/x-wiki</format>"
+        '<text bytes="2" sha1="0" xml:space="preserve">B.</text><sha1>0</sha1></revision></page></mediawiki>'
+    )
+    assert read_all(save(tmp_path, old.encode())) == [Article("Old", "A.")]
+    assert read_all(save(tmp_path, new.encode())) == [Article("New", "B.")]
+
+
 def test_the_head_tells_wiki_main_page_and_namespaces(tmp_path):
     site = read_site(save(tmp_path, b"".join(STREAMS)), open_file)
     assert (site.project, site.main_page) == ("de.wikipedia", "Wikipedia:Hauptseite")
