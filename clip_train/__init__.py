@@ -1,6 +1,6 @@
 """Trains, evaluates and uses CLIP models on WebDataset shards; needs no Beam."""
 
-from clip_train.api import available_models, classify, create_model, load
+from clip_train.api import available_models, classify, create_model, load, tokenize
 from clip_train.config import InputError, ModelConfig, TrainConfig
 from clip_train.data.decode import Preprocess
 from clip_train.features import encode_images, encode_texts
@@ -20,5 +20,6 @@ __all__ = [
     "encode_images",
     "encode_texts",
     "load",
+    "tokenize",
     "train_tokenizer",
 ]

@@ -1,4 +1,4 @@
-"""Commands: ``python -m clip_train train | evaluate … | finetune | tokenizer | export | import | classify``.
+"""Commands: ``python -m clip_train train | evaluate … | finetune | tokenizer | export | import | classify | edit | …``.
 
 In: flags, derived from each command's options. Out: exit code 0; 1 when training diverged; 2 and one line on
 stderr when something given cannot be used; 128 + the signal's number when a signal ended training.
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from clip_train.checkpoint import list_checkpoints, read_info
-from clip_train.commands import adapting, evaluating, exchanging, training, using
+from clip_train.commands import adapting, evaluating, exchanging, scoring, searching, training, using
 from clip_train.config import InputError, TrainConfig
 from clip_train.presets import PRESETS, find_preset
 from clip_train.train import DivergedError
@@ -23,11 +23,13 @@ _PROGRAM = "python -m clip_train"
 
 
 class Command(NamedTuple):
-    """A command: its options record and the function that runs it."""
+    """A command: its options record, the function that runs it, and what it takes besides options."""
 
     options: type
     run: Callable[[Any, Sequence[str]], int]
-    takes_images: bool = False
+    operand: str = ""  # what the help calls it; none are taken where it is empty
+    operands: str | int = "+"  # how many, in argparse's words
+    operand_help: str = ""
 
 
 COMMANDS: Mapping[str, Command] = {
@@ -40,7 +42,11 @@ COMMANDS: Mapping[str, Command] = {
     "tokenizer": Command(training.TokenizerConfig, training.run_tokenizer),
     "export": Command(exchanging.ExportConfig, exchanging.run_export),
     "import": Command(exchanging.ImportConfig, exchanging.run_import),
-    "classify": Command(using.ClassifyConfig, using.run_classify, takes_images=True),
+    "classify": Command(using.ClassifyConfig, using.run_classify, "IMAGE", "+", "Image files or http(s) URLs."),
+    "edit": Command(using.EditConfig, using.run_edit, "IMAGE", 1, "Image file or http(s) URL."),
+    "embed": Command(searching.EmbedConfig, searching.run_embed, "SHARDS", "+", "Folders of shards, or tars."),
+    "retrieve": Command(searching.RetrieveConfig, searching.run_retrieve, "TEXT", "*", "Texts to search with."),
+    "score": Command(scoring.ScoreConfig, scoring.run_score, "SHARDS", "+", "Folders of shards, or tars."),
 }
 
 
@@ -72,8 +78,8 @@ def build_parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        if command.takes_images:
-            child.add_argument("images", nargs="+", metavar="IMAGE", help="Image files.")
+        if command.operand:
+            child.add_argument("operands", nargs=command.operands, metavar=command.operand, help=command.operand_help)
         add_flags(child, command.options)
         child.set_defaults(command_name=name)
     return parser
@@ -92,10 +98,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     values = vars(build_parser().parse_args(argv))
     name = values.pop("command_name")
-    images = values.pop("images", ()) if COMMANDS[name].takes_images else ()
+    operands = values.pop("operands", ())
     try:
         config = train_options(values) if name == "train" else _checked(COMMANDS[name].options, values)
-        return COMMANDS[name].run(config, images)
+        return COMMANDS[name].run(config, operands)
     except InputError as error:
         print(f"{_PROGRAM} {name}: {error}", file=sys.stderr)
         return 2

@@ -1,28 +1,36 @@
-"""The package in a few calls: load a model, encode, classify.
+"""The package in a few calls: load a model, tokenize, encode, classify.
 
-In: a preset's name or a checkpoint, images, texts. Out: models, features, probabilities::
+In: a preset's name or a checkpoint, images, texts. Out: models, ids, features, probabilities::
 
     model, preprocess = clip_train.load("runs/mine")
     probabilities = clip_train.classify(model, ["cat.jpg"], ["a fat red cat", "not a fat red cat"])
 
     image = preprocess(Image.open("cat.jpg")).unsqueeze(0)
-    logits_per_image, logits_per_text = model(image, model.tokenize(["a cat", "a dog"]))
+    ids = clip_train.tokenize(["a cat", "a dog"], tokenizer=model)
+    logits_per_image, logits_per_text = model(image, ids)
 """
 
+import functools
+import os
+import sys
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from clip_train.checkpoint import find_checkpoint, load_tokenizer, load_weights, read_info
-from clip_train.config import InputError
+from clip_train.config import InputError, hint_at
 from clip_train.data.decode import Preprocess
 from clip_train.distributed import choose_device
 from clip_train.features import encode_images, encode_texts
 from clip_train.models.clip import Clip
 from clip_train.presets import PRESETS, find_preset, preset_name
-from clip_train.tokenizing import TextTokenizer
+from clip_train.tokenizer import ClipTokenizer
+from clip_train.tokenizing import TextTokenizer, find_tokenizer
+
+TOKENIZER_VARIABLE = "CLIP_TRAIN_TOKENIZER"
 
 
 def available_models() -> list[str]:
@@ -47,23 +55,65 @@ def create_model(name: str, *, device: str = "auto", tokenizer: TextTokenizer | 
     return Clip(config, tokenizer).to(choose_device(device))
 
 
-def load(path: str, device: str = "auto") -> tuple[Clip, Preprocess]:
+def find_model(name_or_path: str) -> str:
+    """The checkpoint that `load` takes.
+
+    Raises:
+        InputError: When there is none.
+    """
+    if os.path.isdir(name_or_path):
+        return find_checkpoint(name_or_path)
+    if preset_name(name_or_path) is not None:
+        raise InputError(f"{name_or_path} names a model without weights: train it, or use create_model for random ones")
+    hint = hint_at(name_or_path, PRESETS)
+    raise InputError(f"{name_or_path}: no folder of a run or a checkpoint, and no known model{hint}")
+
+
+def load(name_or_path: str, device: str = "auto") -> tuple[Clip, Preprocess]:
     """A trained model and the preprocessing of its images.
 
     Args:
-        path: A checkpoint, or the folder of a run (then its newest one).
+        name_or_path: A checkpoint, or the folder of a run (then its newest one). A preset's name is refused: no
+            weights come with this package.
         device: ``cpu``, ``cuda``…; ``auto`` takes a GPU when there is one.
 
     Raises:
         InputError: When there is no such checkpoint or it is broken.
     """
-    if preset_name(path) is not None:
-        raise InputError(f"{path} names a model without weights: train it, or use create_model for random ones")
-    checkpoint = find_checkpoint(path)
+    checkpoint = find_model(name_or_path)
     config = read_info(checkpoint).model
     model = Clip(config, load_tokenizer(checkpoint)).to(choose_device(device))
     load_weights(checkpoint, model)
     return model.eval(), Preprocess(config.image.image_size)
+
+
+def tokenize(
+    texts: str | Sequence[str],
+    context_length: int = 77,
+    truncate: bool = False,
+    *,
+    tokenizer: Clip | TextTokenizer | str | None = None,
+) -> Tensor:
+    """Token ids of texts.
+
+    Ids mean something only to a model that was trained with their tokenizer, and there is no tokenizer of all models:
+    say which one, or name it once in the environment variable ``CLIP_TRAIN_TOKENIZER``.
+
+    Args:
+        texts: One text or several.
+        context_length: Columns of the result; fewer for a model, or the folder of one, whose context is shorter.
+        truncate: Cut a text that is too long (its last id is then the end token) instead of raising.
+        tokenizer: A model, a tokenizer, the folder of a run, a checkpoint or an encoder, or a merges file (OpenAI's
+            for weights that come from OpenAI); without it what ``CLIP_TRAIN_TOKENIZER`` names.
+
+    Returns:
+        ``[texts, context_length]`` int32 on the CPU, padded behind the text.
+
+    Raises:
+        InputError: When there is no tokenizer, or a text is too long and `truncate` is false.
+    """
+    found = _find_tokenizer(os.environ.get(TOKENIZER_VARIABLE, "") if tokenizer is None else tokenizer)
+    return found.tokenizer.tokenize(texts, min(context_length, found.max_context), truncate=truncate)
 
 
 @torch.inference_mode()
@@ -72,7 +122,7 @@ def classify(model: Clip, images: Iterable[str | bytes | Image.Image], texts: Se
 
     Args:
         model: A model with its tokenizer.
-        images: Paths, encoded bytes or Pillow images.
+        images: Paths, http(s) URLs, encoded bytes or Pillow images.
         texts: At least one text.
 
     Returns:
@@ -85,3 +135,36 @@ def classify(model: Clip, images: Iterable[str | bytes | Image.Image], texts: Se
         raise InputError("no text to choose from")
     cosines = encode_images(model, images) @ encode_texts(model, texts).T
     return (model.logit_scale.exp() * cosines).softmax(dim=-1)
+
+
+class _Found(NamedTuple):
+    tokenizer: TextTokenizer
+    max_context: int = sys.maxsize  # of the model that it was found with
+
+
+def _find_tokenizer(given: Clip | TextTokenizer | str) -> _Found:
+    if isinstance(given, str):
+        if not given:
+            raise InputError(
+                f"which tokenizer? Give tokenizer=, a model or a path, or name a path in {TOKENIZER_VARIABLE}"
+            )
+        return _read_tokenizer(given)
+    if isinstance(given, Clip):
+        if given.tokenizer is None:
+            raise InputError("the model has no tokenizer: create it with one, or load a checkpoint")
+        return _Found(given.tokenizer, given.config.text.context_length)
+    return _Found(given)
+
+
+@functools.lru_cache(maxsize=8)  # reading CLIP's 48,894 merges takes longer than tokenizing a hundred texts
+def _read_tokenizer(path: str) -> _Found:
+    if not os.path.isdir(path):
+        return _Found(ClipTokenizer.load(path))
+    folder = path if find_tokenizer(path) is not None else find_checkpoint(path)
+    tokenizer = find_tokenizer(folder)
+    if tokenizer is None:
+        raise InputError(f"{folder}: no tokenizer")
+    try:
+        return _Found(tokenizer, read_info(folder).model.text.context_length)
+    except InputError:  # an encoder's folder: a tokenizer, and no model of ours
+        return _Found(tokenizer)

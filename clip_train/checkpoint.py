@@ -6,6 +6,7 @@ state). A folder appears whole or not at all; only the newest few are kept. An i
 without ``training.pt``: it is loaded and trained from, but not resumed.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -19,7 +20,8 @@ from torch import Tensor
 
 from clip_train.config import InputError, ModelConfig, model_from_dict, model_to_dict
 from clip_train.models.clip import Clip
-from clip_train.tokenizing import TextTokenizer, find_tokenizer, save_tokenizer
+from clip_train.tokenizer import TOKENIZER_NAME
+from clip_train.tokenizing import ENCODER_TOKENIZER_NAME, TextTokenizer, find_tokenizer, save_tokenizer
 
 CHECKPOINTS_NAME = "checkpoints"
 CONFIG_NAME = "config.json"
@@ -139,6 +141,18 @@ def load_weights(checkpoint: str, model: Clip) -> None:
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path}: {error}") from error
     fill_weights(model, state, where=path)
+
+
+def model_digest(checkpoint: str) -> str:
+    """A digest of all that decides a model's features: configuration, weights, tokenizer."""
+    model = json.dumps(model_to_dict(read_info(checkpoint).model), sort_keys=True)
+    digest = hashlib.blake2b(model.encode(), digest_size=16)
+    for name in (MODEL_NAME, TOKENIZER_NAME, ENCODER_TOKENIZER_NAME):
+        path = os.path.join(checkpoint, name)
+        if os.path.isfile(path):
+            with open(path, "rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def fill_weights(model: torch.nn.Module, state: Mapping[str, Tensor], *, where: str) -> None:

@@ -5,8 +5,9 @@ Several ranks take images in turn, and each gets the features of all.
 """
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Protocol, TypeVar
 
@@ -20,6 +21,7 @@ from clip_train.distributed import Ranks, gather_turns, take_turns
 from clip_train.models.clip import Clip
 from clip_train.models.text import trim_padding
 
+S = TypeVar("S")
 T = TypeVar("T")
 ReadableImage = str | bytes | Image.Image
 ImageSource = ReadableImage | Callable[[], ReadableImage]
@@ -88,11 +90,7 @@ def read_pixels(images: Iterable[ImageSource], side: int) -> Iterator[Tensor]:
     def decode(image: ReadableImage) -> Tensor:
         return preprocess.pixels(read_image(image))
 
-    threads = os.cpu_count() or 1
-    loaded = (image() if callable(image) else image for image in images)
-    with ThreadPoolExecutor(threads) as pool:
-        for block in batched(loaded, 16 * threads):
-            yield from pool.map(decode, block)
+    return map_ahead(decode, (image() if callable(image) else image for image in images))
 
 
 @torch.inference_mode()
@@ -109,6 +107,19 @@ def _encode(
     batches = batched(read_pixels(take_turns(images, ranks), model.config.image.image_size), batch_size)
     features = [encode(normalize_pixels(torch.stack(batch).to(model.device))) for batch in batches]
     return gather_turns(torch.cat([model.logit_scale.new_empty(0, width), *features]), ranks)
+
+
+def map_ahead(function: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
+    """What a function makes of items, in their order; all cores are at work on those that come next."""
+    threads = os.cpu_count() or 1
+    waiting: deque[Future[T]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > 16 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -41,7 +41,8 @@ def clean_text(text: str) -> str:
     >>> clean_text("  Tom &amp;amp; Jerry\n")
     'tom & jerry'
     """
-    if not text.isascii() or "&" in text:  # plain ASCII needs no repair, and repair is most of the time
+    # plain ASCII needs no repair, and repair is most of the time
+    if not (text.isascii() and text.isprintable()) or "&" in text:
         text = html.unescape(html.unescape(ftfy.fix_text(text)))
     return " ".join(text.split()).lower()
 

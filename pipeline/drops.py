@@ -92,6 +92,8 @@ class DropReason(StrEnum):
     # write-shards
     DUPLICATE_SAMPLE = "duplicate_sample"
     DUPLICATE_IMAGE = "duplicate_image"
+    NO_SCORE = "no_score"  # not among the scores that are filtered by
+    LOW_SCORE = "low_score"
 
 
 class UnitReport(NamedTuple):

@@ -6,7 +6,8 @@ A shard is a USTAR tar of samples; a sample is three adjacent members that share
     KEY.json                   where it came from (`SAMPLE_JSON_KEYS`)
 
 Beside the shards lie ``sizes.json`` (shard name to number of samples, as open_clip reads it) and
-``manifest.json``. Only the standard library is used here.
+``manifest.json``. A trained model's scores of samples come back to the pipeline as a folder of Parquet tables with the
+columns `SCORE_COLUMNS`, closed by ``scores.json``. Only the standard library is used here.
 Source: WebDataset format, https://github.com/webdataset/webdataset.
 """
 
@@ -17,6 +18,8 @@ TEXT_SUFFIX: Final = "txt"
 JSON_SUFFIX: Final = "json"
 SIZES_NAME: Final = "sizes.json"
 MANIFEST_NAME: Final = "manifest.json"
+SCORES_NAME: Final = "scores.json"
+SCORE_COLUMNS: Final = ("key", "score")  # a sample's key; the cosine of its image and its text, float32
 SAMPLE_JSON_KEYS: Final = (
     "pair_id",
     "url",

@@ -8,10 +8,12 @@ import torch
 from clip_train.api import load
 from clip_train.config import InputError
 from clip_train.models.clip import Clip
+from clip_train.shard_outputs import Filled
 
 CHECKPOINT_HELP = "A checkpoint, or the folder of a run (then its newest one)."
 DEVICE_HELP = "cpu, cuda, cuda:1…; auto takes a GPU when there is one."
 JSON_HELP = "File for the figures as JSON."
+PRECISIONS = ("fp32", "bf16")
 
 
 def require(config: Any, *names: str) -> None:
@@ -31,6 +33,12 @@ def write_json(path: str, values: Any) -> None:
             file.write("\n")
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
+
+
+def report_filled(path: str, filled: Filled) -> None:
+    """Prints how many samples a folder of tables holds, and how many were left out."""
+    drops = "".join(f", {number} left out ({reason})" for reason, number in sorted(filled.drops.items()))
+    print(f"{path}: {filled.rows} samples{drops}")
 
 
 def load_model(checkpoint: str, device: str, *, random_weights: bool = False) -> Clip:

@@ -1,28 +1,54 @@
-"""The commands that use a model on a user's own images and texts.
+"""The commands classify and edit: a model on a user's own images and texts.
 
-In: an options record. Out: lines on stdout, an exit code.
+In: an options record, images. Out: lines on stdout, a changed image; an exit code.
 """
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from typing import ClassVar
+
+from PIL import Image
 
 from clip_train.api import classify, load
 from clip_train.commands.shared import CHECKPOINT_HELP, DEVICE_HELP, require
 from clip_train.config import InputError
+from clip_train.data.decode import read_image
+from clip_train.editing import EditOptions, edit_image
 from clip_train.evaluate.templates import check_templates, fill_template
+from clip_train.shard_outputs import written_file
 from pipeline.options import check_options, option
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClassifyConfig:
-    """Prints how well each label fits each image."""
+    """Prints how well each label fits each image, given as a file or an http(s) URL."""
 
     name: ClassVar[str] = "classify"
 
     checkpoint: str = option("", CHECKPOINT_HELP)
     labels: tuple[str, ...] = option((), "Labels, separated by commas.")
     template: str = option("{}", "Prompt with {} for the label.")
+    device: str = option("auto", DEVICE_HELP)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EditConfig:
+    """Changes the pixels of an image, within a limit, so that it fits a text better; prints both cosines."""
+
+    name: ClassVar[str] = "edit"
+
+    checkpoint: str = option("", CHECKPOINT_HELP)
+    text: str = option("", "What the image is to show.")
+    output: str = option("", "Image file to write, PNG unless its name ends otherwise.")
+    steps: int = option(100, "Steps of gradient ascent.", minimum=1)
+    learning_rate: float = option(0.02, "Rate of Adam; pixels go from 0 to 1.", minimum=0)
+    max_change: float = option(0.25, "Furthest that a pixel may get from the original, from 0 to 1.", minimum=0)
+    crops: int = option(8, "Random crops in a step.", minimum=1)
+    seed: int = option(0, "Of the crops.", minimum=0)
     device: str = option("auto", DEVICE_HELP)
 
     def __post_init__(self) -> None:
@@ -43,3 +69,22 @@ def run_classify(config: ClassifyConfig, images: Sequence[str]) -> int:
         for probability, label in sorted(zip(row, labels, strict=True), reverse=True):
             print(f"  {probability:7.2%}  {label}")
     return 0
+
+
+def run_edit(config: EditConfig, images: Sequence[str]) -> int:
+    """Writes a changed image."""
+    require(config, "checkpoint", "text", "output")
+    [source] = images
+    image = read_image(source)
+    model, _preprocess = load(config.checkpoint, config.device)
+    options = EditOptions(config.steps, config.learning_rate, config.max_change, config.crops, config.seed)
+    edited = edit_image(model, image, config.text, options)
+    with written_file(config.output) as aside:
+        edited.image.save(aside, format=_image_format(config.output))
+    print(f"{config.output}: cosine {edited.cosine_before:.4f} before, {edited.cosine_after:.4f} after")
+    return 0
+
+
+def _image_format(path: str) -> str:
+    suffix = os.path.splitext(path)[1].lower()
+    return Image.registered_extensions().get(suffix, "PNG")

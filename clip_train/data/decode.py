@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from clip_train.config import InputError
+from clip_train.data.remote import fetch_image, is_url
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -36,20 +37,18 @@ def decode_image(encoded: bytes) -> Image.Image:
 
 
 def read_image(source: str | bytes | Image.Image) -> Image.Image:
-    """An RGB image from a file's path, encoded bytes, or an image.
+    """An RGB image from a file's path, an http(s) URL, encoded bytes, or an image.
 
     Raises:
-        InputError: When the file cannot be read or holds no image.
+        InputError: When what is named cannot be read or holds no image.
     """
     if isinstance(source, Image.Image):
         return source.convert("RGB")
     if isinstance(source, bytes):
         return decode_image(source)
+    encoded = fetch_image(source) if is_url(source) else _read_file(source)
     try:
-        with open(source, "rb") as file:
-            return decode_image(file.read())
-    except OSError as error:
-        raise InputError(f"{source}: {error.strerror}") from error
+        return decode_image(encoded)
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
 
@@ -94,3 +93,11 @@ class Preprocess:
         """The same before normalisation, uint8."""
         resized = np.asarray(resize_short_side(image.convert("RGB"), self.side))
         return torch.from_numpy(crop_square(resized, self.side).copy()).permute(2, 0, 1)
+
+
+def _read_file(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error

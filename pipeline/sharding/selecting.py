@@ -1,12 +1,14 @@
 """Raw indexes ► which sample goes to which shard.
 
-In: the index of every raw tar. Out, per raw tar, its survivors (images that are there and not duplicates), and per
-shard a plan: rows of `SHARD_PLAN`, in key order. Keys are hashes, so key order is a random order that every run
-repeats, and hosts, which a raw tar holds together, are mixed. Raw tars are taken in groups; the survivors of a group
-are cut into shards of equal size (they differ by one sample at most).
+In: the index of every raw tar, and a model's scores if there are any. Out, per raw tar, its survivors (images that are
+there, no duplicates, and fit their text well enough), and per shard a plan: rows of `SHARD_PLAN`, in key order. Keys
+are hashes, so key order is a random order that every run repeats, and hosts, which a raw tar holds together, are mixed.
+Raw tars are taken in groups; the survivors of a group are cut into shards of equal size (they differ by one sample at
+most).
 """
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,15 +17,15 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline import files
 from pipeline.drops import CountUnits, DropReason, UnitReport, drop_counts, report_unit
-from pipeline.ids import id_words, sorted_order
+from pipeline.ids import id_words
 from pipeline.schemas import SHARD_INDEX
+from pipeline.sharding.scores import JoinScores, unpack_scores
+from pipeline.sharding.stored import read_stored
 from pipeline.tables import count_rows, read_counts, read_table, write_table
 
-OK_STATUS = "ok"
 SELECTED = SHARD_INDEX.append(pa.field("offset", pa.int64(), nullable=False)).append(
     pa.field("length", pa.int64(), nullable=False)
 )
@@ -40,12 +42,6 @@ class ShardSpec:
     raw_names: tuple[str, ...]
     first: int
     last: int
-
-
-def read_stored(index_path: str) -> pa.Table:
-    """The rows of a raw index whose image is there, in key order."""
-    table = read_table(index_path)
-    return table.filter(pc.equal(table["status"], OK_STATUS))
 
 
 def duplicate_ids(table: pa.Table, *, by_text: bool) -> pa.Array:
@@ -113,19 +109,23 @@ def plan_shard(spec: ShardSpec) -> pa.Table:
 
 @dataclass(kw_only=True, eq=False)
 class SelectSamples(beam.PTransform):
-    """Writes the survivors of every raw tar; only 40-byte records are shuffled.
+    """Writes the survivors of every raw tar; only records of at most 40 bytes are shuffled.
 
     Attributes:
         stage_name: Namespace of the counts.
         indexes: The raw indexes, by names that differ.
         output: Folder for one `SELECTED` table a raw tar, under its name.
         duplicates: ``keep`` all, or keep one sample a ``pair`` (same image bytes, same text) or an ``image``.
+        scores: Tables of scores; without any, samples are not chosen by score.
+        min_score: The lowest score that is kept.
     """
 
     stage_name: str
     indexes: Mapping[str, str]
     output: str
     duplicates: str
+    scores: Sequence[str] = ()
+    min_score: float = -math.inf
 
     def expand(self, root: beam.Pipeline) -> beam.PCollection:
         """Wires PBegin to PCollection[UnitReport]."""
@@ -138,11 +138,16 @@ class SelectSamples(beam.PTransform):
             | "GroupDuplicates" >> beam.GroupByKey()
             | "FindLosers" >> beam.FlatMap(_find_losers)
         )
+        joined = {"path": raws, "losers": losers}
+        if self.scores:
+            scores = JoinScores(indexes=list(self.indexes.values()), tables=self.scores)
+            joined["scores"] = root | "JoinScores" >> scores
+        min_score = self.min_score if self.scores else None
         return (
-            {"path": raws, "losers": losers}
+            joined
             | "JoinLosers" >> beam.CoGroupByKey()
             | "WriteSurvivors"
-            >> beam.Map(_write_survivors, names, self.output, self.duplicates).with_output_types(UnitReport)
+            >> beam.Map(_write_survivors, names, self.output, self.duplicates, min_score).with_output_types(UnitReport)
             | CountUnits(self.stage_name)
         )
 
@@ -191,19 +196,24 @@ def _find_losers(bucket: tuple[int, Iterable[bytes]]) -> Iterator[tuple[int, byt
 
 
 def _write_survivors(
-    joined: tuple[int, dict[str, Any]], names: Sequence[str], output: str, duplicates: str
+    joined: tuple[int, dict[str, Any]], names: Sequence[str], output: str, duplicates: str, min_score: float | None
 ) -> UnitReport:
     raw_index, parts = joined
     [index_path] = parts["path"]
     name = names[raw_index]
     path = files.join(output, f"{name}.parquet")
     table = read_stored(index_path)
-    table = table.take(sorted_order(id_words(table["pair_id"])))
     losers = np.frombuffer(b"".join(parts["losers"]), np.int32)
     kept = np.ones(table.num_rows, bool)
     kept[losers] = False
     reason = DropReason.DUPLICATE_IMAGE if duplicates == "image" else DropReason.DUPLICATE_SAMPLE
-    counts = drop_counts("samples", int(kept.sum()), {reason: len(losers)})
+    drops: dict[str, int] = {reason: len(losers)}
+    if min_score is not None:
+        scores = unpack_scores(parts["scores"], table.num_rows)
+        is_unknown, is_low = np.isnan(scores), scores < np.float32(min_score)
+        drops |= {DropReason.NO_SCORE: int((kept & is_unknown).sum()), DropReason.LOW_SCORE: int((kept & is_low).sum())}
+        kept &= ~is_unknown & ~is_low
+    counts = drop_counts("samples", int(kept.sum()), drops)
     write_table(path, table.filter(pa.array(kept)), SELECTED, counts)
     return report_unit(name, counts)
 

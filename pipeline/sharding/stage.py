@@ -1,14 +1,16 @@
 """Raw tars ► final shards, their indexes, sizes, manifest and data card: the stage write-shards.
 
-In: raw tars with indexes (fetch-images), the final selection among them if one was made (balance-pairs --final), and
-the cap's cuts (balance-pairs). Out, in one folder: ``00000.tar`` with
-``00000.parquet`` (`SHARD_INDEX`, in the order of the shard), ``sizes.json``, ``manifest.json`` (read nothing that it
-does not name) and ``card/``. Samples are copied as byte ranges: no image is decoded, no image byte is shuffled.
+In: raw tars with indexes (fetch-images), the final selection among them if one was made (balance-pairs --final), a
+model's scores of the samples if they are to be filtered, and the cap's cuts (balance-pairs). Out, in one folder:
+``00000.tar`` with ``00000.parquet`` (`SHARD_INDEX`, in the order of the shard), ``sizes.json``, ``manifest.json`` (read
+nothing that it does not name) and ``card/``. Samples are copied as byte ranges: no image is decoded, no image byte is
+shuffled.
 Source of the names: `pipeline.shard_format`.
 """
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,8 +23,15 @@ from pipeline import files
 from pipeline.drops import CountUnits, UnitReport, report_unit
 from pipeline.options import option
 from pipeline.schemas import SHARD_INDEX
-from pipeline.shard_format import JSON_SUFFIX, MANIFEST_NAME, SIZES_NAME, describe_probability, shard_name
+from pipeline.shard_format import (
+    JSON_SUFFIX,
+    MANIFEST_NAME,
+    SIZES_NAME,
+    describe_probability,
+    shard_name,
+)
 from pipeline.sharding.card import write_card
+from pipeline.sharding.scores import closing_file, find_cut, score_tables
 from pipeline.sharding.selecting import PlanShards, SelectSamples, plan_path, spec_shards
 from pipeline.stages import Shape, Stage, Step, history_of, input_tables
 from pipeline.tables import read_table, sum_counts, write_table
@@ -50,11 +59,32 @@ class WriteShards(Stage):
         "Of samples with the same image bytes keep one a text (pair), one at all (image), or all (keep).",
         choices=("pair", "image", "keep"),
     )
+    scores: str = option(
+        "",
+        "Folder of scores (python -m clip_train score) of the raw tars or of shards made of them before, to filter by.",
+        identity=False,
+    )
+    min_score: float | None = option(None, "With --scores: keep what has this cosine or more.", minimum=-1, maximum=1)
+    top_score_share: float | None = option(
+        None, "With --scores: keep the best of all scored samples, as large a share (DataComp: 0.3).", maximum=1
+    )
     group_size: int = option(128, "Raw tars whose samples are mixed in a shard.", minimum=1, maximum=1000)
 
+    def __post_init__(self) -> None:
+        """Checks the options; does no I/O."""
+        super().__post_init__()
+        cuts = [self.min_score is not None, self.top_score_share is not None]
+        if self.scores and sum(cuts) != 1:
+            raise ValueError(f"write-shards: scores {self.scores!r} wants either min-score or top-score-share")
+        if any(cuts) and not self.scores:
+            raise ValueError("write-shards: min-score and top-score-share want scores, not ''")
+        if self.top_score_share is not None and self.top_score_share <= 0:
+            raise ValueError(f"write-shards: top-score-share must be above 0, not {self.top_score_share}")
+
     def inputs(self) -> list[str]:
-        """The raw folders, and the final selection or the balanced folder."""
-        return [*self.raw, self.final or self.balanced]
+        """The raw folders, the final selection or the balanced folder, and the scores."""
+        scores = [closing_file(self.scores)] if self.scores else []
+        return [*self.raw, self.final or self.balanced, *scores]
 
     def steps(self) -> Iterator[Step]:
         """Select, plan, pack; then sizes, manifest and card."""
@@ -66,11 +96,14 @@ class WriteShards(Stage):
         }
         indexes = [files.join(self.final, name) for name in names] if self.final else raw_indexes
         selected_folder, plan_folder = files.join(self.output, "_selected"), files.join(self.output, "_plan")
+        scores = score_tables(self.scores) if self.scores else []
         select = SelectSamples(
             stage_name=self.name,
             indexes=dict(zip(names, indexes, strict=True)),
             output=selected_folder,
             duplicates=self.duplicates,
+            scores=scores,
+            min_score=self._cut(scores),
         )
         yield Step("SelectSamples", select, Shape.SHUFFLE)
         selected = files.list_files(selected_folder, ".parquet")
@@ -90,6 +123,11 @@ class WriteShards(Stage):
             cuts=read_table(cuts),
             history=[*history_of(self), {"stage": self.name, "counts": sum_counts(selected)}],
         )
+
+    def _cut(self, scores: Sequence[str]) -> float:
+        if self.top_score_share is not None:
+            return find_cut(scores, self.top_score_share)
+        return -math.inf if self.min_score is None else self.min_score
 
 
 @dataclass(kw_only=True, eq=False)

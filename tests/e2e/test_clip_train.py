@@ -280,7 +280,7 @@ WRONG = {
     "unknown model": (["train", "--shards", "x", "--output", "x", "--model", "b33"], "unknown model 'b33'"),
     "limit": (["train", "--batch-size", "1"], "batch-size must be at least 2, not 1"),
     "device": (["train", "--shards", "x", "--output", "x", "--device", "tpu9"], "device 'tpu9' cannot be used"),
-    "no checkpoint": (["classify", "a.png", "--labels", "a", "--checkpoint", "none"], "none: no checkpoint"),
+    "no checkpoint": (["classify", "a.png", "--labels", "a", "--checkpoint", "none"], "none: no folder of a run"),
     "no labels": (["classify", "a.png", "--checkpoint", "x", "--labels", " , "], "--labels must name"),
     "no images": (["classify", "--checkpoint", "x"], "IMAGE"),
     "no classes": (

@@ -1,12 +1,15 @@
 """Raw tars to shards: equal sizes, key order, no duplicate, the same bytes every time."""
 
+import dataclasses
 import hashlib
 import io
 import json
+import math
 import random
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import webdataset
@@ -15,9 +18,12 @@ from jobs.runner import run_stage
 from pipeline import files
 from pipeline.ids import pair_id
 from pipeline.schemas import CUTS, RAW_INDEX
+from pipeline.shard_format import SCORES_NAME
 from pipeline.sharding.stage import WriteShards
 from pipeline.stages import STAGE_NAME, read_stage
 from pipeline.tables import read_table, write_table
+
+SCORES = pa.schema([("key", pa.string()), ("score", pa.float32())])
 
 
 def sample_bytes(key, image, text):
@@ -195,6 +201,66 @@ def test_a_final_selection_over_two_raw_folders_decides_what_is_packed_and_what_
     assert all(json.loads(sample["json"])["keep_probability"] == 0.125 for sample in samples)
     index = read_table(str(tmp_path / "shards" / "00000.parquet"))
     assert index["keep_probability"].to_pylist() == [0.125] * len(wanted)
+
+
+def write_scores(folder: Path, parts):
+    """Scores as clip_train writes them: tables of (key, score), and the file that closes the folder."""
+    for number, rows in enumerate(parts):
+        table = pa.table([[key for key, _ in rows], [score for _, score in rows]], schema=SCORES)
+        write_table(str(folder / f"{number:05d}.parquet"), table, SCORES)
+    closing = {"identity": {}, "rows": {f"{number:05d}": len(rows) for number, rows in enumerate(parts)}}
+    files.write_bytes_whole(str(folder / SCORES_NAME), json.dumps(closing).encode())
+    return str(folder)
+
+
+def keys_in(folder: Path):
+    return [key for path in sorted(folder.glob("0*.parquet")) for key in read_table(str(path))["key"].to_pylist()]
+
+
+def test_shards_hold_the_samples_at_or_above_a_score_and_the_rest_is_counted(tmp_path, units):
+    write_raw(tmp_path, units)
+    run_stage(stage_for(tmp_path), workers=1, quiet=True)
+    keys = keys_in(tmp_path / "shards")
+    score_of = {key: float(np.float32(0.2 + 0.01 * (hash_ % 20))) for hash_, key in enumerate(keys[3:])}
+    rows = list(score_of.items())
+    scores = write_scores(tmp_path / "scores", [rows[::2], rows[1::2]])
+    for name, options, cut in (
+        ("min", {"min_score": 0.28}, np.float32(0.28)),
+        ("share", {"top_score_share": 0.3}, sorted(score_of.values())[-math.ceil(0.3 * len(rows))]),
+    ):
+        output = str(tmp_path / name)
+        stage = dataclasses.replace(stage_for(tmp_path, scores=scores, **options), output=output)
+        counts = run_stage(stage, workers=1, quiet=True)
+        wanted = [key for key in keys if score_of.get(key, -1) >= cut]
+        assert 0 < len(wanted) < len(rows)
+        assert keys_in(tmp_path / name) == wanted
+        assert counts["samples/drop/no_score"] == 3
+        assert counts["samples/drop/low_score"] == len(rows) - len(wanted)
+        assert "low_score" in (tmp_path / name / "card" / "README.md").read_text()
+
+
+def test_of_several_scores_of_a_sample_the_highest_counts(tmp_path, units):
+    write_raw(tmp_path, units)
+    run_stage(stage_for(tmp_path), workers=1, quiet=True)
+    [first, second, *others] = keys_in(tmp_path / "shards")
+    parts = [[(first, 0.1), (second, 0.9)], [(first, 0.4), (second, 0.2), (others[0], 0.3)]]
+    scores = write_scores(tmp_path / "scores", parts)
+    for workers in (1, 2):
+        output = tmp_path / f"{workers}-workers"
+        stage = dataclasses.replace(stage_for(tmp_path, scores=scores, min_score=0.35), output=str(output))
+        run_stage(stage, workers=workers, quiet=True)
+        assert keys_in(output) == [first, second]
+    tars = [(tmp_path / f"{workers}-workers" / "00000.tar").read_bytes() for workers in (1, 2)]
+    assert tars[0] == tars[1]
+
+
+def test_scores_of_other_shards_are_an_error_and_a_missing_folder_too(tmp_path, units):
+    write_raw(tmp_path, units)
+    scores = write_scores(tmp_path / "scores", [[("000000017", 0.4)]])
+    with pytest.raises(Exception, match="that write-shards did not write"):
+        run_stage(stage_for(tmp_path, scores=scores, min_score=0.1), workers=1, quiet=True)
+    with pytest.raises(FileNotFoundError, match="no finished scores"):
+        run_stage(stage_for(tmp_path, scores=str(tmp_path / "nowhere"), min_score=0.1), workers=1, quiet=True)
 
 
 def test_a_second_run_does_nothing(tmp_path, units):

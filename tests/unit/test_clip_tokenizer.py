@@ -1,8 +1,10 @@
 """The byte-level BPE: its ids, its training, its file."""
 
 import gzip
+import html
 import random
 
+import ftfy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -108,8 +110,15 @@ def test_a_file_that_holds_no_merges_is_refused_by_name(tmp_path, content):
         ("Tom &amp;amp; Jerry", "tom & jerry"),
         ("â€œquotedâ€\x9d", '"quoted"'),
         ("ＦＵＬＬ width", "full width"),
+        ("a\x00 b\x1b[31mc\x7f", "a bc"),
     ],
-    ids=["white space and case", "entities twice", "mojibake", "full width"],
+    ids=["white space and case", "entities twice", "mojibake", "full width", "control characters"],
 )
 def test_cleaning_is_clips(text, cleaned):
     assert clean_text(text) == cleaned
+
+
+@given(st.text(st.characters(max_codepoint=127) | st.sampled_from("&;\x00\x1b\x7f"), max_size=30))
+def test_ascii_that_is_not_repaired_needed_no_repair(text):
+    repaired = html.unescape(html.unescape(ftfy.fix_text(text)))
+    assert clean_text(text) == " ".join(repaired.split()).lower()

@@ -1,0 +1,71 @@
+"""Scores of samples: the cut of a share is exact, and what a folder must hold."""
+
+import json
+import math
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline.sharding.scores import find_cut, rank_scores, score_tables
+from pipeline.sharding.stage import WriteShards
+from pipeline.tables import write_table
+
+SCHEMA = pa.schema([("key", pa.string()), ("score", pa.float32())])
+
+
+def write_scores(folder, *parts):
+    paths = []
+    for number, scores in enumerate(parts):
+        table = pa.table([[f"{number:16d}{row:16d}" for row in range(len(scores))], scores], schema=SCHEMA)
+        paths.append(str(folder / f"{number}.parquet"))
+        write_table(paths[-1], table, SCHEMA)
+    return paths
+
+
+@pytest.mark.parametrize("share", [0.001, 0.3, 0.5, 0.999, 1.0])
+def test_the_cut_of_a_share_is_the_score_that_sorting_all_would_find(tmp_path, share):
+    rng = np.random.default_rng(3)
+    parts = [rng.normal(0.2, 0.1, size).astype(np.float32) for size in (500, 0, 333)]
+    scores = np.sort(np.concatenate(parts))[::-1]
+    cut = find_cut(write_scores(tmp_path, *parts), share)
+    assert cut == scores[math.ceil(share * len(scores)) - 1]
+    assert (scores >= cut).sum() == math.ceil(share * len(scores))
+
+
+def test_scores_that_tie_with_the_cut_are_all_above_it(tmp_path):
+    cut = find_cut(write_scores(tmp_path, np.array([0.5, 0.25, 0.25, 0.25, -0.5, np.nan], np.float32)), 0.4)
+    assert cut == 0.25
+
+
+def test_without_any_score_nothing_is_good_enough(tmp_path):
+    assert find_cut(write_scores(tmp_path, np.array([], np.float32)), 0.5) == math.inf
+
+
+def test_ranks_have_the_order_of_scores():
+    scores = np.array([-1, -0.1, -1e-30, 0, 1e-30, 0.1, 0.10000001, 1], np.float32)
+    assert (np.diff(rank_scores(scores).astype(np.int64)) > 0).all()
+
+
+def test_the_tables_of_a_finished_folder_are_listed(tmp_path):
+    with pytest.raises(FileNotFoundError, match="clip_train score"):
+        score_tables(str(tmp_path))
+    (tmp_path / "scores.json").write_text(json.dumps({"identity": {}, "rows": {"00000": 1, "00001": 2}}))
+    assert score_tables(str(tmp_path)) == [str(tmp_path / "00000.parquet"), str(tmp_path / "00001.parquet")]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"scores": "s"}, "either min-score or top-score-share"),
+        ({"scores": "s", "min_score": 0.3, "top_score_share": 0.3}, "either min-score or top-score-share"),
+        ({"min_score": 0.3}, "want scores"),
+        ({"scores": "s", "top_score_share": 0.0}, "must be above 0"),
+        ({"scores": "s", "top_score_share": 1.5}, "top-score-share"),
+        ({"scores": "s", "min_score": 2.0}, "min-score"),
+    ],
+    ids=["no cut", "two cuts", "no scores", "share 0", "share above 1", "cosine above 1"],
+)
+def test_a_cut_that_makes_no_sense_is_refused_before_work_starts(options, message):
+    with pytest.raises(ValueError, match=message):
+        WriteShards(raw=("raw",), balanced="balanced", output="shards", **options)
