@@ -136,15 +136,16 @@ def read_ours(path: str) -> tuple[int, Pairs]:
 
 
 def read_candidates(path: str) -> tuple[int, Pairs]:
-    from pipeline.archives.records import iterate_records
+    from pipeline.archives.streaming import stream_records
     from pipeline.drops import DropReason
     from pipeline.extraction.candidates import Page
     from pipeline.extraction.pages import PageRules
-    from pipeline.extraction.unit import read_record
+    from pipeline.extraction.record_pages import read_pages
+    from pipeline.extraction.unit import COMPILED_BYTES
 
     pages, pairs = 0, []
-    for record in iterate_records(path):
-        page = read_record(record, PageRules())
+    is_large = Path(path).stat().st_size >= COMPILED_BYTES
+    for page in read_pages(stream_records(path), PageRules(), is_compiled=is_large):
         pages += isinstance(page, Page) or page == DropReason.OPTED_OUT
         if isinstance(page, Page):
             pairs += [(url, text) for url, text, _ in page.candidates if not isinstance(url, DropReason)]

@@ -5,10 +5,11 @@
 A real excerpt of a dump is repeated into a multistream dump of 500 MB of XML. *ours* is the whole of
 `wit400m build-vocab` on it, from start-up to the query list, without WordNet and page views. The peers stop at counts:
 gensim's WikiCorpus (texts) or gensim's reader with mwparserfromhell (`strip_code`) and gensim's tokeniser, then a
-Counter of words and NLTK's BigramCollocationFinder. They run on fewer copies, and their time is scaled by size: being
-slow, they have no start-up that shows. Every run is a process of its own, rounds are interleaved, the CPU seconds of
-the process and its children are taken, the median counts. Wall time is only meaningful on a machine that is idle, so
-the load before each run is shown with it.
+Counter of words and NLTK's BigramCollocationFinder. They run on fewer copies. So that start-up does not pass for work,
+each also runs on a part of its input, and *more* is what every further 100 MB costs: the difference of the two by that
+of their sizes. Every run is a process of its own, rounds are interleaved, the CPU seconds of the process and its
+children are taken, the median counts. Wall time is only meaningful on a machine that is idle, so the load before each
+run is shown with it.
 
 Then every tool cleans the excerpt once. *Junk* words are those that only markup has: image options and file suffixes,
 attributes of tables and tags, parts of addresses and of citation templates; *marks* are remaining brackets, braces,
@@ -39,6 +40,7 @@ STREAM_BYTES = 400_000  # about 100 pages of enwiki; the excerpt's are longer th
 PEER_COPIES = 10
 OURS = ("ours", "ours, 2 workers", "ours, a fifth")
 PEERS = ("gensim", "mwparserfromhell")
+PARTS = {"ours": "ours, a fifth", "gensim": "gensim, a tenth", "mwparserfromhell": "mwparserfromhell, 10th"}
 CLEANERS = ("ours", "mwparserfromhell", "gensim", "wikiextractor")
 
 JUNK = re.compile(
@@ -69,16 +71,19 @@ def main() -> None:
             arguments.copies: Path(folder) / "large.xml.bz2",
             arguments.copies // 5: Path(folder) / "fifth.xml.bz2",
             PEER_COPIES: Path(folder) / "small.xml.bz2",
+            PEER_COPIES // 10: Path(folder) / "tenth.xml.bz2",
         }
         xml_mb = {path: write_dump(arguments.excerpt, path, copies=copies) for copies, path in sizes.items()}
-        large, fifth, small = sizes.values()
+        large, fifth, small, tenth = sizes.values()
         peers = PEERS if arguments.peer_python else ()
-        runs: dict[str, list[Run]] = {name: [] for name in (*OURS, *peers)}
+        runs: dict[str, list[Run]] = {name: [] for name in OURS}
+        runs |= {name: [] for peer in peers for name in (peer, PARTS[peer])}
         for _ in range(arguments.rounds):
             for name, (path, workers) in zip(OURS, ((large, 1), (large, 2), (fifth, 1)), strict=True):
                 runs[name].append(run_ours(path, xml_mb[path], workers=workers))
             for name in peers:
                 runs[name].append(run_task(arguments.peer_python, name, small, xml_mb[small]))
+                runs[PARTS[name]].append(run_task(arguments.peer_python, name, tenth, xml_mb[tenth]))
     show_speed(runs)
     show_quality(arguments.excerpt, arguments.peer_python)
 
@@ -134,24 +139,31 @@ def measure(command: list[str], xml_mb: float) -> Run:
 
 
 def show_speed(runs: dict[str, list[Run]]) -> None:
-    cost = {name: statistics.median(run.cpu_s / run.xml_mb for run in found) for name, found in runs.items()}
-    titles = ("XML MB", "CPU s", "s/100 MB", "x ours", "wall s", "load", "peak MB")
-    print(f"{'':20}" + "".join(f"{title:>10}" for title in titles))
+    more = {name: more_per_mb(runs[name], runs[part]) for name, part in PARTS.items() if name in runs}
+    titles = ("XML MB", "CPU s", "s/100 MB", "x ours", "more", "x ours", "wall s", "load", "peak MB")
+    print(f"{'':22}" + "".join(f"{title:>10}" for title in titles))
     for name, found in runs.items():
         cpu_s, wall_s, peak_mb, xml_mb, load = (statistics.median(column) for column in zip(*found, strict=True))
+        cost = statistics.median(run.cpu_s / run.xml_mb for run in found)
         ratio = statistics.median(
-            peer.cpu_s / peer.xml_mb / (own.cpu_s / own.xml_mb) for own, peer in zip(runs["ours"], found, strict=True)
+            run.cpu_s / run.xml_mb / (own.cpu_s / own.xml_mb) for own, run in zip(runs["ours"], found, strict=True)
         )
-        print(f"{name:20}{xml_mb:10.0f}{cpu_s:10.1f}{100 * cost[name]:10.2f}{ratio:10.1f}", end="")
+        print(f"{name:22}{xml_mb:10.0f}{cpu_s:10.1f}{100 * cost:10.2f}{ratio:10.1f}", end="")
+        if name in more:
+            ratios = [each / own for own, each in zip(more["ours"], more[name], strict=True)]
+            print(f"{100 * statistics.median(more[name]):10.2f}{statistics.median(ratios):10.1f}", end="")
+        else:
+            print(" " * 20, end="")
         print(f"{wall_s:10.1f}{load:10.1f}{peak_mb:10.0f}")
     speedups = [one.wall_s / two.wall_s for one, two in zip(runs["ours"], runs["ours, 2 workers"], strict=True)]
     print(f"\n2 workers are {statistics.median(speedups):.2f} times as fast as one (wall time; {os.cpu_count()} cores)")
-    marginal = [
-        (large.cpu_s - fifth.cpu_s) / (large.xml_mb - fifth.xml_mb)
-        for large, fifth in zip(runs["ours"], runs["ours, a fifth"], strict=True)
-    ]
-    hours = statistics.median(marginal) * ENWIKI_XML_MB / 3600
+    hours = statistics.median(more["ours"]) * ENWIKI_XML_MB / 3600
     print(f"enwiki, {ENWIKI_XML_MB / 1000:.0f} GB of XML: {hours:.2f} core-hours, without adding up (see docs)")
+
+
+def more_per_mb(whole: list[Run], part: list[Run]) -> list[float]:
+    """CPU seconds of every further MB, round by round."""
+    return [(w.cpu_s - p.cpu_s) / (w.xml_mb - p.xml_mb) for w, p in zip(whole, part, strict=True)]
 
 
 def show_quality(excerpt: str, peer_python: str | None) -> None:

@@ -65,6 +65,7 @@ class UrlResolver:
         self._origin = f"{parts[1]}://{parts[2]}" if parts else ""
         self._path = parts[3] if parts else ""
         self._folder = self._origin + self._path[: self._path.rfind("/") + 1]
+        self._plain_origin = self._origin if _is_canonical(f"{self._origin}/") else ""
 
     def resolve(self, reference: str) -> str | None:
         """The canonical URL that a reference means.
@@ -92,6 +93,19 @@ class UrlResolver:
         if reference[0] == "?":
             return canonicalize_url(self._origin + self._path + reference)
         return canonicalize_url(self._folder + reference)
+
+    def resolve_plain(self, reference: str) -> str | None:
+        """What `resolve` gives for a plain reference, at less cost; None where that takes a closer look.
+
+        Args:
+            reference: Begins with http:, https: or a slash; with a host name, if it has one, of several labels in lower
+                case; nothing in it to encode or decode, no segment that begins with a dot.
+        """
+        if reference[0] != "/":
+            return reference
+        if not self._plain_origin:
+            return None
+        return f"{self._scheme}:{reference}" if reference.startswith("//") else self._plain_origin + reference
 
     def _join(self, reference: str) -> str:
         """What a reference means if it is one of the plain kinds, else nothing."""

@@ -40,8 +40,7 @@ class _Work(NamedTuple):
     """Arrays that every block is worked on in."""
 
     column: _Bytes  # last column of the sorted rotations
-    following: npt.NDArray[np.uint32]  # for each row the row that follows it, above a byte of the column
-    preceding: npt.NDArray[np.uint32]  # and the one that it follows
+    links: npt.NDArray[np.uint32]  # for each row the row that follows it, above a byte of the column
     rotated: _Bytes  # the block with its runs still short
     content: _Bytes
     sums: npt.NDArray[np.uint32]  # [8, 256]
@@ -73,7 +72,6 @@ class StreamReader:
         most = 9 * _LEVEL_BYTES
         self._work = _Work(
             np.empty(most, np.uint8),
-            np.zeros(most, np.uint32),
             np.zeros(most, np.uint32),
             np.empty(most, np.uint8),
             np.empty(_MOST_RUN * most, np.uint8),
@@ -336,28 +334,21 @@ def _read_symbols(
 
 @compile_kernel
 def _walk(work: _Work, size: int, origin: int, counts: _Ints) -> None:
-    """Undoes the Burrows-Wheeler transform of the column, from both ends at once: one walk waits for the other's data.
-
-    Of a damaged block the walks may not meet; its checksum then tells.
-    """
-    column, following, preceding, rotated = work.column, work.following, work.preceding, work.rotated
+    """Undoes the Burrows-Wheeler transform of the column."""
+    column, links, rotated = work.column, work.links, work.rotated
     starts = np.cumsum(counts) - counts
     for row in range(size):
         value = column[row]
         place = starts[value]
         starts[value] = place + 1
-        following[place] = row << 8
-        preceding[row] = place << 8 | value
+        links[place] = row << 8
     for row in range(size):
-        following[row] |= column[row]
-    ahead, behind = np.int64(following[origin]) >> 8, np.int64(origin)
-    half = size >> 1
-    for index in range(half):
-        link, back = np.int64(following[ahead]), np.int64(preceding[behind])
-        rotated[index], rotated[size - 1 - index] = link & 255, back & 255
-        ahead, behind = link >> 8, back >> 8
-    if size & 1:
-        rotated[half] = column[ahead]
+        links[row] |= column[row]
+    place = np.int64(links[origin]) >> 8
+    for index in range(size):
+        link = np.int64(links[place])
+        rotated[index] = link & 255
+        place = link >> 8
 
 
 @compile_kernel

@@ -11,9 +11,12 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import nltk.data
 import pyarrow as pa
+
+if TYPE_CHECKING:  # NLTK is imported late: it takes seconds, because it loads scikit-learn where there is one
+    from nltk.data import PathPointer
 
 LEMMAS = pa.schema(
     [
@@ -131,8 +134,10 @@ def _parse_lemmas(line: str) -> list[str]:
 
 
 @contextmanager
-def _open_corpus(folder: str) -> Iterator[nltk.data.PathPointer]:
+def _open_corpus(folder: str) -> "Iterator[PathPointer]":
     """NLTK's pointer to the corpus. NLTK opens only what is on its search path, so a folder is put there meanwhile."""
+    import nltk.data
+
     search_path = list(nltk.data.path)
     if folder:
         nltk.data.path[:] = [os.path.abspath(folder)]
@@ -142,7 +147,9 @@ def _open_corpus(folder: str) -> Iterator[nltk.data.PathPointer]:
         nltk.data.path[:] = search_path
 
 
-def _find_corpus(folder: str) -> nltk.data.PathPointer:
+def _find_corpus(folder: str) -> "PathPointer":
+    import nltk.data
+
     for name in _CORPUS:
         try:
             root = nltk.data.find(name)

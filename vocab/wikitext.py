@@ -29,7 +29,6 @@ _BRACES = re.compile(r"\{\{|\}\}|\n[ \t:;*#]*+(?:\{\||\|\}(?!\}))")
 _SIMPLE_REFERENCE = re.compile(r"<ref\b[^<>]*+>(?:(?<=/>)|[^<>]*+</ref>)")
 _SIMPLE_TEMPLATE = re.compile(r"\{\{[^{}]*+\}\}")
 _SIMPLE_LINK = re.compile(r"\[\[(?:[^\[\]|:\n]*+\|([^\[\]|\n]++)|([^\[\]|:\n]++))\]\]")
-_LINK_MARKS = re.compile(r"\[\[|\]\]")
 _OTHER_LANGUAGE = re.compile(r"(?:[a-z]{2,3}|simple)(?:-[a-z]+){0,2}:\S")
 _EXTERNAL_LINK = re.compile(r"\[(?:https?:|ftp:|mailto:|//)[^\s<>\[\]]*+[ \t]*+([^\[\]\n]*+)\]", re.IGNORECASE)
 _ADDRESS = re.compile(r"https?://[^\s<>\[\]|]*+")
@@ -128,23 +127,27 @@ def _resolve_links(text: str, hidden: re.Pattern[str]) -> str:
     """Puts the label of a link in its place; a hidden one leaves nothing. No link goes on after an empty line."""
     parts: list[str] = []
     opened: list[tuple[int, bool]] = []  # first part, whether it is hidden
-    position = 0
-    for mark in _LINK_MARKS.finditer(text):
-        before = text[position : mark.start()]
-        if opened and "\n\n" in before:
-            opened.clear()
-        parts.append(before)
-        position = mark.end()
-        if mark[0] == "[[":
+    for number, begun in enumerate(text.split("[[")):
+        first, *others = begun.split("]]")
+        if number:
             if opened and not opened[-1][1]:
                 opened.pop()  # links do not nest: that was none
-            opened.append((len(parts), hidden.match(text, position) is not None))
-        elif opened:
-            first, is_hidden = opened.pop()
-            label = "" if is_hidden else _link_label("".join(parts[first:]))
-            del parts[first:]
-            parts.append(label)
-    return "".join([*parts, text[position:]])
+            opened.append((len(parts), hidden.match(begun) is not None))
+        _append_text(first, parts, opened)
+        for other in others:
+            if opened:
+                start, is_hidden = opened.pop()
+                label = "" if is_hidden else _link_label("".join(parts[start:]))
+                del parts[start:]
+                parts.append(label)
+            _append_text(other, parts, opened)
+    return "".join(parts)
+
+
+def _append_text(text: str, parts: list[str], opened: list[tuple[int, bool]]) -> None:
+    if opened and "\n\n" in text:
+        opened.clear()
+    parts.append(text)
 
 
 def _link_label(content: str) -> str:

@@ -224,7 +224,20 @@ def _read_record(record: WarcRecord, member: str) -> ArchiveRecord:
     block = record.reader.read()
     if len(block) < length:
         raise _Unreadable(f"record of {length} bytes is cut after {len(block)}")
-    get = record.headers.get
+    return make_record(record.headers.get, block, member=member, offset=record.stream_pos)
+
+
+def make_record(
+    get: Callable[[str], str | None], block: bytes | memoryview, *, member: str, offset: int
+) -> ArchiveRecord:
+    """Makes a record of its parts.
+
+    Args:
+        get: Gives the value of a field of the record header, by its name.
+        block: What follows the header.
+        member: WARC inside a WACZ; empty otherwise.
+        offset: Where the record starts.
+    """
     status, headers, body = _split_http(block)
     if status is None:
         declared = get("Content-Type") or ""
@@ -241,25 +254,25 @@ def _read_record(record: WarcRecord, member: str) -> ArchiveRecord:
         body=body,
         refers_to=refers_to.strip("<> "),
         member=member,
-        offset=record.stream_pos,
+        offset=offset,
     )
 
 
-def _split_http(block: bytes) -> tuple[int | None, tuple[tuple[str, str], ...], bytes]:
+def _split_http(block: bytes | memoryview) -> tuple[int | None, tuple[tuple[str, str], ...], bytes]:
     """Status, header lines and body of an HTTP answer; the block is the body when it is none."""
     status = _STATUS_LINE.match(block)
     if status is None:
-        return None, (), block
+        return None, (), bytes(block)
     end = _HEADER_END.search(block, 0, _MAX_HTTP_HEADER_BYTES)
     head, body = (block[: end.start()], block[end.end() :]) if end else (block[:_MAX_HTTP_HEADER_BYTES], b"")
     headers: list[tuple[str, str]] = []
-    for line in head.decode("latin-1").split("\n")[1:]:
+    for line in str(head, "latin-1").split("\n")[1:]:
         name, colon, value = line.partition(":")
         if line[:1] in (" ", "\t") and headers:  # a folded line, RFC 9112 5.2
             headers[-1] = (headers[-1][0], f"{headers[-1][1]} {line.strip()}")
         elif colon:
             headers.append((name.strip().lower(), value.strip()))
-    return int(status[1]), tuple(headers), body
+    return int(status[1]), tuple(headers), bytes(body)
 
 
 def _join_chunks(body: bytes) -> bytes:

@@ -17,7 +17,7 @@ from typing import BinaryIO, Final, NamedTuple, Protocol, cast
 
 import zstandard
 
-_GZIP_MAGIC: Final = b"\x1f\x8b\x08"
+GZIP_MAGIC: Final = b"\x1f\x8b\x08"
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 _ZIP_MAGIC: Final = b"PK\x03\x04"
 _RECORD_START: Final = re.compile(rb"\nWARC/[01]\.\d{1,2}\r?\n")
@@ -80,7 +80,7 @@ class WarcStream:
         self._inflated: _InflatedFile | None = None
         self._make_inflater = _inflater_of(magic)
         if self._make_inflater is not None and _holds_many_records(source, self._make_inflater()):
-            self._inflated = _InflatedFile(_Gunzip if magic.startswith(_GZIP_MAGIC) else _unzstd, source)
+            self._inflated = _InflatedFile(_Gunzip if magic.startswith(GZIP_MAGIC) else _unzstd, source)
             source = _buffered(self._inflated)
             self._make_inflater = None
         self.file = source
@@ -239,7 +239,7 @@ def _zstd_inflater() -> _Inflater:
 
 
 def _inflater_of(magic: bytes) -> Callable[[], _Inflater] | None:
-    if magic.startswith(_GZIP_MAGIC):
+    if magic.startswith(GZIP_MAGIC):
         return _gzip_inflater
     return _zstd_inflater if magic == _ZSTD_MAGIC else None
 

@@ -28,7 +28,7 @@ class Page(NamedTuple):
     Attributes:
         url: Address of the page; empty when unknown.
         language: As the page declares it, in lower case; empty when it does not.
-        candidates: Every image of the page, in its order.
+        candidates: Every image of the page, in its order; those without a text may come last.
     """
 
     url: str

@@ -59,7 +59,7 @@ def to_utf8(page: bytes, charset: str = "") -> bytes:
             return _transcode(page[len(bom) :], codec)
     declared = find_codec(charset) or _meta_codec(page)
     if declared is None:
-        declared = "utf-8" if _is_utf8(page) else _detect_codec(page)
+        declared = "utf-8" if is_utf8(page) else _detect_codec(page)
     return _transcode(page, declared)
 
 
@@ -93,7 +93,8 @@ def _detect_codec(page: bytes) -> str:
     return best.encoding if best else _FALLBACK
 
 
-def _is_utf8(page: bytes) -> bool:
+def is_utf8(page: bytes) -> bool:
+    """Whether bytes are valid UTF-8."""
     ends = pa.py_buffer(np.array([0, len(page)], np.int32))
     try:  # Arrow looks at many bytes at once, and builds no string
         pa.StringArray.from_buffers(1, ends, pa.py_buffer(page)).validate(full=True)
@@ -103,6 +104,6 @@ def _is_utf8(page: bytes) -> bool:
 
 
 def _transcode(page: bytes, codec: str) -> bytes:
-    if codec == "utf-8" and _is_utf8(page):
+    if codec == "utf-8" and is_utf8(page):
         return page
     return page.decode(codec, "replace").encode("utf-8", "replace")

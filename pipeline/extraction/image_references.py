@@ -18,6 +18,7 @@ _LAZY_ATTRIBUTES: Final = (
 )  # fmt: skip
 _LAZY_SRCSETS: Final = ("data-srcset", "data-lazy-srcset")
 _LAZY_NAMES: Final = frozenset(_LAZY_ATTRIBUTES + _LAZY_SRCSETS)
+REFERENCE_ATTRIBUTES: Final = ("src", "srcset", *_LAZY_ATTRIBUTES, *_LAZY_SRCSETS)
 # A reference that is one beyond doubt: http(s) or relative, nothing to strip or fill in.
 _PLAIN: Final = re.compile(
     r"(?:https?://|/)[A-Za-z0-9_%~./?&=+,;@!()*:#-]{1,2000}|[A-Za-z0-9_%~.-][A-Za-z0-9_%~./?&=+,;@!()*#-]{0,2000}"
@@ -26,11 +27,16 @@ _PLACEHOLDER: Final = re.compile(
     r"(?:(?:lazy|img|image|pic|photo|default|ajax|pre)[-_.]?)?"
     r"(?:blank|spacer|transparent|trans|pixel|placeholder|loading|loader|lazy|lazyload|gr[ea]y|clear|empty|dummy|spinner|"
     r"1x1|1px)(?:[-_.]?(?:image|img|gif|pixel|bg|white|\d{1,4}(?:x\d{1,4})?))?\.(?:gif|png|svg|jpe?g|webp)",
-    re.IGNORECASE,
+    re.ASCII | re.IGNORECASE,
 )
+# How the names begin that the pattern allows: three characters, in lower case.
+PLACEHOLDER_STARTS: Final = frozenset({
+    "1px", "1x1", "aja", "bla", "cle", "def", "dum", "emp", "gra", "gre", "ima", "img", "laz", "loa", "pho", "pic",
+    "pix", "pla", "pre", "spa", "spi", "tra",
+})  # fmt: skip
 _TEMPLATE: Final = re.compile(r"\{\{|\$\{|\{[a-z_]{1,20}\}", re.IGNORECASE)  # what a script would fill in
 _NOT_FETCHED: Final = ("data:", "blob:", "about:", "javascript:", "file:", "#")
-_MAX_PLACEHOLDER_CHARS: Final = 40
+MAX_PLACEHOLDER_CHARS: Final = 40
 _MAX_REFERENCE_CHARS: Final = 8192
 
 
@@ -48,7 +54,7 @@ def choose_reference(
     'cat.jpg'
     """
     src = attributes.get("src") or ""
-    if _PLAIN.fullmatch(src) and _LAZY_NAMES.isdisjoint(attributes) and not _is_placeholder(src):
+    if _PLAIN.fullmatch(src) and _LAZY_NAMES.isdisjoint(attributes) and not is_placeholder(src):
         return src
     reason = DropReason.NO_IMAGE_URL
     for reference in _references(attributes, picture_srcsets, target_px):
@@ -57,7 +63,7 @@ def choose_reference(
             reference = reference.replace("{width}", str(target_px))
         if reference[:11].lower().startswith("data:"):
             reason = DropReason.DATA_URL
-        elif _is_placeholder(reference):
+        elif is_placeholder(reference):
             reason = DropReason.PLACEHOLDER
         elif _is_fetchable(reference):
             return reference
@@ -115,12 +121,15 @@ def _references(attributes: Mapping[str, str | None], picture_srcsets: Sequence[
         yield choose_from_srcset(value, target_px)
 
 
-def _is_placeholder(reference: str) -> bool:
+def is_placeholder(reference: str) -> bool:
+    """Whether the name of a file says that it only stands for an image."""
     name = reference
     if "?" in name or "#" in name:
         name = name.partition("?")[0].partition("#")[0]
     name = name[name.rfind("/") + 1 :]
-    return len(name) <= _MAX_PLACEHOLDER_CHARS and _PLACEHOLDER.fullmatch(name) is not None
+    if len(name) > MAX_PLACEHOLDER_CHARS or name[:3].lower() not in PLACEHOLDER_STARTS:
+        return False
+    return _PLACEHOLDER.fullmatch(name) is not None
 
 
 def _is_fetchable(reference: str) -> bool:

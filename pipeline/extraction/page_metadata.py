@@ -31,8 +31,9 @@ class Find(NamedTuple):
     text_source: str
 
 
-NOTHING: Final = Find(DropReason.NO_TEXT, "", "")  # an image without a text
-_NO_CANDIDATE: Final = Candidate(DropReason.NO_TEXT, "", "")
+# An image without a text.
+NOTHING: Final = Find(DropReason.NO_TEXT, "", "")
+NO_CANDIDATE: Final = Candidate(DropReason.NO_TEXT, "", "")
 
 
 def says_something(text: str | None) -> bool:
@@ -76,12 +77,20 @@ def resolve_finds(finds: Iterable[Find], *, url: str, base: str) -> list[Candida
         url: Of the page; may be empty.
         base: The href of its base element; may be empty.
     """
-    resolve = UrlResolver((base and UrlResolver(url).resolve(base)) or url).resolve
-    return [_resolve(find, resolve) if find.text else _NO_CANDIDATE for find in finds]
+    resolve = page_resolver(url=url, base=base).resolve
+    return [resolve_find(find, resolve) for find in finds]
 
 
-def _resolve(find: Find, resolve: Callable[[str], str | None]) -> Candidate:
+def page_resolver(*, url: str, base: str) -> UrlResolver:
+    """What resolves the references of a page; see `resolve_finds`."""
+    return UrlResolver((base and UrlResolver(url).resolve(base)) or url)
+
+
+def resolve_find(find: Find, resolve: Callable[[str], str | None]) -> Candidate:
+    """Makes a candidate of a find."""
     reference, text, text_source = find
+    if not text:
+        return NO_CANDIDATE
     if isinstance(reference, DropReason):
         return Candidate(reference, text, text_source)
     return Candidate(resolve(reference) or DropReason.BAD_URL, text, text_source)

@@ -8,20 +8,16 @@ Source: WHATWG HTML 4.8 (images), 4.4.12-13 (figures); ogp.me; schema.org ImageO
 """
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
-from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser, LexborNode
 
 from pipeline.drops import DropReason
 from pipeline.extraction.candidates import Page
 from pipeline.extraction.encodings import to_utf8
-from pipeline.extraction.html_segments import split_html
 from pipeline.extraction.image_references import choose_reference
 from pipeline.extraction.page_metadata import (
-    NAMES,
     NOTHING,
     Find,
     find_card_images,
@@ -30,16 +26,14 @@ from pipeline.extraction.page_metadata import (
     says_something,
 )
 
+if TYPE_CHECKING:
+    from pipeline.extraction.html_elements import Elements, Image
+
 HTML_TYPES: Final = frozenset({"text/html", "application/xhtml+xml"})
 
-_SELECTOR: Final = 'html, img, meta, base, picture, figcaption, a[title], script[type="application/ld+json"]'
-_KNOWN_TAGS: Final = ("html", "img", "meta", "base", "picture", "figure", "figcaption", "a", "script")
-# Numbers of tags are cheaper to read than their names.
-_TAGS: Final = {node.tag_id: node.tag for tag in _KNOWN_TAGS for node in LexborHTMLParser(f"<{tag}>").css(tag)}
-_ANCESTORS: Final = 8  # how far up a figure or link is looked for
 _JSON_LD_NODES: Final = 10_000
+_CHARS_OF_A_TEXT: Final = 20  # what it costs to look at a short one
 _XHTML: Final = "application/xhtml+xml"
-_NO_EVENTS: Final = int(LexborDocumentOptions.WO_EVENTS)  # no element is copied into another
 _SELF_CLOSED: Final = re.compile(rb"<(script|style|title|iframe|textarea|noscript|a|div|span|p)\b([^<>]{0,2000})/>")
 _TEXT_ATTRIBUTES: Final = ("alt", "title", "aria-label")
 _IMAGE_TEXTS: Final = ("alt", "figcaption", "title", "aria-label", "link-title")
@@ -81,105 +75,72 @@ def parse_page(
         headers: Its HTTP header lines, names in lower case, for what they say of its use.
         rules: How to read it.
     """
+    from pipeline.extraction.html_elements import Elements  # loads numba
+
     html = to_utf8(html, charset)
     if mime == _XHTML:
         html = _SELF_CLOSED.sub(rb"<\1\2></\1>", html)
-    found = [_read_segment(segment, rules) for segment in split_html(html)]
-    metas = [*headers, *(meta for segment in found for meta in segment.metas)]
+    elements = Elements(html)
+    metas = [*headers, *elements.metas]
     if forbids_use(metas, noindex=rules.noindex):
         return DropReason.OPTED_OUT
     url = url or next((content for name, content in metas if name == "og:url"), "")
-    base = next((segment.base for segment in found if segment.base), "")
-    finds = [find for segment in found for find in segment.finds]
-    finds += find_card_images(metas)
-    return Page(url, found[0].language, resolve_finds(finds, url=url, base=base))
+    finds = [*_find_images(elements, rules), *_find_json_ld(elements.json_lds), *find_card_images(metas)]
+    return Page(url, _tidy_language(elements.language), resolve_finds(finds, url=url, base=elements.base))
 
 
-class _Segment(NamedTuple):
-    """What one segment of a page holds; its tree, which may be large, is gone."""
-
-    language: str
-    base: str
-    metas: list[tuple[str, str]]
-    finds: list[Find]
-
-
-def _read_segment(html: bytes, rules: PageRules) -> _Segment:
-    nodes = defaultdict(list)
-    tree = LexborHTMLParser(html, options=_NO_EVENTS)
-    for node in tree.css(_SELECTOR):  # one walk: each costs a fourth of parsing
-        nodes[_TAGS.get(node.tag_id, "")].append(node)
-    finds = _find_images(
-        nodes["img"],
-        has_pictures=bool(nodes["picture"]),
-        has_context=bool(nodes["figcaption"] or nodes["a"]),
-        rules=rules,
-    )
-    return _Segment(
-        language=_page_language(nodes["html"]),
-        base=next((href for node in nodes["base"] if (href := node.attributes.get("href"))), ""),
-        metas=list(_read_metas(nodes["meta"])),
-        finds=[*finds, *_find_json_ld(nodes["script"])],
-    )
-
-
-def _find_images(
-    images: Sequence[LexborNode], *, has_pictures: bool, has_context: bool, rules: PageRules
-) -> Iterator[Find]:
-    for image in images:
-        attributes = image.attributes
-        alt = attributes.get("alt")
+def _find_images(elements: "Elements", rules: PageRules) -> Iterator[Find]:
+    context = _Context(elements)
+    for image in elements.images:
+        alt = image.attributes.get("alt")
         if alt and not rules.all_texts and not alt.isspace():  # no text is better
             texts = [(alt, "alt")]
         else:
-            texts = _image_texts(image, attributes, has_context=has_context)
+            texts = _image_texts(image, context)
         if not texts:
             yield NOTHING
             continue
-        srcsets = _picture_srcsets(image) if has_pictures else []
-        reference = choose_reference(attributes, srcsets, target_px=rules.target_px)
+        reference = choose_reference(image.attributes, context.srcsets(image), target_px=rules.target_px)
         for text, source in texts if rules.all_texts else texts[:1]:
             yield Find(reference, text, source)
 
 
-def _image_texts(
-    image: LexborNode, attributes: Mapping[str, str | None], *, has_context: bool
-) -> list[tuple[str, str]]:
+class _Context:
+    """What is around images; not much more than the page holds, however many images are around it."""
+
+    def __init__(self, elements: "Elements") -> None:
+        self._elements = elements
+        self._num_chars_left = 4 * elements.num_bytes
+
+    def texts(self, image: "Image") -> Iterator[tuple[str, str]]:
+        """The caption of the nearest figure around an image, and the title of the nearest link."""
+        caption = self._elements.caption(image.figure, image.level) if image.figure >= 0 else ""
+        title = self._elements.link_title(image.link) if image.link >= 0 else ""
+        for text, source in ((caption, "figcaption"), (title, "link-title")):
+            if says_something(text) and self._allows([text]):
+                yield text, source
+
+    def srcsets(self, image: "Image") -> Sequence[str]:
+        """The srcset of every source in the picture around an image."""
+        found = self._elements.srcsets.get(image.picture, ()) if image.picture >= 0 else ()
+        return found if self._allows(found) else ()
+
+    def _allows(self, texts: Sequence[str]) -> bool:
+        if self._num_chars_left >= 0:
+            self._num_chars_left -= sum(len(text) + _CHARS_OF_A_TEXT for text in texts)
+        return self._num_chars_left >= 0
+
+
+def _image_texts(image: "Image", context: _Context) -> list[tuple[str, str]]:
     """The texts of an image and where they stand, the best one first."""
+    attributes = image.attributes
     texts = [(value, name) for name in _TEXT_ATTRIBUTES if (value := attributes.get(name)) and not value.isspace()]
-    if has_context:
-        texts = sorted(texts + _context_texts(image), key=lambda text: _IMAGE_TEXTS.index(text[1]))
-    return texts
+    return sorted([*texts, *context.texts(image)], key=lambda text: _IMAGE_TEXTS.index(text[1]))
 
 
-def _context_texts(image: LexborNode) -> list[tuple[str, str]]:
-    """The caption of the nearest figure around an image, and the title of the nearest link."""
-    found: dict[str, str] = {}
-    node = image.parent
-    for _ in range(_ANCESTORS):
-        if node is None:
-            break
-        tag = _TAGS.get(node.tag_id)
-        if tag == "figure" and "figcaption" not in found and (caption := node.css_first("figcaption")):
-            found["figcaption"] = caption.text(separator=" ")
-        elif tag == "a" and "link-title" not in found:
-            found["link-title"] = node.attributes.get("title") or ""
-        node = node.parent
-    return [(text, source) for source, text in found.items() if says_something(text)]
-
-
-def _picture_srcsets(image: LexborNode) -> list[str]:
-    parent = image.parent
-    if parent is None or parent.tag != "picture":
-        return []
-    sources = [node.attributes for node in parent.iter() if node.tag == "source"]
-    return [value for source in sources for name in ("data-srcset", "srcset") if (value := source.get(name))]
-
-
-def _find_json_ld(scripts: Iterable[LexborNode]) -> Iterator[Find]:
+def _find_json_ld(scripts: Iterable[str]) -> Iterator[Find]:
     """The ImageObjects of a page's JSON-LD that carry a caption."""
-    for script in scripts:
-        text = script.text()
+    for text in scripts:
         if "ImageObject" not in text:
             continue
         try:
@@ -205,16 +166,6 @@ def _image_object(node: dict[str, Any]) -> Iterator[Find]:
         yield Find(reference, text, "json-ld")
 
 
-def _read_metas(metas: Iterable[LexborNode]) -> Iterator[tuple[str, str]]:
-    """Name and content of the meta elements that matter, names in lower case."""
-    for meta in metas:
-        attributes = meta.attributes
-        name = (attributes.get("name") or attributes.get("property") or "").lower()
-        if name in NAMES and (content := attributes.get("content")):
-            yield name, content
-
-
-def _page_language(roots: Sequence[LexborNode]) -> str:
-    attributes = roots[0].attributes if roots else {}
-    language = (attributes.get("lang") or attributes.get("xml:lang") or "").strip().lower()
+def _tidy_language(language: str) -> str:
+    language = language.strip().lower()
     return language if len(language) <= 35 and language.isascii() else ""  # RFC 5646 4.4.1

@@ -6,6 +6,7 @@ files; only hashes are shuffled.
 Source: CLIP 2.2; crawled pairs as in MetaCLIP, with the images that it misses (lazy attributes, srcset, relative URLs).
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -22,14 +23,16 @@ from pipeline.extraction.inputs import COMMON_CRAWL, InputUnit, UnreadableInput,
 from pipeline.extraction.languages import check_languages
 from pipeline.extraction.losers import EXTRACTED, FindLosers, LosingRule, losers_path, read_losers, table_name
 from pipeline.extraction.near_duplicates import NearDuplicates, SignTexts, signatures_path
-from pipeline.extraction.pages import PageRules
+from pipeline.extraction.pages import PageRules, parse_page
 from pipeline.extraction.repeats import RepeatedTexts
-from pipeline.extraction.unit import Extraction, ExtractionRules, saved_page_key
+from pipeline.extraction.unit import COMPILED_BYTES, Extraction, ExtractionRules, saved_page_key
 from pipeline.extraction.url_lists import PRESETS, ListColumns, read_url_list
+from pipeline.extraction.wat import parse_wats
 from pipeline.options import option
 from pipeline.schemas import PAIRS
 from pipeline.stages import Shape, Stage, Step
 from pipeline.tables import open_table_writer, read_counts, read_table, write_table
+from vocab.compiled import find_obstacle
 
 
 @dataclass(kw_only=True)
@@ -51,7 +54,7 @@ class ExtractPairs(FilterOptions, Stage):
     tries: int = option(5, "Times to try a remote file; pauses between are 1, 2, 4… s.", minimum=1, identity=False)
     on_unreadable: str = option(
         "stop",
-        "When a listed path cannot be read: stop (run again to continue), or drop it and count it.",
+        "When a listed path cannot be read: stop (run again to continue), or drop it for this output folder.",
         choices=("stop", "drop"),
         identity=False,
     )
@@ -102,6 +105,8 @@ class ExtractPairs(FilterOptions, Stage):
         units = list_units(paths, path_base=self.path_base, part_bytes=self.table_part_mb << 20)
         extracted_folder = files.join(self.output, "_extracted")
         extracted = [files.join(extracted_folder, f"{unit.name}.parquet") for unit in units]
+        if not all(files.exists(path) for path in extracted):
+            prepare_readers(units)
         yield Step(
             "ExtractCandidates",
             ExtractCandidates(
@@ -181,6 +186,18 @@ def read_page_urls(path: str) -> dict[str, str]:
     for batch in read_url_list(path, ListColumns(url="1", text="0")):
         found |= {saved_page_key(name or ""): url or "" for name, url in zip(batch.texts, batch.urls, strict=True)}
     return found
+
+
+def prepare_readers(units: Sequence[InputUnit]) -> None:
+    """Compiles what reads pages and large WATs, so that workers started later find it in the cache of this machine."""
+    wats = [unit for unit in units if ".wat" in unit.name]
+    num_tables = sum(unit.kind == "table" for unit in units)
+    if len(wats) + num_tables < len(units):
+        parse_page(b"", "")
+        if obstacle := find_obstacle():
+            logging.getLogger(__name__).warning("pages are read hundreds of times slower, not compiled: %s", obstacle)
+    if any(unit.is_listed or files.file_size(unit.path) >= COMPILED_BYTES for unit in wats):
+        list(parse_wats([], is_compiled=True))
 
 
 @dataclass(kw_only=True, eq=False)

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import pyarrow as pa
 
 from pipeline import files
-from pipeline.archives.records import ArchiveRecord, iterate_records
+from pipeline.archives.streaming import stream_records
 from pipeline.bodies import decode_body
 from pipeline.drops import Counts, DropReason
 from pipeline.extraction.candidates import TEXT_SOURCES, Candidate, Page
@@ -24,19 +24,17 @@ from pipeline.extraction.filters import FilterOptions, clean_texts, normalized_t
 from pipeline.extraction.image_references import choose_reference
 from pipeline.extraction.languages import identify_languages, primary_language
 from pipeline.extraction.losers import EXTRACTED
-from pipeline.extraction.pages import HTML_TYPES, PageRules, parse_page
+from pipeline.extraction.pages import PageRules, parse_page
+from pipeline.extraction.record_pages import HTML_START, MAX_PAGE_BYTES, read_pages
 from pipeline.extraction.url_lists import WHOLE, ListColumns, TablePart, list_format, read_url_list
-from pipeline.extraction.wat import parse_wat
 from pipeline.ids import pair_id
 from pipeline.urls import canonicalize_url
 
-MAX_PAGE_BYTES: Final = 16 << 20  # Common Crawl keeps 1 to 5 MiB of a page
+COMPILED_BYTES: Final = 4 << 20  # of a WAT; loading compiled code takes half a second
 
 _BATCH_ROWS: Final = 16_384
 _ARCHIVE_NAME: Final = re.compile(r"\.(?:warc|wat|wet|wacz)(?:\.|$)", re.IGNORECASE)
 _HTML_NAME: Final = re.compile(r"\.x?html?(?:\.gz)?$", re.IGNORECASE)
-_HTML_START: Final = re.compile(rb"\s*(?:<\?xml|<!doctype\s+html|<html|<!--|<head|<body)", re.IGNORECASE)
-_CHARSET: Final = re.compile(r"charset\s*=\s*[\"']?([^\"';\s]+)", re.IGNORECASE)
 
 
 class ExtractionRules(NamedTuple):
@@ -69,7 +67,7 @@ def input_kind(path: str) -> str:
         start = file.read(1024)
     if start.startswith((b"WARC/", b"PK\x03\x04", b"\x1f\x8b", b"\x28\xb5\x2f\xfd")):
         return "archive"
-    if _HTML_START.match(start):
+    if HTML_START.match(start):
         return "html"
     raise ValueError(f"{path}: not a web archive (WARC, WAT, WACZ), HTML page, or table (parquet, csv, tsv, jsonl)")
 
@@ -113,7 +111,7 @@ class Extraction:
     def counts(self) -> Counts:
         """What came in and what was dropped so far; pairs that are neither dropped go on to deduplication."""
         found = {f"pages/{name}": number for name, number in self._pages.items()}
-        found |= {f"pairs/{name}": number for name, number in self._pairs.items()}
+        found |= {f"pairs/{name}": number for name, number in self._pairs.items() if number}
         facts = {"records": self._num_records, "scrubbed_texts": self._num_scrubbed}
         return found | {name: number for name, number in facts.items() if number}
 
@@ -121,9 +119,10 @@ class Extraction:
         def count_fault(_: object) -> None:
             self._add_page(DropReason.CUT_RECORD)
 
-        for record in iterate_records(self._path, count_fault):
+        records = stream_records(self._path, count_fault)
+        is_compiled = files.file_size(self._path) >= COMPILED_BYTES
+        for page in read_pages(records, self._rules.pages, is_compiled=is_compiled):
             self._num_records += 1
-            page = read_record(record, self._rules.pages)
             if page is not None:
                 self._add_page(page)
                 yield
@@ -156,12 +155,16 @@ class Extraction:
         self._add_candidates(page.candidates, page.url, page.language)
 
     def _add_candidates(self, candidates: Iterable[Candidate], page_url: str, language: str) -> None:
+        num_rows = len(self._rows)
+        refused: list[DropReason] = []
         for image_url, text, text_source in candidates:
             if isinstance(image_url, DropReason):
-                self._drop_pairs(image_url, 1)
+                refused.append(image_url)
             else:
-                self._pairs["in"] += 1
                 self._rows.append((image_url, text, text_source, page_url, language))
+        self._pairs["in"] += len(self._rows) - num_rows
+        for reason, number in Counter(refused).items():
+            self._drop_pairs(reason, number)
 
     def _drop_pairs(self, reason: DropReason, number: int) -> None:
         if number:
@@ -224,30 +227,6 @@ def page_order(page_url: str, name: str) -> int:
 def preference(text_source: str, order: int) -> int:
     """Which of equal pairs is kept: the smallest; better text sources first, then by `page_order`."""
     return TEXT_SOURCES.index(text_source) << 56 | order
-
-
-def read_record(record: ArchiveRecord, rules: PageRules) -> Page | DropReason | None:
-    """The page that a record of an archive holds or describes; None when it is about no answer."""
-    if record.kind == "metadata" and record.mime == "application/json":
-        return parse_wat(record.body, rules)
-    if record.kind not in ("response", "resource"):
-        return None
-    if record.mime not in HTML_TYPES and (record.mime or not _HTML_START.match(record.body)):
-        return DropReason.NOT_HTML
-    if record.status not in (None, 200):
-        return DropReason.NOT_OK
-    html = record.payload(MAX_PAGE_BYTES)
-    if isinstance(html, DropReason):
-        return html
-    charset = _CHARSET.search(",".join(record.header_values("content-type")))
-    return parse_page(
-        html,
-        record.url,
-        mime=record.mime,
-        charset=charset[1] if charset else "",
-        headers=record.headers,
-        rules=rules,
-    )
 
 
 def _is_in_any_of(page: Page, languages: Sequence[str]) -> bool:

@@ -1,82 +1,33 @@
 """WAT records ► candidates: the images of a page as Common Crawl's metadata files list them.
 
-In: the JSON of a WAT metadata record. Out: a `Page`, or why it is left out, or None for a record about no answer.
-WAT lists src, alt and title of an img, and the page's meta elements: a twentieth of the bytes of WARC, without lazy
-attributes, srcset and captions.
+In: the JSON of WAT metadata records. Out: for each a `Page`, or why it is left out, or None for a record about no
+answer. WAT lists src, alt and title of an img, and the page's meta elements: a twentieth of the bytes of WARC, without
+lazy attributes, srcset and captions.
 Source: commoncrawl/ia-web-commons (the extractor), IIPC Web Archive Transformation specification.
 """
 
-import html
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import compress, repeat
 from typing import Final
 
-import msgspec
-
 from pipeline.drops import DropReason
-from pipeline.extraction.candidates import Page
+from pipeline.extraction.candidates import Candidate, Page
 from pipeline.extraction.image_references import choose_reference
-from pipeline.extraction.page_metadata import NAMES, NOTHING, Find, find_card_images, forbids_use, resolve_finds
+from pipeline.extraction.page_metadata import (
+    NO_CANDIDATE,
+    find_card_images,
+    forbids_use,
+    page_resolver,
+    resolve_find,
+    says_something,
+)
 from pipeline.extraction.pages import DEFAULT_RULES, PageRules
+from pipeline.extraction.wat_page import WatPage, decode_record, unescape
+from pipeline.urls import UrlResolver
+from vocab.compiled import find_obstacle
 
-_MARKS_OF_IMAGES: Final = (b"IMG@", b"og:image", b"twitter:image")
-_IMAGE_PATH: Final = "IMG@/src"
-_REFERENCE: Final = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
-_SURROGATE_ESCAPE: Final = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
-
-
-class _Link(msgspec.Struct, gc=False):
-    path: str = ""
-    url: str | None = None
-    alt: str | None = None
-    title: str | None = None
-
-
-class _Meta(msgspec.Struct, gc=False):
-    name: str | None = None
-    property: str | None = None
-    content: str | None = None
-
-
-class _Head(msgspec.Struct, gc=False):
-    base: str | None = msgspec.field(default=None, name="Base")
-    metas: list[_Meta] = msgspec.field(default_factory=list, name="Metas")
-
-
-class _Html(msgspec.Struct, gc=False):
-    head: _Head = msgspec.field(default_factory=_Head, name="Head")
-    links: list[_Link] = msgspec.field(default_factory=list, name="Links")
-
-
-class _Message(msgspec.Struct, gc=False):
-    status: str | int = msgspec.field(default="", name="Status")
-
-
-class _Response(msgspec.Struct, gc=False):
-    headers: dict[str, str | list[str]] = msgspec.field(default_factory=dict, name="Headers")
-    message: _Message = msgspec.field(default_factory=_Message, name="Response-Message")
-    html: _Html | None = msgspec.field(default=None, name="HTML-Metadata")
-
-
-class _Payload(msgspec.Struct, gc=False):
-    response: _Response | None = msgspec.field(default=None, name="HTTP-Response-Metadata")
-
-
-class _WarcHeader(msgspec.Struct, gc=False):
-    url: str = msgspec.field(default="", name="WARC-Target-URI")
-
-
-class _Envelope(msgspec.Struct, gc=False):
-    payload: _Payload = msgspec.field(default_factory=_Payload, name="Payload-Metadata")
-    header: _WarcHeader = msgspec.field(default_factory=_WarcHeader, name="WARC-Header-Metadata")
-
-
-class _Record(msgspec.Struct, gc=False):
-    envelope: _Envelope = msgspec.field(name="Envelope")
-
-
-_NO_FIND: Final = (NOTHING,)
-_DECODER: Final = msgspec.json.Decoder(_Record)
+_MARK_OF_ANSWER: Final = b'"HTTP-Response-Metadata"'
+_MARK_OF_HTML: Final = b'"HTML-Metadata"'
 
 
 def parse_wat(record: bytes, rules: PageRules = DEFAULT_RULES) -> Page | DropReason | None:
@@ -89,74 +40,83 @@ def parse_wat(record: bytes, rules: PageRules = DEFAULT_RULES) -> Page | DropRea
     Returns:
         None when the record is about a request or about the crawl.
     """
-    if b'"HTTP-Response-Metadata"' not in record:
-        return None if record.rstrip().endswith(b"}") else DropReason.CUT_JSON
-    if b'"HTML-Metadata"' not in record:
-        return DropReason.NOT_HTML
-    if not any(mark in record for mark in _MARKS_OF_IMAGES):
-        return Page("", "", [])
-    envelope = _decode(record)
-    if envelope is None:
-        return DropReason.CUT_JSON
-    response = envelope.payload.response
-    if response is None:
-        return None
-    if str(response.message.status) != "200":
-        return DropReason.NOT_OK
-    if response.html is None:
-        return DropReason.NOT_HTML
-    return _read_page(envelope.header.url, response, response.html, rules)
+    [outcome] = parse_wats([record], rules, is_compiled=False)
+    return outcome
 
 
-def _decode(record: bytes) -> _Envelope | None:
-    for text in (record, _SURROGATE_ESCAPE.sub(b"", record)):  # halves of characters are no JSON to the decoder
-        try:
-            return _DECODER.decode(text).envelope
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+def parse_wats(
+    records: Sequence[bytes], rules: PageRules = DEFAULT_RULES, *, is_compiled: bool
+) -> Iterator[Page | DropReason | None]:
+    """Does the same for many records.
+
+    Args:
+        records: As long together as may be in memory several times.
+        rules: How pages are read.
+        is_compiled: Whether to use compiled code, which pays from some thousand records on; the outcome is the same.
+    """
+    answers = [_MARK_OF_HTML in record and _MARK_OF_ANSWER in record for record in records]
+    scanned = iter(_scan(list(compress(records, answers))) if is_compiled else repeat(None))
+    for record, is_answer in zip(records, answers, strict=True):
+        if not is_answer:
+            yield _refuse_record(record)
             continue
-    return None
+        found = next(scanned)
+        if not (isinstance(found, WatPage) and (found.images or found.num_bare)) and not _may_hold_images(record):
+            yield Page("", "", [])
+            continue
+        page = decode_record(record) if found is None else found
+        yield _read_page(page, rules) if isinstance(page, WatPage) else page
 
 
-def _read_page(url: str, response: _Response, page: _Html, rules: PageRules) -> Page | DropReason:
-    metas = [
-        (name, _unescape(meta.content))
-        for meta in page.head.metas
-        if meta.content and (name := (meta.name or meta.property or "").lower()) in NAMES
-    ]
-    metas += [
-        (name.lower(), value)
-        for name, values in response.headers.items()
-        if name.lower() in NAMES
-        for value in _listed(values)
-    ]
-    if forbids_use(metas, noindex=rules.noindex):
+def _refuse_record(record: bytes) -> DropReason | None:
+    """What becomes of a record that describes no HTML."""
+    if _MARK_OF_ANSWER in record:
+        return DropReason.NOT_HTML
+    return None if record.rstrip().endswith(b"}") else DropReason.CUT_JSON
+
+
+def _may_hold_images(record: bytes) -> bool:
+    return b"IMG@" in record or b"og:image" in record or b"twitter:image" in record
+
+
+def _scan(records: Sequence[bytes]) -> list[WatPage | DropReason | None]:
+    if find_obstacle():
+        return [None] * len(records)
+    from pipeline.extraction.wat_scan import scan_records  # loads numba
+
+    return scan_records(records)
+
+
+def _read_page(page: WatPage, rules: PageRules) -> Page | DropReason:
+    if page.metas and forbids_use(page.metas, noindex=rules.noindex):
         return DropReason.OPTED_OUT
-    finds = [find for link in page.links if link.path == _IMAGE_PATH for find in _find_image(link, rules)]
-    finds += find_card_images(metas)
-    return Page(url, "", resolve_finds(finds, url=url, base=_unescape(page.head.base or "")))
+    resolver = page_resolver(url=page.url, base=unescape(page.base))
+    candidates: list[Candidate] = []
+    for url, alt, title, num_plain in page.images:
+        address = resolver.resolve_plain(url[:num_plain]) if num_plain else None
+        if address and alt and not rules.all_texts and "&" not in alt and not alt.isspace():
+            candidates.append(Candidate(address, alt, "alt"))  # what most of them come to, at once
+        elif texts := _image_texts(alt, title, rules):
+            found = address or _image_address(unescape(url), resolver, rules)
+            candidates += [Candidate(found, text, source) for text, source in texts]
+        else:
+            candidates.append(NO_CANDIDATE)
+    candidates += [resolve_find(find, resolver.resolve) for find in find_card_images(page.metas)]
+    candidates += [NO_CANDIDATE] * page.num_bare
+    return Page(page.url, "", candidates)
 
 
-def _find_image(link: _Link, rules: PageRules) -> Sequence[Find]:
-    if not link.alt and not link.title:
-        return _NO_FIND
-    alt = _unescape(link.alt or "")
+def _image_texts(alt: str, title: str, rules: PageRules) -> Sequence[tuple[str, str]]:
+    """The texts wanted of an image, and where they stand."""
+    alt = unescape(alt)
     if alt and not rules.all_texts and not alt.isspace():  # no text is better
-        texts = [(alt, "alt")]
-    else:
-        texts = [(text, source) for text, source in ((alt, "alt"), (_unescape(link.title or ""), "title")) if text]
-        texts = [(text, source) for text, source in texts if not text.isspace()]
-    if not texts:
-        return _NO_FIND
-    reference = choose_reference({"src": _unescape(link.url or "")}, target_px=rules.target_px)
-    return [Find(reference, text, source) for text, source in (texts if rules.all_texts else texts[:1])]
+        return ((alt, "alt"),)
+    texts = [(text, source) for text, source in ((alt, "alt"), (unescape(title), "title")) if says_something(text)]
+    return texts if rules.all_texts else texts[:1]
 
 
-def _unescape(text: str) -> str:
-    """An attribute's value with its character references undone; in a URL, ``&copy=1`` is none."""
-    if "&" not in text or ";" not in text:
-        return text
-    return _REFERENCE.sub(lambda reference: html.unescape(reference[0]), text)
-
-
-def _listed(values: str | list[str]) -> list[str]:
-    return [values] if isinstance(values, str) else values
+def _image_address(url: str, resolver: UrlResolver, rules: PageRules) -> str | DropReason:
+    if url.startswith("data:"):
+        return DropReason.DATA_URL
+    reference = choose_reference({"src": url}, target_px=rules.target_px)
+    return reference if isinstance(reference, DropReason) else resolver.resolve(reference) or DropReason.BAD_URL

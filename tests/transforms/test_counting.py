@@ -10,7 +10,8 @@ from pipeline.drops import check_counts
 from pipeline.stages import Step
 from pipeline.tables import read_counts, read_table
 from pipeline.vocabulary.adding import JoinWords, MergeBigrams, MergeWords, plan_ranges, plan_word_ranges
-from pipeline.vocabulary.counting import CountBigrams, CountViews, CountWords, ViewsTask, plan_tasks
+from pipeline.vocabulary.counting import CountBigrams, CountWords, plan_tasks
+from pipeline.vocabulary.views import CountViews, HashTitles, ViewsTask
 from vocab.dump import plan_units
 
 STAGE = "build-vocab"
@@ -119,3 +120,16 @@ def test_count_views_writes_the_views_of_a_file(tmp_path):
     check_counts(counts)
     assert (counts["view_rows/kept"], counts["view_rows/drop/bad_row"]) == (2, 1)
     assert read_table(task.path).to_pylist() == [{"title": "New York", "views": 12}]
+
+
+def test_only_views_of_titles_of_the_dump_are_kept_when_these_are_known(tasks, tmp_path):
+    count_words(tasks)
+    known = str(tmp_path / "titles.parquet")
+    run(HashTitles(tasks=tasks, output=known))
+    source = tmp_path / "views"
+    source.write_text("en New_York 5 0\nen york 7 0\nen NYC 3 0\nen Boston 9 0\nen Talk:New_York 9 0\nen newYork 1 0\n")
+    task = ViewsTask(source=str(source), path=str(tmp_path / "views.parquet"))
+    counts = run(CountViews(stage_name=STAGE, tasks=[task], project="en.wikipedia", known_titles=known))
+    assert counts["view_rows/kept"] == 6
+    views = read_table(task.path)
+    assert dict(zip(*views.to_pydict().values(), strict=True)) == {"NYC": 3, "New York": 5, "york": 7}

@@ -8,7 +8,9 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.archives import streaming
 from pipeline.archives.records import index_images, iterate_records, open_record
+from pipeline.archives.streaming import UNKNOWN_OFFSET, stream_records
 from pipeline.drops import DropReason
 
 GZIPPED = gzip.compress(b"hello world")
@@ -87,6 +89,44 @@ def test_every_record_is_read_in_order_and_again_by_its_place(store, content):
     assert [found.payload() for found in records] == [noise(3000 + i) for i in range(5)]
     for found in reversed(records):
         assert open_record(path, found.member, found.offset) == found
+
+
+def assert_streamed_alike(path: str, records: list, faults: list) -> None:
+    streamed_faults = []
+    streamed = list(stream_records(path, streamed_faults.append))
+    assert streamed == [found._replace(offset=UNKNOWN_OFFSET) for found in records]
+    assert streamed_faults == faults
+
+
+@pytest.mark.parametrize("content", ARCHIVES.values(), ids=ARCHIVES)
+def test_an_archive_streamed_gives_the_same_records(store, content):
+    path = store(content)
+    assert_streamed_alike(path, list(iterate_records(path)), [])
+
+
+@pytest.mark.parametrize("name", ["gzip by record", "gzip in one stream", "gzip with several records a member"])
+def test_a_gzip_file_in_order_is_streamed_to_its_end(store, name, monkeypatch):
+    monkeypatch.setattr(streaming, "iterate_records", None)
+    assert [found.url for found in stream_records(store(ARCHIVES[name]))] == URLS
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        RECORDS[1].replace(b"Content-Type", b"content-type", 1),
+        RECORDS[1].replace(b"Content-Length", b"X-Length: 1\r\nContent-Length"),
+        RECORDS[1].replace(b"WARC/1.0", b"WARC/0.18"),
+        RECORDS[1].replace(b"http://a.example/1", "http://a.example/é".encode()),
+        record(URLS[1], http(b"x"), end="\n"),
+        record(URLS[1], http(bytes(17 << 20))),
+    ],
+    ids=["case", "other field", "version", "not ASCII", "LF", "large"],
+)
+def test_records_behind_an_unusual_one_are_streamed_too(store, odd):
+    path = store(b"".join(map(gzip.compress, [RECORDS[0], odd, RECORDS[2]])))
+    records = list(iterate_records(path))
+    assert len(records) == 3
+    assert_streamed_alike(path, records, [])
 
 
 @pytest.mark.parametrize("version", ["0.18", "1.0", "1.1"])
@@ -195,5 +235,6 @@ def test_no_damage_crashes_the_reader(tmp_path_factory, name, places, length):
     faults = []
     records = list(iterate_records(str(path), faults.append))
     assert len(records) <= 2 * len(RECORDS)
+    assert_streamed_alike(str(path), records, faults)
     for found in records:
         found.payload()

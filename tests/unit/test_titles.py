@@ -7,7 +7,6 @@ from vocab.page_kinds import disambiguation_titles, is_disambiguation, list_titl
 from vocab.titles import (
     TITLES,
     VIEWS,
-    OtherWiki,
     check_pattern,
     follow_redirects,
     only_articles,
@@ -74,12 +73,6 @@ def test_a_circle_of_redirects_ends_and_gives_no_article():
     views = follow_redirects(views_table({"A": 1, "B": 2, "UK": 4, "United Kingdom": 8}), titles)
     assert sum(as_dict(views).values()) == 15
     assert as_dict(only_articles(views, titles)) == {"United Kingdom": 12}
-
-
-def test_page_views_of_another_wiki_are_refused():
-    with pytest.raises(OtherWiki, match="of another wiki"):
-        only_articles(views_table({"Vereinigtes Königreich": 5}), titles_table(REDIRECTS))
-    assert only_articles(VIEWS.empty_table(), titles_table(REDIRECTS)).num_rows == 0
 
 
 def test_a_title_redirected_by_two_dumps_counts_once():

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.urls import UrlResolver, canonicalize_url, url_host
@@ -89,3 +89,17 @@ def test_canonical_addresses_are_ascii_and_stay_as_they_are(text):
             assert url.isascii() and " " not in url
             assert canonicalize_url(url) == url
             assert url_host(url)
+
+
+@given(
+    st.from_regex(
+        r"(?:(?:https?:)?//[a-z]{1,9}\.[a-z]{2,5})?/(?:[a-z0-9_-]+\.?/?){0,3}(?:\?[a-z=&]{0,9})?", fullmatch=True
+    )
+)
+@example("//b.example/1")
+@example("/1")
+def test_plain_references_resolve_as_any_other(reference):
+    for base in (BASE, "https://a.example:81/b", "http://a.example/b/c", ""):
+        resolver = UrlResolver(base)
+        assert resolver.resolve_plain(reference) in (resolver.resolve(reference), None)
+    assert UrlResolver("http://a.example/b/c").resolve_plain(reference)

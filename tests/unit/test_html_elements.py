@@ -1,0 +1,196 @@
+"""What the compiled passes find is what a tree-building parser (Lexbor, through selectolax) finds."""
+
+import gzip
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser, LexborNode
+
+from pipeline.extraction.encodings import to_utf8
+from pipeline.extraction.html_elements import Elements
+from pipeline.extraction.html_names import WANTED
+from pipeline.extraction.page_metadata import NAMES
+
+LEVELS = 8
+
+
+def squeeze(text):
+    return " ".join(text.split())
+
+
+def attributes(node: LexborNode) -> dict[str, str]:
+    found = {name: value or "" for name, value in node.attributes.items()}
+    return {name: found[name] for name in WANTED[node.tag] if name in found}
+
+
+def surroundings(image: LexborNode) -> tuple[str, str, list[str]]:
+    """Caption, link title and srcsets, by walking up a tree."""
+    caption, title, node = None, None, image.parent
+    for _ in range(LEVELS):
+        if node is None:
+            break
+        if node.tag == "figure" and caption is None and (found := node.css_first("figcaption")):
+            caption = found.text(separator=" ")
+        elif node.tag == "a" and title is None:
+            title = node.attributes.get("title") or ""
+        node = node.parent
+    sources = image.parent.iter() if image.parent is not None and image.parent.tag == "picture" else []
+    values = [attributes(node) for node in sources if node.tag == "source"]
+    srcsets = [value for one in values for name in ("data-srcset", "srcset") if (value := one.get(name))]
+    return squeeze(caption or ""), title or "", srcsets
+
+
+def read_with_lexbor(html: bytes) -> dict[str, object]:
+    tree = LexborHTMLParser(html, options=int(LexborDocumentOptions.WO_EVENTS))
+    metas = [attributes(node) for node in tree.css("meta")]
+    names = [((meta.get("name") or meta.get("property") or "").lower(), meta.get("content")) for meta in metas]
+    root = tree.css_first("html")
+    language = attributes(root) if root else {}
+    return {
+        "images": [(attributes(node), *surroundings(node)) for node in tree.css("img")],
+        "metas": [(name, content) for name, content in names if name in NAMES and content],
+        "base": next((href for node in tree.css("base") if (href := node.attributes.get("href"))), ""),
+        "json-ld": [node.text() for node in tree.css('script[type="application/ld+json"]')],
+        "language": language.get("lang") or language.get("xml:lang") or "",
+    }
+
+
+def read_with_ours(html: bytes) -> dict[str, object]:
+    elements = Elements(html)
+    images = []
+    for image in elements.images:
+        caption = elements.caption(image.figure, image.level) if image.figure >= 0 else ""
+        title = elements.link_title(image.link) if image.link >= 0 else ""
+        srcsets = elements.srcsets[image.picture] if image.picture >= 0 else []
+        images.append((image.attributes, squeeze(caption), title, srcsets))
+    return {
+        "images": images,
+        "metas": elements.metas,
+        "base": elements.base,
+        "json-ld": elements.json_lds,
+        "language": elements.language,
+    }
+
+
+def check(html: str) -> None:
+    assert read_with_ours(html.encode()) == read_with_lexbor(html.encode())
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<!--><img a>--><!---><img b>--><!-- --!><img c>--><!-- -- ><img d><!-- <!-- --><img e><!--",
+        "<?php <img> ?><img src=a><! x><img src=b></ x><img src=c></><img src=d><![CDATA[<img src=e>]]>",
+        "<script><!-- <script> </script><img a> --></script><img src=b><script><!-- <script> --></script><img src=c>",
+        "<script><!--></script><img src=a><script><!---></script><img src=b><script></scripty></script ><img src=c>",
+        "<style><img></style ><title><img></title/><textarea><img></textareas></textarea><xmp><img></xmp><img src=a>",
+        "<noscript><img src=a></noscript><iframe><img></iframe><noframes><img></noframes><plaintext><img></plaintext>",
+        "<svg><style><img src=a></style></svg><svg><![CDATA[<img>]]><title><img src=c></title><image src=d /></svg>",
+        "<image src=a><template><img src=b><figure></template></figure><img src=c>",
+        "<img src='a' src=b SRC=c alt = \"x\"title=y><img/src=a/alt=b/><img =alt=x alt>",
+        "<img a'b alt=c><img alt='>' title=\n><img alt=a\"b'c=d`e><img alt=><img alt =\tx /><img\falt=x/>",
+        "<img alt='a\r\nb\rc\0d' title='&copy=1&copy1&copy;&notit;&#x80;&#1;&#xFFFF;&#0;&#xD800;&#9999999;&amp &lt'>",
+        "<figure><figcaption>A<b>B</b>C<!-- -->D</x>E<template>F</template><br>G&amp;H</figcaption><img></figure>",
+        "<figure><img><figure><img></figure><div><img><figcaption>A</div></figure><img>",
+        "<figure><div><div><div><div><div><div><div><img><div><img></figure><figcaption>A",
+        "<p><a title=T></p><img><a title=U><div></a><img></div><img>",
+        "<!doctype html><p><a title=T><table><td><img>",
+        "<p><a title=T><table><td><img>",
+        "<table><tr><td><a title=T><td><img></table><img>",
+        "<a title=T><select><option><img src=a></select><img src=b></a><img src=c>",
+        "<picture><source srcset=a><div><source srcset=b><img src=c></div><img src=d><source data-srcset=e srcset=f>",
+        "<html lang=a><html lang=b xml:lang=c><base><base href=x><base href=y>",
+        "<meta name=ROBOTS content=x><meta property=og&colon;image content=a><meta name='' property=og:url content=b>",
+        '<script type="Application/LD+JSON">{"a": "&amp;"}</script><script type=" application/ld+json">x</script>',
+        "<img alt=x><img alt='never closed",
+        "<",
+        "",
+    ],
+)
+def test_mark_up_is_read_as_the_standard_says(html):
+    check(html)
+
+
+IMAGES = ["<img alt=x>", "<img src=a.jpg title=T>", "<IMG ALT='a &amp; b' alt=2>"]
+FLOW = """<div> </div> <p> </p> <span> </span> <figure> </figure> <figcaption> </figcaption> text </a> <b> </b> <i> </i>
+<ul> <li> </li> </ul> <h1> </h1> <section> </section> <br> <picture> </picture> <x-y> </x-y> <form> </form> <button>
+</button> <dl> <dt> <dd> </dl> <object> </object> <ruby> <rt> </ruby> <pre> </pre>"""
+RAW = """<script> </script> <!-- --> --!> <style> </style> <title> </title> <textarea> </textarea> <noscript>
+</noscript> <! <? </ < ' " = / > <iframe> </iframe> <template> </template> <head> </head> <body> </body> <xmp> </xmp>
+<script <img ]]> <![CDATA[ a &amp; &copy= &lt - ! <img|alt= <script|type=application/ld+json> <base|href=x>
+<meta|name=robots|content=a>"""
+TABLE = "<table> </table> <tr> </tr> <td> </td> <th> <tbody> </tbody> <caption> </caption> <div> </div> <b> t </a>"
+
+
+def pieces(text: str) -> list[str]:
+    return IMAGES + [piece.replace("|", " ") for piece in text.split()]
+
+
+def soup(text: str, *more: str) -> st.SearchStrategy[str]:
+    return st.lists(st.sampled_from([*pieces(text), *more]), max_size=10).map("".join).map("<!doctype html>{}".format)
+
+
+@settings(max_examples=300, deadline=None)
+@given(soup(FLOW, "<a title=T>", "<source srcset='a 1w'>"))
+def test_elements_are_closed_as_a_tree_builder_closes_them(html):
+    check(html)
+
+
+@settings(max_examples=300, deadline=None)
+@given(soup(RAW))
+def test_what_is_a_tag_is_decided_as_a_tokenizer_decides(html):
+    check(html)
+
+
+@settings(max_examples=300, deadline=None)
+@given(soup(TABLE, "<a title=T>"))
+def test_images_that_a_tree_builder_moves_out_of_a_table_are_found_all_the_same(html):
+    ours, theirs = read_with_ours(html.encode())["images"], read_with_lexbor(html.encode())["images"]
+    for image in ours:
+        theirs.remove(image)
+    assert not theirs
+
+
+def nest(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    names = st.sampled_from(["div", "figure", "figcaption", "picture", "span", "a title=T", "section", "ul", "li", "b"])
+    return st.tuples(names, st.lists(inner, max_size=4).map("".join)).map(
+        lambda parts: f"<{parts[0]}>{parts[1]}</{parts[0].split()[0]}>"
+    )
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.recursive(st.sampled_from([*IMAGES, "text", "<source srcset=a>", "<!-- c -->"]), nest, max_leaves=30))
+def test_well_formed_pages_are_read_like_a_tree(html):
+    check(f"<!doctype html><body>{html}")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text() | st.lists(st.sampled_from([*pieces(f"{RAW} {FLOW} {TABLE}"), "<svg>", "</svg>"])).map("".join))
+def test_the_images_of_any_page_are_no_more_than_its_tags_and_have_valid_texts(html):
+    elements = Elements(html.encode("utf-8", "replace"))
+    assert len(elements.images) <= html.lower().count("<im")
+    for image in elements.images:
+        caption = elements.caption(image.figure, image.level) if image.figure >= 0 else ""
+        "".join((caption, *image.attributes.values())).encode()
+
+
+@pytest.mark.parametrize(
+    ("html", "sources"),
+    [
+        ("<table><td><img src=a></td><img src=b></table>", ["a", "b"]),  # a tree has b first, before the table
+        ("<frameset><img src=a>", ["a"]),  # a tree has no body then
+        ("<svg><title><![CDATA[<img src=a><img src=b>]]></title></svg>", ["b"]),  # no CDATA where HTML may stand
+        ("<svg><g></div><image src=a>", ["a"]),  # an end tag of HTML closes the svg, even one that closes nothing
+    ],
+)
+def test_where_images_are_found_that_a_tree_builder_moves_or_leaves_out(html, sources):
+    assert [image.attributes["src"] for image in Elements(html.encode()).images] == sources
+
+
+def test_real_pages_hold_what_a_tree_of_them_holds(real_data):
+    pages = sorted((real_data / "html_pages" / "html").glob("*.gz"))
+    assert len(pages) > 50
+    for path in pages:
+        html = to_utf8(gzip.decompress(path.read_bytes()))
+        assert read_with_ours(html) == read_with_lexbor(html), path.name
