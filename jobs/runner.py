@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from jobs.engines import BadFlags, Engine, StepFailed, run_step
 from jobs.progress import show_progress
 from pipeline.drops import Counts, LostRows, add_counts, check_counts
+from pipeline.files import hold_folder
 from pipeline.options import add_flags, options_from
 from pipeline.report import summary_line
 from pipeline.stages import (
@@ -83,7 +84,7 @@ def run_stage(
         The stage's counts.
 
     Raises:
-        ValueError: For bad options, flags, or an output folder of another making.
+        ValueError: For bad options or flags, an output folder of another making, or one that another run works in.
         FileNotFoundError: For missing input.
         StepFailed: When a step fails on its engine.
         LostRows: When the counts do not add up.
@@ -92,17 +93,19 @@ def run_stage(
     started = time.monotonic()
     identity = stage_identity(stage)
     if overwrite:
-        discard_stage(stage)
-    state = open_stage(stage, identity)
-    if state is State.DONE:
-        counts = dict(read_stage(stage.output)["counts"])
-    else:
-        counts = {}
-        for step in stage.steps():
-            with show_progress(step, quiet=quiet):
-                counts = add_counts(counts, run_step(step, engine, namespace=stage.name))
-        check_counts(counts)
-        commit_stage(stage, identity, counts)
+        with hold_folder(stage.output):
+            discard_stage(stage)
+    with hold_folder(stage.output):
+        state = open_stage(stage, identity)
+        if state is State.DONE:
+            counts = dict(read_stage(stage.output)["counts"])
+        else:
+            counts = {}
+            for step in stage.steps():
+                with show_progress(step, quiet=quiet):
+                    counts = add_counts(counts, run_step(step, engine, namespace=stage.name))
+            check_counts(counts)
+            commit_stage(stage, identity, counts)
     if not quiet:
         took = "already done" if state is State.DONE else f"{time.monotonic() - started:.1f} s"
         print(f"{summary_line(stage.name, counts)} [{took}] -> {stage.output}", flush=True)

@@ -4,6 +4,7 @@ What is written appears whole or not at all: on a local disk under a temporary n
 store by the upload itself. Names that begin with ``_`` or ``.`` are working files and are never listed.
 """
 
+import fcntl
 import fnmatch
 import glob
 import hashlib
@@ -166,6 +167,40 @@ def make_folder(path: str) -> None:
     """Makes a folder and its parents where the file system has folders."""
     if is_local(path):
         os.makedirs(_plain(path), exist_ok=True)
+
+
+class FolderInUse(ValueError):
+    """Another process works in a folder."""
+
+
+@contextmanager
+def hold_folder(path: str) -> Iterator[None]:
+    """Makes a folder and keeps it from other processes of this machine that hold it too; a process that dies lets go.
+
+    On other file systems nobody is kept out.
+
+    Raises:
+        FolderInUse: When another process holds it.
+    """
+    if not is_local(path):
+        yield
+        return
+    make_folder(path)
+    descriptor = os.open(_plain(path), os.O_RDONLY)
+    try:
+        _lock(descriptor, path)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, path: str) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise FolderInUse(f"{path}: another run is working there; wait for it, or choose another folder") from error
+    except OSError:  # a file system that has no locks
+        return
 
 
 def remove_tree(path: str) -> None:

@@ -35,7 +35,7 @@ SCORED_BIGRAMS = pa.schema(
 
 NOT_KEPT = -1
 _WORD_BITS = np.uint64(32)
-_MERGE_ROWS = 4_000_000  # counts held before they are added up
+_MERGE_ROWS = 1_000_000  # counts held before they are added up
 _DECIMALS = 6  # the last digits of a logarithm differ between processors
 
 

@@ -127,6 +127,18 @@ def test_a_killed_run_continues_and_leaves_no_worker(toy, tmp_path):
     assert finish(toy("--workers", "2"))[0] == 0
 
 
+@pytest.mark.parametrize("flags", [[], ["--overwrite"]])
+def test_two_runs_do_not_work_in_one_folder(toy, tmp_path, flags):
+    first = toy("--workers", "1", "--pause-s", "1")
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "data" / "toy" / "_started.json").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    code, _, err = finish(toy("--workers", "1", *flags))
+    assert (code, "another run is working there" in err, "Traceback" in err) == (2, True, False)
+    assert finish(first)[0] == 0
+
+
 @pytest.mark.parametrize(
     ("flags", "code", "message"),
     [
