@@ -2,7 +2,6 @@
 
 import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,10 +25,9 @@ def checkout() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def same_logging() -> Iterator[None]:
-    """Takes back what a command run inside a test says about which records are shown."""
+def shown_warnings() -> None:
+    """Takes back what a command run by an earlier test, or by a fixture of many tests, said of the records shown."""
     root = logging.getLogger()
-    levels = [(shown, shown.level) for shown in (root, *root.handlers)]
-    yield
-    for shown, level in levels:
-        shown.setLevel(level)
+    root.setLevel(logging.WARNING)
+    for handler in root.handlers:
+        handler.setLevel(logging.NOTSET)
