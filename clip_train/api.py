@@ -6,7 +6,7 @@ In: a preset's name or a checkpoint, images, texts. Out: models, ids, features, 
     probabilities = clip_train.classify(model, ["cat.jpg"], ["a fat red cat", "not a fat red cat"])
 
     image = preprocess(Image.open("cat.jpg")).unsqueeze(0)
-    ids = clip_train.tokenize(["a cat", "a dog"], tokenizer=model)
+    ids = clip_train.tokenize(["a cat", "a dog"])
     logits_per_image, logits_per_text = model(image, ids)
 """
 
@@ -28,9 +28,10 @@ from clip_train.features import encode_images, encode_texts
 from clip_train.models.clip import Clip
 from clip_train.presets import PRESETS, find_preset, preset_name
 from clip_train.tokenizer import ClipTokenizer
-from clip_train.tokenizing import TextTokenizer, find_tokenizer
+from clip_train.tokenizing import TextTokenizer, find_tokenizer, tokenizer_digest
 
 TOKENIZER_VARIABLE = "CLIP_TRAIN_TOKENIZER"
+_LOADED: dict[str, "_Found"] = {}  # by content: the tokenizers of the models that `load` gave in this process
 
 
 def available_models() -> list[str]:
@@ -84,6 +85,7 @@ def load(name_or_path: str, device: str = "auto") -> tuple[Clip, Preprocess]:
     config = read_info(checkpoint).model
     model = Clip(config, load_tokenizer(checkpoint)).to(choose_device(device))
     load_weights(checkpoint, model)
+    _remember_tokenizer(checkpoint, model)
     return model.eval(), Preprocess(config.image.image_size)
 
 
@@ -96,23 +98,24 @@ def tokenize(
 ) -> Tensor:
     """Token ids of texts.
 
-    Ids mean something only to a model that was trained with their tokenizer, and there is no tokenizer of all models:
-    say which one, or name it once in the environment variable ``CLIP_TRAIN_TOKENIZER``.
+    Ids mean something only to a model that was trained with their tokenizer. Where none is given, it is that of the
+    models that `load` gave before; they must agree. Where none was loaded, the environment variable
+    ``CLIP_TRAIN_TOKENIZER`` names it.
 
     Args:
         texts: One text or several.
         context_length: Columns of the result; fewer for a model, or the folder of one, whose context is shorter.
         truncate: Cut a text that is too long (its last id is then the end token) instead of raising.
         tokenizer: A model, a tokenizer, the folder of a run, a checkpoint or an encoder, or a merges file (OpenAI's
-            for weights that come from OpenAI); without it what ``CLIP_TRAIN_TOKENIZER`` names.
+            for weights that come from OpenAI).
 
     Returns:
         ``[texts, context_length]`` int32 on the CPU, padded behind the text.
 
     Raises:
-        InputError: When there is no tokenizer, or a text is too long and `truncate` is false.
+        InputError: When there is no tokenizer or more than one, or a text is too long and `truncate` is false.
     """
-    found = _find_tokenizer(os.environ.get(TOKENIZER_VARIABLE, "") if tokenizer is None else tokenizer)
+    found = _default_tokenizer() if tokenizer is None else _find_tokenizer(tokenizer)
     return found.tokenizer.tokenize(texts, min(context_length, found.max_context), truncate=truncate)
 
 
@@ -142,12 +145,29 @@ class _Found(NamedTuple):
     max_context: int = sys.maxsize  # of the model that it was found with
 
 
+def _remember_tokenizer(checkpoint: str, model: Clip) -> None:
+    if model.tokenizer is not None:
+        key = tokenizer_digest(checkpoint)
+        context = min(model.config.text.context_length, _LOADED[key].max_context if key in _LOADED else sys.maxsize)
+        _LOADED[key] = _Found(model.tokenizer, context)
+
+
+def _default_tokenizer() -> _Found:
+    if len(_LOADED) == 1:
+        return next(iter(_LOADED.values()))
+    if _LOADED:
+        raise InputError(
+            f"which tokenizer? {len(_LOADED)} models with different ones were loaded; give tokenizer=MODEL"
+        )
+    if path := os.environ.get(TOKENIZER_VARIABLE):
+        return _read_tokenizer(path)
+    raise InputError(
+        f"which tokenizer? Load a model, give tokenizer=, a model or a path, or name a path in {TOKENIZER_VARIABLE}"
+    )
+
+
 def _find_tokenizer(given: Clip | TextTokenizer | str) -> _Found:
     if isinstance(given, str):
-        if not given:
-            raise InputError(
-                f"which tokenizer? Give tokenizer=, a model or a path, or name a path in {TOKENIZER_VARIABLE}"
-            )
         return _read_tokenizer(given)
     if isinstance(given, Clip):
         if given.tokenizer is None:

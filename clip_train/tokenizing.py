@@ -4,6 +4,7 @@ In: a folder. Out: a `TextTokenizer`: our BPE (``tokenizer.txt``), or the tokeni
 (``tokenizer.json``).
 """
 
+import hashlib
 import os
 from collections.abc import Sequence
 from typing import Protocol
@@ -122,3 +123,14 @@ def find_tokenizer(folder: str) -> TextTokenizer | None:
     if os.path.isfile(os.path.join(folder, ENCODER_TOKENIZER_NAME)):
         return EncoderTokenizer.load(folder)
     return None
+
+
+def tokenizer_digest(folder: str) -> str:
+    """What tells the tokenizer in a folder from others."""
+    digest = hashlib.sha256()
+    for name in (TOKENIZER_NAME, ENCODER_TOKENIZER_NAME):
+        path = os.path.join(folder, name)
+        if os.path.isfile(path):
+            with open(path, "rb") as file:
+                digest.update(file.read())
+    return digest.hexdigest()

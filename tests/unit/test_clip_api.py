@@ -13,6 +13,7 @@ TEXTS = [f"a {colour} {shape}" for colour in ("red", "blue") for shape in ("star
 @pytest.fixture
 def tokenizer(monkeypatch):
     monkeypatch.delenv(TOKENIZER_VARIABLE, raising=False)
+    monkeypatch.setattr("clip_train.api._LOADED", {})
     return clip_train.train_tokenizer(TEXTS, vocab_size=540)
 
 
@@ -37,6 +38,20 @@ def test_the_environment_names_the_tokenizer_where_none_is_given(tokenizer, tmp_
     assert ids.shape == (1, 77) and ids.dtype == torch.int32
     assert torch.equal(ids, tokenizer.tokenize("a red star"))
     assert torch.equal(clip_train.tokenize(("a red star",), 77, False), ids)
+
+
+def test_after_load_texts_are_tokenized_for_the_model_that_was_loaded(tokenizer, model, tmp_path, monkeypatch):
+    monkeypatch.setenv(TOKENIZER_VARIABLE, "not read")
+    for name in ("one", "again"):
+        save_model(str(tmp_path / name), model)
+        clip_train.load(str(tmp_path / name))
+    assert torch.equal(clip_train.tokenize(TEXTS), tokenizer.tokenize(TEXTS, 32))
+    other = clip_train.train_tokenizer(TEXTS, vocab_size=520)
+    save_model(str(tmp_path / "other"), clip_train.create_model("tiny-32", device="cpu", tokenizer=other))
+    loaded, _ = clip_train.load(str(tmp_path / "other"))
+    with pytest.raises(clip_train.InputError, match="models with 2 different ones were loaded"):
+        clip_train.tokenize(TEXTS)
+    assert torch.equal(clip_train.tokenize(TEXTS, tokenizer=loaded), other.tokenize(TEXTS, 32))
 
 
 def test_without_a_tokenizer_the_message_says_how_to_give_one(tokenizer):
