@@ -49,7 +49,7 @@ def test_after_load_texts_are_tokenized_for_the_model_that_was_loaded(tokenizer,
     other = clip_train.train_tokenizer(TEXTS, vocab_size=520)
     save_model(str(tmp_path / "other"), clip_train.create_model("tiny-32", device="cpu", tokenizer=other))
     loaded, _ = clip_train.load(str(tmp_path / "other"))
-    with pytest.raises(clip_train.InputError, match="models with 2 different ones were loaded"):
+    with pytest.raises(clip_train.InputError, match="2 models with different ones were loaded"):
         clip_train.tokenize(TEXTS)
     assert torch.equal(clip_train.tokenize(TEXTS, tokenizer=loaded), other.tokenize(TEXTS, 32))
 
