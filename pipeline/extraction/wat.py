@@ -6,13 +6,13 @@ lazy attributes, srcset and captions.
 Source: commoncrawl/ia-web-commons (the extractor), IIPC Web Archive Transformation specification.
 """
 
-from collections.abc import Iterator, Sequence
-from itertools import compress, repeat
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from pipeline.drops import DropReason
 from pipeline.extraction.candidates import Candidate, Page
-from pipeline.extraction.image_references import choose_reference
+from pipeline.extraction.image_references import choose_reference, is_placeholder
 from pipeline.extraction.page_metadata import (
     NO_CANDIDATE,
     find_card_images,
@@ -22,12 +22,19 @@ from pipeline.extraction.page_metadata import (
     says_something,
 )
 from pipeline.extraction.pages import DEFAULT_RULES, PageRules
-from pipeline.extraction.wat_page import WatPage, decode_record, unescape
+from pipeline.extraction.wat_page import Link, WatPage, decode_record, unescape
 from pipeline.urls import UrlResolver
 from vocab.compiled import find_obstacle
 
 _MARK_OF_ANSWER: Final = b'"HTTP-Response-Metadata"'
 _MARK_OF_HTML: Final = b'"HTML-Metadata"'
+# Most addresses; `choose_reference` and `UrlResolver.resolve` would change nothing in them but an empty fragment, where
+# they are no placeholders, not too long, and hold no segment that begins with a dot.
+_PLAIN: Final = re.compile(
+    r"((?:(?:https?:)?//[a-z0-9-]++(?:\.[a-z0-9-]++)++)?"
+    r"/(?!/)(?:[A-Za-z0-9_~.&=+,;@!()*:/?-]++|%(?:2[0-9A-CF]|3[A-F]|[89A-F][0-9A-F]))*+)#?"
+)
+_MAX_PLAIN_CHARS: Final = 2000
 
 
 def parse_wat(record: bytes, rules: PageRules = DEFAULT_RULES) -> Page | DropReason | None:
@@ -45,27 +52,37 @@ def parse_wat(record: bytes, rules: PageRules = DEFAULT_RULES) -> Page | DropRea
 
 
 def parse_wats(
-    records: Sequence[bytes], rules: PageRules = DEFAULT_RULES, *, is_compiled: bool
+    records: Iterable[bytes], rules: PageRules = DEFAULT_RULES, *, is_compiled: bool
 ) -> Iterator[Page | DropReason | None]:
     """Does the same for many records.
 
     Args:
-        records: As long together as may be in memory several times.
+        records: The JSON of each.
         rules: How pages are read.
-        is_compiled: Whether to use compiled code, which pays from some thousand records on; the outcome is the same.
+        is_compiled: Whether to use compiled code, which pays from some thousand records on; see `wat_links` for what
+            errors it passes over.
     """
-    answers = [_MARK_OF_HTML in record and _MARK_OF_ANSWER in record for record in records]
-    scanned = iter(_scan(list(compress(records, answers))) if is_compiled else repeat(None))
-    for record, is_answer in zip(records, answers, strict=True):
-        if not is_answer:
+    cut_links = _load_cutter() if is_compiled else None
+    for record in records:
+        if _MARK_OF_HTML not in record or _MARK_OF_ANSWER not in record:
             yield _refuse_record(record)
             continue
-        found = next(scanned)
-        if not (isinstance(found, WatPage) and (found.images or found.num_bare)) and not _may_hold_images(record):
+        abridged = cut_links(record) if cut_links else b""
+        if not abridged and not _may_hold_images(record):
             yield Page("", "", [])
             continue
-        page = decode_record(record) if found is None else found
+        page = decode_record(record, abridged)
         yield _read_page(page, rules) if isinstance(page, WatPage) else page
+
+
+def _load_cutter() -> Callable[[bytes], memoryview] | None:
+    """The compiled function, compiled; None where that does not work."""
+    if find_obstacle():
+        return None
+    from pipeline.extraction.wat_links import cut_links  # loads numba
+
+    cut_links(b"")
+    return cut_links
 
 
 def _refuse_record(record: bytes) -> DropReason | None:
@@ -79,43 +96,41 @@ def _may_hold_images(record: bytes) -> bool:
     return b"IMG@" in record or b"og:image" in record or b"twitter:image" in record
 
 
-def _scan(records: Sequence[bytes]) -> list[WatPage | DropReason | None]:
-    if find_obstacle():
-        return [None] * len(records)
-    from pipeline.extraction.wat_scan import scan_records  # loads numba
-
-    return scan_records(records)
-
-
 def _read_page(page: WatPage, rules: PageRules) -> Page | DropReason:
     if page.metas and forbids_use(page.metas, noindex=rules.noindex):
         return DropReason.OPTED_OUT
     resolver = page_resolver(url=page.url, base=unescape(page.base))
     candidates: list[Candidate] = []
-    for url, alt, title, num_plain in page.images:
-        address = resolver.resolve_plain(url[:num_plain]) if num_plain else None
-        if address and alt and not rules.all_texts and "&" not in alt and not alt.isspace():
-            candidates.append(Candidate(address, alt, "alt"))  # what most of them come to, at once
-        elif texts := _image_texts(alt, title, rules):
-            found = address or _image_address(unescape(url), resolver, rules)
-            candidates += [Candidate(found, text, source) for text, source in texts]
+    num_bare = 0
+    for image in page.images:
+        if not image.alt and not image.title:
+            num_bare += 1
+        elif texts := _image_texts(image, rules):
+            address = _image_address(unescape(image.url or ""), resolver, rules)
+            for text, source in texts:
+                candidates.append(Candidate(address, text, source))
         else:
             candidates.append(NO_CANDIDATE)
     candidates += [resolve_find(find, resolver.resolve) for find in find_card_images(page.metas)]
-    candidates += [NO_CANDIDATE] * page.num_bare
+    candidates += [NO_CANDIDATE] * num_bare
     return Page(page.url, "", candidates)
 
 
-def _image_texts(alt: str, title: str, rules: PageRules) -> Sequence[tuple[str, str]]:
+def _image_texts(image: Link, rules: PageRules) -> Sequence[tuple[str, str]]:
     """The texts wanted of an image, and where they stand."""
-    alt = unescape(alt)
+    alt = unescape(image.alt or "")
     if alt and not rules.all_texts and not alt.isspace():  # no text is better
         return ((alt, "alt"),)
-    texts = [(text, source) for text, source in ((alt, "alt"), (unescape(title), "title")) if says_something(text)]
+    title = unescape(image.title or "")
+    texts = [(text, source) for text, source in ((alt, "alt"), (title, "title")) if says_something(text)]
     return texts if rules.all_texts else texts[:1]
 
 
 def _image_address(url: str, resolver: UrlResolver, rules: PageRules) -> str | DropReason:
+    plain = _PLAIN.fullmatch(url)
+    is_plain = plain and "/." not in url and len(url) <= _MAX_PLAIN_CHARS and not is_placeholder(url)
+    if plain and is_plain and (address := resolver.resolve_plain(plain[1])):
+        return address
     if url.startswith("data:"):
         return DropReason.DATA_URL
     reference = choose_reference({"src": url}, target_px=rules.target_px)

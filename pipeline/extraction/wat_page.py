@@ -1,13 +1,11 @@
 """The JSON of one WAT record ► what is wanted of it: with all rules of JSON, and all that writers of WATs do.
 
 In: the JSON of a metadata record. Out: a `WatPage`, or why there is none, or None for a record about no answer.
-`wat_scan` gives the same for many records at once, as far as they are written in the usual way.
 Source: commoncrawl/ia-web-commons (the extractor), IIPC Web Archive Transformation specification.
 """
 
 import html
 import re
-from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import msgspec
@@ -15,10 +13,19 @@ import msgspec
 from pipeline.drops import DropReason
 from pipeline.extraction.page_metadata import NAMES
 
-IMAGE_PATH: Final = "IMG@/src"
-
+_IMAGE_PATH: Final = "IMG@/src"
 _REFERENCE: Final = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+# Halves of characters are no JSON to the decoder.
 _SURROGATE_ESCAPE: Final = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+
+
+class Link(msgspec.Struct, gc=False):
+    """Anything with an address: element and attribute it stands in, address, texts; `unescape` is still to be done."""
+
+    path: str = ""
+    url: str | None = None
+    alt: str | None = None
+    title: str | None = None
 
 
 class WatPage(NamedTuple):
@@ -28,24 +35,13 @@ class WatPage(NamedTuple):
         url: Address of the page.
         base: The href of its base element; may be empty.
         metas: Names in lower case, and contents, of the meta elements and header lines of `NAMES`.
-        images: Of every img with src, and alt or title: address, alt, title; then how many characters of the address
-            are plain. These are all but an empty fragment where that is known already: it is no placeholder's, nothing
-            in it needs encoding, and it begins with a scheme or slash.
-        num_bare: How many img with src have neither alt nor title.
+        images: Of every img with src.
     """
 
     url: str
     base: str
     metas: list[tuple[str, str]]
-    images: list[tuple[str, str, str, int]]
-    num_bare: int
-
-
-class _Link(msgspec.Struct, gc=False):
-    path: str = ""
-    url: str | None = None
-    alt: str | None = None
-    title: str | None = None
+    images: list[Link]
 
 
 class _Meta(msgspec.Struct, gc=False):
@@ -61,7 +57,7 @@ class _Head(msgspec.Struct, gc=False):
 
 class _Html(msgspec.Struct, gc=False):
     head: _Head = msgspec.field(default_factory=_Head, name="Head")
-    links: list[_Link] = msgspec.field(default_factory=list, name="Links")
+    links: list[Link] = msgspec.field(default_factory=list, name="Links")
 
 
 class _Message(msgspec.Struct, gc=False):
@@ -94,10 +90,15 @@ class _Record(msgspec.Struct, gc=False):
 _DECODER: Final = msgspec.json.Decoder(_Record)
 
 
-def decode_record(record: bytes) -> WatPage | DropReason | None:
-    """Decodes one record; see the module."""
-    envelope = _decode(record)
-    if envelope is None:
+def decode_record(record: bytes, abridged: bytes | memoryview = b"") -> WatPage | DropReason | None:
+    """Decodes one record; see the module.
+
+    Args:
+        record: The JSON.
+        abridged: Shorter JSON in which the same is found, unless it cannot be decoded; may be empty.
+    """
+    envelope = (abridged and _decode(abridged)) or _decode(record) or _decode(_SURROGATE_ESCAPE.sub(b"", record))
+    if not envelope:
         return DropReason.CUT_JSON
     response = envelope.payload.response
     if response is None:
@@ -107,21 +108,16 @@ def decode_record(record: bytes) -> WatPage | DropReason | None:
     if response.html is None:
         return DropReason.NOT_HTML
     head = response.html.head
-    metas = wanted_metas((meta.name or meta.property or "", meta.content) for meta in head.metas if meta.content)
-    headers = [
-        (lowered, value)
-        for name, values in response.headers.items()
-        if (lowered := name.lower()) in NAMES
-        for value in ([values] if isinstance(values, str) else values)
+    metas = [
+        (name, unescape(meta.content))
+        for meta in head.metas
+        if (name := (meta.name or meta.property or "").lower()) in NAMES and meta.content
     ]
-    links = [link for link in response.html.links if link.path == IMAGE_PATH]
-    images = [(link.url or "", link.alt or "", link.title or "", 0) for link in links if link.alt or link.title]
-    return WatPage(envelope.header.url, head.base or "", metas + headers, images, len(links) - len(images))
-
-
-def wanted_metas(metas: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The meta elements of `NAMES`: names in lower case, and contents."""
-    return [(lowered, unescape(content)) for name, content in metas if (lowered := name.lower()) in NAMES]
+    for name, values in response.headers.items():
+        if (name := name.lower()) in NAMES:
+            metas += [(name, value) for value in ([values] if isinstance(values, str) else values)]
+    images = [link for link in response.html.links if link.path == _IMAGE_PATH]
+    return WatPage(envelope.header.url, head.base or "", metas, images)
 
 
 def unescape(text: str) -> str:
@@ -131,10 +127,8 @@ def unescape(text: str) -> str:
     return _REFERENCE.sub(lambda reference: html.unescape(reference[0]), text)
 
 
-def _decode(record: bytes) -> _Envelope | None:
-    for text in (record, _SURROGATE_ESCAPE.sub(b"", record)):  # halves of characters are no JSON to the decoder
-        try:
-            return _DECODER.decode(text).envelope
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            continue
-    return None
+def _decode(record: bytes | memoryview) -> _Envelope | None:
+    try:
+        return _DECODER.decode(record).envelope
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None

@@ -8,10 +8,11 @@ from pipeline.archives.records import iterate_records
 from pipeline.drops import DropReason
 from pipeline.extraction import image_references
 from pipeline.extraction.candidates import Candidate, Page
-from pipeline.extraction.pages import PageRules
-from pipeline.extraction.wat import parse_wat, parse_wats
-from pipeline.extraction.wat_page import WatPage
-from pipeline.extraction.wat_scan import scan_records
+from pipeline.extraction.pages import DEFAULT_RULES, PageRules
+from pipeline.extraction.wat import _image_address, parse_wat, parse_wats
+from pipeline.extraction.wat_links import cut_links
+from pipeline.extraction.wat_page import decode_record
+from pipeline.urls import UrlResolver
 
 URL = "http://a.example/x/page.html"
 
@@ -89,9 +90,10 @@ def test_no_damage_crashes_the_reader(at, removed, inserted, alt):
     assert outcome is None or isinstance(outcome, DropReason | Page)
 
 
-# Both readers of WATs: what the compiled one gives, and what it leaves to the other, is what the other gives.
+# With and without compiled code the same is found.
 
 TEXTS = st.text(max_size=12) | st.sampled_from(["a red cat", "A &amp; B", " ", "&#xD800;", "\0", "é\u2019\U0001f600"])
+TEXTS |= st.sampled_from(['},{"path":"IMG@/src","alt":"', '},"Links":[', '{"path":"', "\\", '\\"', "}]"])
 URLS = (
     st.text("htps:/.a1%2Fxlogif#?&;-_A m", max_size=16)
     | st.from_regex(r"(https?:)?//[a-z.-]{1,6}/[a-zA-Z0-9._%/&;?#-]{0,20}", fullmatch=True)
@@ -131,28 +133,71 @@ RECORDS = st.builds(
 EDITS = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 3), st.binary(max_size=2)), max_size=2)
 
 
-def both_readers(records: list[bytes], rules: PageRules) -> list[list]:
+def compact(record: bytes) -> bytes:
+    return json.dumps(json.loads(record), ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def both_ways(records: list[bytes], rules: PageRules = DEFAULT_RULES) -> list[list]:
     return [list(parse_wats(records, rules, is_compiled=is_compiled)) for is_compiled in (True, False)]
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.lists(st.tuples(RECORDS, EDITS), max_size=3), st.booleans())
-def test_the_compiled_reader_gives_what_the_exact_one_gives(damaged, all_texts):
-    records = []
-    for record, edits in damaged:
-        for place, removed, inserted in edits:
-            at = int(place * len(record))
-            record = record[:at] + inserted + record[at + removed :]
-        records.append(record)
-    compiled, exact = both_readers(records, PageRules(all_texts=all_texts))
+@settings(max_examples=300, deadline=None)
+@given(st.lists(RECORDS, max_size=3), st.booleans())
+def test_compiled_code_changes_nothing_in_what_is_found(records, all_texts):
+    compiled, exact = both_ways(records, PageRules(all_texts=all_texts))
     assert compiled == exact
 
 
-def test_the_compiled_reader_reads_what_is_written_in_the_usual_way():
-    links = [{"path": "A@/href", "url": "b", "n": [1, {"x": None}]}, LINK, LINK | {"alt": '\\ " \u00e9 \u2019'}]
-    [page, missing] = scan_records([wat(*links, head={"Base": "/"}), wat(status="404")])
-    assert page == WatPage(URL, "/", [], [("a.jpg", "A &amp; B", "", 0), ("a.jpg", '\\ " \u00e9 \u2019', "", 0)], 0)
-    assert missing is DropReason.NOT_OK
+@settings(max_examples=300, deadline=None)
+@given(RECORDS, EDITS)
+def test_in_a_damaged_record_compiled_code_finds_the_same_or_more(record, edits):
+    for place, removed, inserted in edits:
+        at = int(place * len(record))
+        record = record[:at] + inserted + record[at + removed :]
+    [compiled], [exact] = both_ways([record])
+    assert compiled == exact or (exact is DropReason.CUT_JSON and isinstance(compiled, Page | DropReason))
+
+
+OTHER = {"path": "A@/href", "url": "b", "text": "x", "n": ["]", None]}
+
+
+def test_the_links_that_are_no_images_are_cut_out_but_for_the_last():
+    links = [OTHER, LINK, LINK | {"alt": '{"path":"A'}, OTHER, OTHER, LINK, OTHER, OTHER | {"url": "c"}]
+    kept = [LINK, links[2], LINK, links[-1]]
+    assert bytes(cut_links(compact(wat(*links)))) == compact(wat(*kept))
+    assert bytes(cut_links(compact(wat(OTHER, LINK)))) == compact(wat(LINK))
+
+
+def test_of_a_record_cut_anywhere_the_same_is_told():
+    record = compact(wat(OTHER, LINK, OTHER, OTHER, LINK, OTHER))
+    compiled, exact = both_ways([record[:size] for size in range(len(record))])
+    assert compiled == exact
+    assert set(exact[record.index(b"IMG@/src") + 8 :]) == {DropReason.CUT_JSON}
+
+
+def test_an_error_in_a_link_that_is_no_image_is_passed_over_by_compiled_code_only():
+    record = compact(wat(OTHER, LINK, OTHER)).replace(b"null", b"nil", 1)
+    assert decode_record(record) is DropReason.CUT_JSON
+    assert decode_record(record, cut_links(record)) == decode_record(wat(LINK))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda record: record.replace(b'"path":"IMG@/src","url":"a.jpg"', b'"url":"a.jpg","path":"IMG@/src"'),
+        lambda record: record.replace(b'":', b'": '),
+        lambda record: record.replace(b'{"Head":{},"Links":', b'{"Links":').replace(b"]}}}", b'],"Head":{}}}}'),
+        lambda record: record.replace(b'"Links"', b'"L\\u0069nks"'),
+    ],
+    ids=["path last", "white space", "links first", "escape in a key"],
+)
+def test_a_record_written_in_another_way_is_left_as_it_is(change):
+    usual = compact(wat(LINK, OTHER))
+    unusual = change(usual)
+    assert unusual != usual
+    assert json.loads(unusual)
+    assert len(cut_links(usual)) > 0 == len(cut_links(unusual))
+    assert both_ways([unusual]) == both_ways([usual])
 
 
 @pytest.mark.parametrize(
@@ -168,22 +213,32 @@ def test_the_compiled_reader_reads_what_is_written_in_the_usual_way():
         (b'"a.jpg"', b"01"),
         (b"}]", b"},]"),
         (b"{}}", b"{}"),
-        (b'"Container": {}', b'"Container": ' + b"[" * 90 + b"]" * 90),
+        (b'"Container":{}', b'"Container":' + b"[" * 2000 + b"]" * 2000),
     ],
 )
-def test_what_is_unusual_is_left_to_the_exact_reader(damage):
-    good, bad = wat(LINK), wat(LINK).replace(*damage)
-    assert bad != good
-    assert scan_records([bad]) == [None]
-    assert both_readers([good, bad, good], PageRules())[0] == both_readers([good, bad, good], PageRules())[1]
+def test_what_is_odd_outside_of_other_links_is_found_with_compiled_code_too(damage):
+    good = compact(wat(OTHER, LINK))
+    odd = good.replace(*damage)
+    assert odd != good
+    compiled, exact = both_ways([good, odd, good])
+    assert compiled == exact
 
 
-def test_both_readers_agree_on_real_records(real_data):
+def test_on_real_records_compiled_code_changes_nothing(real_data):
     paths = [str(path) for path in sorted((real_data / "commoncrawl").rglob("*.wat*"))]
     records = [record.body for path in paths for record in iterate_records(path) if record.mime == "application/json"]
-    assert any(isinstance(page, WatPage) and page.images for page in scan_records(records))
-    compiled, exact = both_readers(records, PageRules())
+    compiled, exact = both_ways(records)
     assert compiled == exact
+    assert any(isinstance(page, Page) and page.candidates for page in exact)
+
+
+@settings(max_examples=500, deadline=None)
+@given(URLS, st.sampled_from([URL, "https://b.example:81/", ""]))
+def test_a_plain_address_is_what_it_would_be_the_long_way(url, page_url):
+    resolver = UrlResolver(page_url)
+    reference = image_references.choose_reference({"src": url}, target_px=336)
+    address = reference if isinstance(reference, DropReason) else resolver.resolve(reference) or DropReason.BAD_URL
+    assert _image_address(url, resolver, PageRules(target_px=336)) == address
 
 
 @given(st.from_regex(image_references._PLACEHOLDER, fullmatch=True))
