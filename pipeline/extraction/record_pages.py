@@ -6,56 +6,36 @@ when it is about no answer.
 
 import re
 from collections.abc import Iterable, Iterator
-from itertools import groupby
 from typing import Final
 
 from pipeline.archives.records import ArchiveRecord
 from pipeline.drops import DropReason
 from pipeline.extraction.candidates import Page
 from pipeline.extraction.pages import HTML_TYPES, PageRules, parse_page
-from pipeline.extraction.wat import parse_wats
+from pipeline.extraction.wat import parse_wat
+from pipeline.extraction.wat_links import Cutter, cut_links
 
 MAX_PAGE_BYTES: Final = 16 << 20  # Common Crawl keeps 1 to 5 MiB of a page
 HTML_START: Final = re.compile(rb"\s*(?:<\?xml|<!doctype\s+html|<html|<!--|<head|<body)", re.IGNORECASE)
 
-_BATCH_BYTES: Final = 1 << 18  # of WAT records: what stays in the processor's cache
 _CHARSET: Final = re.compile(r"charset\s*=\s*[\"']?([^\"';\s]+)", re.IGNORECASE)
 
 
 def read_pages(
-    records: Iterable[ArchiveRecord], rules: PageRules, *, is_compiled: bool = False
+    records: Iterable[ArchiveRecord], rules: PageRules, cut_links: Cutter = cut_links
 ) -> Iterator[Page | DropReason | None]:
-    """Reads records; a few of a WAT are held back to be read together.
+    """Reads the records of one archive.
 
     Args:
-        records: Of one archive.
+        records: In their order.
         rules: How pages are read.
-        is_compiled: See `parse_wats`.
+        cut_links: See `parse_wat`.
     """
-    for is_wat, group in groupby(records, _is_wat_record):
-        if is_wat:
-            for batch in _batches(group):
-                yield from parse_wats(batch, rules, is_compiled=is_compiled)
-        else:
-            for record in group:
-                yield _read_answer(record, rules)
-
-
-def _is_wat_record(record: ArchiveRecord) -> bool:
-    return record.kind == "metadata" and record.mime == "application/json"
-
-
-def _batches(records: Iterable[ArchiveRecord]) -> Iterator[list[bytes]]:
-    batch: list[bytes] = []
-    num_bytes = 0
     for record in records:
-        batch.append(record.body)
-        num_bytes += len(record.body)
-        if num_bytes >= _BATCH_BYTES:
-            yield batch
-            batch, num_bytes = [], 0
-    if batch:
-        yield batch
+        if record.kind == "metadata" and record.mime == "application/json":
+            yield parse_wat(record.body, rules, cut_links)
+        else:
+            yield _read_answer(record, rules)
 
 
 def _read_answer(record: ArchiveRecord, rules: PageRules) -> Page | DropReason | None:

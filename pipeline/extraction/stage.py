@@ -27,7 +27,7 @@ from pipeline.extraction.pages import PageRules, parse_page
 from pipeline.extraction.repeats import RepeatedTexts
 from pipeline.extraction.unit import COMPILED_BYTES, Extraction, ExtractionRules, saved_page_key
 from pipeline.extraction.url_lists import PRESETS, ListColumns, read_url_list
-from pipeline.extraction.wat import parse_wats
+from pipeline.extraction.wat_links import load_cutter
 from pipeline.options import option
 from pipeline.schemas import PAIRS
 from pipeline.stages import Shape, Stage, Step
@@ -197,7 +197,7 @@ def prepare_readers(units: Sequence[InputUnit]) -> None:
         if obstacle := find_obstacle():
             logging.getLogger(__name__).warning("pages are read hundreds of times slower, not compiled: %s", obstacle)
     if any(unit.is_listed or files.file_size(unit.path) >= COMPILED_BYTES for unit in wats):
-        list(parse_wats([], is_compiled=True))
+        load_cutter()
 
 
 @dataclass(kw_only=True, eq=False)

@@ -27,6 +27,7 @@ from pipeline.extraction.losers import EXTRACTED
 from pipeline.extraction.pages import PageRules, parse_page
 from pipeline.extraction.record_pages import HTML_START, MAX_PAGE_BYTES, read_pages
 from pipeline.extraction.url_lists import WHOLE, ListColumns, TablePart, list_format, read_url_list
+from pipeline.extraction.wat_links import cut_links, load_cutter
 from pipeline.ids import pair_id
 from pipeline.urls import canonicalize_url
 
@@ -120,8 +121,8 @@ class Extraction:
             self._add_page(DropReason.CUT_RECORD)
 
         records = stream_records(self._path, count_fault)
-        is_compiled = files.file_size(self._path) >= COMPILED_BYTES
-        for page in read_pages(records, self._rules.pages, is_compiled=is_compiled):
+        cutter = load_cutter() if files.file_size(self._path) >= COMPILED_BYTES else cut_links
+        for page in read_pages(records, self._rules.pages, cutter):
             self._num_records += 1
             if page is not None:
                 self._add_page(page)

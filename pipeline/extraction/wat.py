@@ -1,13 +1,13 @@
 """WAT records ► candidates: the images of a page as Common Crawl's metadata files list them.
 
-In: the JSON of WAT metadata records. Out: for each a `Page`, or why it is left out, or None for a record about no
-answer. WAT lists src, alt and title of an img, and the page's meta elements: a twentieth of the bytes of WARC, without
+In: the JSON of a WAT metadata record. Out: a `Page`, or why it is left out, or None for a record about no answer. WAT
+lists src, alt and title of an img, and the page's meta elements: a twentieth of the bytes of WARC, without
 lazy attributes, srcset and captions.
 Source: commoncrawl/ia-web-commons (the extractor), IIPC Web Archive Transformation specification.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from pipeline.drops import DropReason
@@ -22,9 +22,9 @@ from pipeline.extraction.page_metadata import (
     says_something,
 )
 from pipeline.extraction.pages import DEFAULT_RULES, PageRules
+from pipeline.extraction.wat_links import Cutter, cut_links
 from pipeline.extraction.wat_page import Link, WatPage, decode_record, unescape
 from pipeline.urls import UrlResolver
-from vocab.compiled import find_obstacle
 
 _MARK_OF_ANSWER: Final = b'"HTTP-Response-Metadata"'
 _MARK_OF_HTML: Final = b'"HTML-Metadata"'
@@ -37,52 +37,26 @@ _PLAIN: Final = re.compile(
 _MAX_PLAIN_CHARS: Final = 2000
 
 
-def parse_wat(record: bytes, rules: PageRules = DEFAULT_RULES) -> Page | DropReason | None:
+def parse_wat(
+    record: bytes, rules: PageRules = DEFAULT_RULES, cut_links: Cutter = cut_links
+) -> Page | DropReason | None:
     """Finds the images of the page that a WAT record is about.
 
     Args:
         record: The JSON of one metadata record.
         rules: How pages are read.
+        cut_links: `wat_links.cut_links`, or the same compiled.
 
     Returns:
         None when the record is about a request or about the crawl.
     """
-    [outcome] = parse_wats([record], rules, is_compiled=False)
-    return outcome
-
-
-def parse_wats(
-    records: Iterable[bytes], rules: PageRules = DEFAULT_RULES, *, is_compiled: bool
-) -> Iterator[Page | DropReason | None]:
-    """Does the same for many records.
-
-    Args:
-        records: The JSON of each.
-        rules: How pages are read.
-        is_compiled: Whether to use compiled code, which pays from some thousand records on; see `wat_links` for what
-            errors it passes over.
-    """
-    cut_links = _load_cutter() if is_compiled else None
-    for record in records:
-        if _MARK_OF_HTML not in record or _MARK_OF_ANSWER not in record:
-            yield _refuse_record(record)
-            continue
-        abridged = cut_links(record) if cut_links else b""
-        if not abridged and not _may_hold_images(record):
-            yield Page("", "", [])
-            continue
-        page = decode_record(record, abridged)
-        yield _read_page(page, rules) if isinstance(page, WatPage) else page
-
-
-def _load_cutter() -> Callable[[bytes], memoryview] | None:
-    """The compiled function, compiled; None where that does not work."""
-    if find_obstacle():
-        return None
-    from pipeline.extraction.wat_links import cut_links  # loads numba
-
-    cut_links(b"")
-    return cut_links
+    if _MARK_OF_HTML not in record or _MARK_OF_ANSWER not in record:
+        return _refuse_record(record)
+    abridged = cut_links(record)
+    if not abridged and not _may_hold_images(record):
+        return Page("", "", [])
+    page = decode_record(record, abridged)
+    return _read_page(page, rules) if isinstance(page, WatPage) else page
 
 
 def _refuse_record(record: bytes) -> DropReason | None:

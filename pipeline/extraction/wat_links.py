@@ -5,99 +5,49 @@ In: the JSON of a metadata record. Out: JSON for `wat_page.decode_record`, which
 Nothing is parsed here. The pieces of JSON that are looked for are what they seem wherever they stand: no string holds
 ``{"path":"`` or ``,"Links":``, because inside a string a backslash is before a quote, and no letter stands behind the
 quote that ends one.
-
-Importing this module loads numba, half a second; the first call on a machine compiles for a second or two.
 Source: RFC 8259 7 (strings); commoncrawl/ia-web-commons (the order of keys).
 """
 
+from collections.abc import Callable
 from typing import Final
 
-import numpy as np
-import numpy.typing as npt
+from vocab.compiled import find_obstacle
 
-from vocab.compiled import compile_kernel
+Cutter = Callable[[bytes], bytes | memoryview]
 
-Bytes = npt.NDArray[np.uint8]
-
-
-def _array(text: str) -> Bytes:
-    return np.frombuffer(text.encode(), np.uint8)
+_LINKS: Final = b'},"Links":['  # behind the object of the page's head
+_LINK: Final = b'{"path":"'
+_IMAGE: Final = b'"path":"IMG@'
 
 
-_LINKS: Final = _array('},"Links":[')  # behind the object of the page's head
-_LINK: Final = _array('{"path":"')
-_IMAGE: Final = _array('"path":"IMG@')
-_OPEN: Final = ord("{")
-_STEP: Final = 64  # bytes looked at together
-
-
-def cut_links(record: bytes) -> memoryview:
+def cut_links(record: bytes) -> bytes:
     """A record without the links that are no images, but for the last one; empty where it is written in another way.
 
     It is taken for granted that a link holds no other link, that no list of links follows this one, and that there is
     no error in what is left out. Whatever else is wrong with the record is still wrong.
     """
-    kept = np.empty(len(record), np.uint8)
-    return kept.data[: _copy_wanted(np.frombuffer(record, np.uint8), kept)]
-
-
-@compile_kernel
-def _copy_wanted(record: Bytes, kept: Bytes) -> int:
-    """Copies what is kept; gives the number of bytes."""
-    end = record.size
-    first = _find(record, 0, _LINKS) + _LINKS.size
-    at = _find(record, first, _IMAGE)
-    if at == end:
-        return 0  # another order, or no image
-    num_kept = _copy(record, 0, first, kept, 0)
+    first = record.find(_LINKS) + len(_LINKS)
+    at = record.find(_IMAGE, first)
+    if first < len(_LINKS) or at < 0:
+        return b""  # another order, or no image
+    kept = [record[:first]]
     behind = first
-    while at < end:
-        if record[at - 1] != _OPEN:
-            return 0
-        behind = _find(record, at, _LINK)
-        num_kept = _copy(record, at - 1, behind, kept, num_kept)
-        at = _find(record, behind, _IMAGE)
-    if behind < end:
-        at = end - _LINK.size
-        while not _is_at(record, at, _LINK):
-            at -= 1
-        num_kept = _copy(record, at, end, kept, num_kept)
-    return num_kept
+    while at >= 0:
+        if not record.startswith(_LINK, at - 1):
+            return b""
+        behind = record.find(_LINK, at)
+        if behind < 0:
+            return b"".join([*kept, record[at - 1 :]])
+        kept.append(record[at - 1 : behind])
+        at = record.find(_IMAGE, behind)
+    return b"".join([*kept, record[record.rfind(_LINK) :]])
 
 
-@compile_kernel
-def _copy(record: Bytes, first: int, behind: int, kept: Bytes, at: int) -> int:
-    """Copies some bytes; gives the place behind them."""
-    start, place = np.uint64(first), np.uint64(at)  # numba looks twice at an index that might be negative
-    for number in range(np.uint64(behind - first)):
-        kept[place + number] = record[start + number]
-    return at + behind - first
+def load_cutter() -> Cutter:
+    """The same function compiled, where that works: it pays from some thousand records on."""
+    if find_obstacle():
+        return cut_links
+    from pipeline.extraction import wat_links_kernel  # loads numba
 
-
-@compile_kernel
-def _find(record: Bytes, at: int, piece: Bytes) -> int:
-    """Where a piece is next, or else the end; its first and last byte are looked for in many places at once."""
-    first, last, reach = piece[0], piece[-1], np.uint64(piece.size - 1)
-    while at + piece.size + _STEP <= record.size:
-        start = np.uint64(at)
-        is_near = False
-        for place in range(start, start + np.uint64(_STEP)):
-            is_near |= (record[place] == first) & (record[place + reach] == last)
-        if is_near:
-            for near in range(at, at + _STEP):
-                if _is_at(record, near, piece):
-                    return near
-        at += _STEP
-    while at + piece.size <= record.size:
-        if _is_at(record, at, piece):
-            return at
-        at += 1
-    return record.size
-
-
-@compile_kernel
-def _is_at(record: Bytes, at: int, piece: Bytes) -> bool:
-    for place in range(piece.size):  # noqa: SIM110 (numba compiles no generators inside functions)
-        if record[at + place] != piece[place]:
-            return False
-    return True
+    wat_links_kernel.cut_links(b"")
+    return wat_links_kernel.cut_links
