@@ -84,6 +84,7 @@ def test_the_commands_of_a_document_run_one_after_another(checkout, world, monke
 @pytest.mark.parametrize("document", DOCUMENTS[:2])
 def test_the_python_of_a_document_runs_and_classifies(checkout, world, monkeypatch, document):
     monkeypatch.chdir(world)
+    monkeypatch.setattr("clip_train.api._LOADED", {})  # as in a new process
     blocks = re.findall(r"^```python\n(.*?)^```", (checkout / document).read_text(), re.MULTILINE | re.DOTALL)
     assert blocks
     names = {}
