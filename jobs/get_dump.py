@@ -3,18 +3,14 @@
 import argparse
 import shlex
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
-from tqdm import tqdm
-
+from jobs.progress import show_progress
 from jobs.runner import DEFAULT_DATA, guard
 from pipeline.options import add_flags, options_from
 from pipeline.vocabulary.getting import GetDump, get_files, plan_dump
 from pipeline.vocabulary.partial_files import Download, bytes_here
-
-_INTERVAL_S = 0.5
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = options_from(GetDump, values, data=data)
         plan = plan_dump(options)
         downloads = plan.downloads(options)
-        with _show_progress(downloads, quiet=quiet):
+        with _download_progress(downloads, quiet=quiet):
             get_files(plan, options)
         if not quiet:
             size = sum(map(bytes_here, downloads))
@@ -51,24 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return guard(run, prog=parser.prog, verbose=verbose)
 
 
-@contextmanager
-def _show_progress(downloads: Sequence[Download], *, quiet: bool) -> Iterator[None]:
-    """Shows a bar on a terminal while the block runs; nothing elsewhere."""
-    if quiet or not sys.stderr.isatty():
-        yield
-        return
-    ended = threading.Event()
+def _download_progress(downloads: Sequence[Download], *, quiet: bool) -> AbstractContextManager[None]:
+    if quiet:
+        return nullcontext()
     total = sum(download.size for download in downloads) or None
-    with tqdm(total=total, desc=GetDump.name, unit="B", unit_scale=True, leave=False) as bar:
-        watcher = threading.Thread(target=_watch, args=(downloads, bar, ended), daemon=True)
-        watcher.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            watcher.join()
-
-
-def _watch(downloads: Sequence[Download], bar: tqdm, ended: threading.Event) -> None:
-    while not ended.wait(_INTERVAL_S):
-        bar.update(sum(map(bytes_here, downloads)) - bar.n)
+    return show_progress(GetDump.name, total, lambda: sum(map(bytes_here, downloads)), unit="B", scaled=True)

@@ -1,9 +1,9 @@
-"""A progress bar for a step: how many of the files it is to write are there."""
+"""A progress bar that asks, every now and then, how far the work is."""
 
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from tqdm import tqdm
 
@@ -14,14 +14,24 @@ _INTERVAL_S = 0.5
 
 
 @contextmanager
-def show_progress(step: Step, *, quiet: bool) -> Iterator[None]:
-    """Shows a bar on a terminal while the block runs; nothing elsewhere."""
-    if quiet or not step.outputs or not sys.stderr.isatty():
+def show_progress(
+    label: str, total: int | None, count: Callable[[], int], *, unit: str, scaled: bool = False
+) -> Iterator[None]:
+    """Shows a bar on a terminal while the block runs; nothing elsewhere.
+
+    Args:
+        label: What is done.
+        total: Units to do, if that is known.
+        count: Gives the units that are done.
+        unit: What a unit is.
+        scaled: Whether to show thousands, millions and so on.
+    """
+    if not sys.stderr.isatty():
         yield
         return
     ended = threading.Event()
-    with tqdm(total=len(step.outputs), desc=step.label, unit="file", leave=False) as bar:
-        watcher = threading.Thread(target=_watch, args=(step.outputs, bar, ended), daemon=True)
+    with tqdm(total=total, desc=label, unit=unit, unit_scale=scaled, leave=False) as bar:
+        watcher = threading.Thread(target=_watch, args=(count, bar, ended), daemon=True)
         watcher.start()
         try:
             yield
@@ -30,8 +40,19 @@ def show_progress(step: Step, *, quiet: bool) -> Iterator[None]:
             watcher.join()
 
 
-def _watch(outputs: tuple[str, ...], bar: tqdm, ended: threading.Event) -> None:
-    missing = list(outputs)
+def step_progress(step: Step, *, quiet: bool) -> AbstractContextManager[None]:
+    """A bar of the files that a step is to write and that are there."""
+    if quiet or not step.outputs:
+        return nullcontext()
+    missing = list(step.outputs)
+
+    def count() -> int:
+        missing[:] = [path for path in missing if not files.exists(path)]
+        return len(step.outputs) - len(missing)
+
+    return show_progress(step.label, len(step.outputs), count, unit="file")
+
+
+def _watch(count: Callable[[], int], bar: tqdm, ended: threading.Event) -> None:
     while not ended.wait(_INTERVAL_S):
-        missing = [path for path in missing if not files.exists(path)]
-        bar.update(len(outputs) - len(missing) - bar.n)
+        bar.update(count() - bar.n)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from jobs.engines import BadFlags, Engine, StepFailed, run_step
-from jobs.progress import show_progress
+from jobs.progress import step_progress
 from pipeline.drops import Counts, LostRows, add_counts, check_counts
 from pipeline.files import hold_folder
 from pipeline.options import add_flags, options_from
@@ -102,7 +102,7 @@ def run_stage(
         else:
             counts = {}
             for step in stage.steps():
-                with show_progress(step, quiet=quiet):
+                with step_progress(step, quiet=quiet):
                     counts = add_counts(counts, run_step(step, engine, namespace=stage.name))
             check_counts(counts)
             commit_stage(stage, identity, counts)

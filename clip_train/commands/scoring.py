@@ -14,20 +14,9 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from clip_train.api import find_model
-from clip_train.checkpoint import model_digest
-from clip_train.commands.shared import (
-    CHECKPOINT_HELP,
-    DEVICE_HELP,
-    PRECISIONS,
-    load_model,
-    report_filled,
-    require,
-)
-from clip_train.data.shards import ShardReader, list_shards, shards_digest
-from clip_train.distributed import choose_device, join_ranks
-from clip_train.shard_features import IMAGES, TEXTS, EncodeOptions, encode_shard
-from clip_train.shard_outputs import OutputFolder, write_filled
+from clip_train.commands.shared import CHECKPOINT_HELP, DEVICE_HELP, PRECISIONS, encode_shards
+from clip_train.shard_features import IMAGES, TEXTS, ShardFeatures
+from clip_train.shard_outputs import write_filled
 from pipeline.options import check_options, option
 from pipeline.shard_format import SCORE_COLUMNS, SCORES_NAME
 
@@ -52,29 +41,13 @@ class ScoreConfig:
 
 def run_score(config: ScoreConfig, paths: Sequence[str]) -> int:
     """Writes the scores of shards."""
-    require(config, "checkpoint", "output")
-    shards = list_shards(paths)
-    checkpoint = find_model(config.checkpoint)
-    with join_ranks(choose_device(config.device)) as ranks:
-        model = load_model(checkpoint, config.device)
-        identity = {
-            "model": model_digest(checkpoint),
-            "shards": shards_digest(shards),
-            "precision": config.precision,
-        }
-        options = EncodeOptions(batch_size=config.batch_size, precision=config.precision)
-        reader = ShardReader(shards, max_open=1)
 
-        def path_of(name: str) -> str:
-            return os.path.join(config.output, f"{name}.parquet")
+    def path_of(name: str) -> str:
+        return os.path.join(config.output, f"{name}.parquet")
 
-        def make(place: int, name: str) -> None:
-            encoded = encode_shard(model, reader, place, options)
-            cosines = (encoded.features[IMAGES] * encoded.features[TEXTS]).sum(dim=1)
-            table = pa.table([encoded.keys, cosines.numpy()], schema=SCORES)
-            write_filled(path_of(name), table, encoded.drops)
+    def write(name: str, encoded: ShardFeatures) -> None:
+        cosines = (encoded.features[IMAGES] * encoded.features[TEXTS]).sum(dim=1)
+        write_filled(path_of(name), pa.table([encoded.keys, cosines.numpy()], schema=SCORES), encoded.drops)
 
-        filled = OutputFolder(config.output, SCORES_NAME, identity).fill(shards, ranks, table_path=path_of, make=make)
-    if ranks.is_first:
-        report_filled(config.output, filled)
+    encode_shards(config, paths, closing_name=SCORES_NAME, table_path=path_of, write=write)
     return 0

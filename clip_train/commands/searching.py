@@ -19,14 +19,12 @@ from clip_train.commands.shared import (
     DEVICE_HELP,
     JSON_HELP,
     PRECISIONS,
+    encode_shards,
     load_model,
-    report_filled,
     require,
     write_json,
 )
 from clip_train.config import InputError
-from clip_train.data.shards import ShardReader, list_shards, shards_digest
-from clip_train.distributed import choose_device, join_ranks
 from clip_train.features import encode_images, encode_texts
 from clip_train.search.exact import Found, search_exact
 from clip_train.search.faiss_index import FLAT, IVF, search_faiss
@@ -39,8 +37,7 @@ from clip_train.search.tables import (
     table_path,
     write_features,
 )
-from clip_train.shard_features import IMAGES, TEXTS, EncodeOptions, encode_shard
-from clip_train.shard_outputs import OutputFolder
+from clip_train.shard_features import IMAGES, TEXTS
 from pipeline.options import check_options, option
 
 EXACT = "exact"
@@ -99,32 +96,20 @@ class RetrieveConfig:
 
 def run_embed(config: EmbedConfig, paths: Sequence[str]) -> int:
     """Writes the features of shards."""
-    require(config, "checkpoint", "output")
-    shards = list_shards(paths)
-    checkpoint = find_model(config.checkpoint)
-    with join_ranks(choose_device(config.device)) as ranks:
-        model = load_model(checkpoint, config.device)
-        identity = {
-            "model": model_digest(checkpoint),
-            "shards": shards_digest(shards),
+    encode_shards(
+        config,
+        paths,
+        closing_name=FEATURES_NAME,
+        table_path=partial(table_path, config.output, format=config.format),
+        write=partial(write_features, config.output, format=config.format, dtype=config.dtype),
+        kinds=config.kinds,
+        identity=lambda model: {
             "features": config.kinds,
             "format": config.format,
             "dtype": config.dtype,
-            "precision": config.precision,
             "dim": model.config.embed_dim,
-        }
-        options = EncodeOptions(config.kinds, config.batch_size, config.precision)
-        reader = ShardReader(shards, max_open=1)
-
-        def make(place: int, name: str) -> None:
-            encoded = encode_shard(model, reader, place, options)
-            write_features(config.output, name, encoded, format=config.format, dtype=config.dtype)
-
-        folder = OutputFolder(config.output, FEATURES_NAME, identity)
-        path_of = partial(table_path, config.output, format=config.format)
-        filled = folder.fill(shards, ranks, table_path=path_of, make=make)
-    if ranks.is_first:
-        report_filled(config.output, filled)
+        },
+    )
     return 0
 
 
