@@ -15,7 +15,7 @@ from clip_train.commands import adapting, evaluating, exchanging, scoring, searc
 from clip_train.config import InputError, TrainConfig
 from clip_train.presets import PRESETS, find_preset
 from clip_train.train import DivergedError
-from pipeline.options import add_flags, options_from
+from pipeline.base.options import add_flags, options_from
 
 T = TypeVar("T")
 

@@ -42,7 +42,7 @@ from clip_train.signals import StopSignals
 from clip_train.starting import start_weights, sync_batch_norm
 from clip_train.tokenizer import ClipTokenizer, train_tokenizer
 from clip_train.tokenizing import EncoderTokenizer, TextTokenizer
-from pipeline.options import identity_of
+from pipeline.base.options import identity_of
 
 
 class DivergedError(RuntimeError):

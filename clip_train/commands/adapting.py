@@ -29,7 +29,7 @@ from clip_train.evaluate.scoring import score_with_classifier
 from clip_train.evaluate.templates import DEFAULT_TEMPLATES, find_templates
 from clip_train.evaluate.zero_shot import build_classifier
 from clip_train.models.clip import Clip
-from pipeline.options import check_options, option
+from pipeline.base.options import check_options, option
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ from clip_train.evaluate.zero_shot import encode_labelled
 from clip_train.features import encode_images, pool_images
 from clip_train.models.clip import Clip
 from clip_train.tokenizer import read_texts
-from pipeline.options import check_options, option
+from pipeline.base.options import check_options, option
 
 IMAGES_HELP = "FOLDER/CLASS/images, tars (class in the JSON, a .cls member or the folder), or a table."
 CLASSES_HELP = "Text file, one class a line: NAME, or LABEL<tab>NAME FOR PROMPTS."

@@ -12,7 +12,7 @@ from clip_train.checkpoint import save_model
 from clip_train.commands.shared import CHECKPOINT_HELP, require
 from clip_train.config import ACTIVATIONS
 from clip_train.exchange.formats import AUTO, FORMATS, read_model, write_model
-from pipeline.options import check_options, option
+from pipeline.base.options import check_options, option
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

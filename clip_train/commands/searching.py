@@ -38,7 +38,7 @@ from clip_train.search.tables import (
     write_features,
 )
 from clip_train.shard_features import IMAGES, TEXTS
-from pipeline.options import check_options, option
+from pipeline.base.options import check_options, option
 
 EXACT = "exact"
 BOTH = "both"

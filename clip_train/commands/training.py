@@ -16,7 +16,7 @@ from clip_train.data.shards import ShardReader, list_shards
 from clip_train.evaluate.labelled import holds_shards
 from clip_train.tokenizer import read_texts, train_tokenizer
 from clip_train.train import train
-from pipeline.options import check_options, option
+from pipeline.base.options import check_options, option
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from clip_train.data.decode import read_image
 from clip_train.editing import EditOptions, edit_image
 from clip_train.evaluate.templates import check_templates, fill_template
 from clip_train.shard_outputs import written_file
-from pipeline.options import check_options, option
+from pipeline.base.options import check_options, option
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
