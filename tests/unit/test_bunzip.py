@@ -1,4 +1,4 @@
-"""The compiled bz2 reader gives what the C library gives, and nothing of a damaged block."""
+"""The readers of bz2, compiled and by the library, give the same content, and nothing of a damaged block."""
 
 import bz2
 import io
@@ -9,13 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vocab.kernels.bz2_blocks import StreamReader
-from vocab.kernels.compressed import read_chunks, read_pieces
+from vocab.kernels.compressed import _read_by_library, read_chunks, read_pieces
+
+READERS = {"compiled": lambda file, offset: StreamReader(file).read_stream(offset), "library": _read_by_library}
 
 
-def read(data, offset=0):
+def read(data, offset=0, reader="compiled"):
     """The blocks of a stream, and the offset behind it."""
     blocks = []
-    stream = StreamReader(io.BytesIO(data)).read_stream(offset)
+    stream = READERS[reader](io.BytesIO(data), offset)
     while True:
         try:
             blocks.append(next(stream))
@@ -42,11 +44,12 @@ CASES = {
 }
 
 
+@pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("level", [1, 9])
 @pytest.mark.parametrize("name", CASES)
-def test_content_and_length_are_those_of_the_library(name, level):
+def test_content_and_length_are_those_that_were_compressed(name, level, reader):
     stream = bz2.compress(CASES[name], level)
-    blocks, end = read(b"before" + stream + b"behind", offset=6)
+    blocks, end = read(b"before" + stream + b"behind", offset=6, reader=reader)
     assert b"".join(blocks) == CASES[name]
     assert end == 6 + len(stream)
 
@@ -60,22 +63,24 @@ def test_any_content_comes_back(runs, level):
     assert end is not None
 
 
+@pytest.mark.parametrize("reader", READERS)
 @settings(max_examples=150, deadline=None)
-@given(st.data())
-def test_no_damage_gives_wrong_content(data):
+@given(data=st.data())
+def test_no_damage_gives_wrong_content(reader, data):
     stream = bytearray(bz2.compress(TEXT[:250_000], 1))
     stream[data.draw(st.integers(0, len(stream) - 1))] ^= data.draw(st.integers(1, 255))
-    blocks, end = read(bytes(stream))
+    blocks, end = read(bytes(stream), reader=reader)
     whole = b"".join(blocks)
     assert TEXT[:250_000].startswith(whole)
     assert end is None or whole == TEXT[:250_000]  # the last bits of a stream mean nothing
 
 
+@pytest.mark.parametrize("reader", READERS)
 @settings(max_examples=50, deadline=None)
-@given(st.integers(0, 1 << 30))
-def test_a_stream_cut_short_is_damaged(cut):
+@given(cut=st.integers(0, 1 << 30))
+def test_a_stream_cut_short_is_damaged(reader, cut):
     stream = bz2.compress(TEXT, 9)
-    blocks, end = read(stream[: cut % len(stream)])
+    blocks, end = read(stream[: cut % len(stream)], reader=reader)
     assert end is None
     assert TEXT.startswith(b"".join(blocks))
 
@@ -100,3 +105,12 @@ def test_streams_are_read_alike_with_the_library(monkeypatch, obstacle):
     corrupt[starts[1] + 50] ^= 0xFF
     ends = [(piece.offset, piece.damaged) for piece in read_pieces(io.BytesIO(corrupt), "bz2") if piece.ended]
     assert ends == [(start, start == starts[1]) for start in starts]
+
+
+@pytest.mark.parametrize("step", [1, 256])
+@pytest.mark.parametrize("reader", READERS)
+def test_of_a_block_whose_sum_is_wrong_nothing_comes(monkeypatch, reader, step):
+    monkeypatch.setattr("vocab.kernels.compressed._BZ2_STEP_BYTES", step)  # with 1, a step ends where a block does
+    stream = bytearray(bz2.compress(TEXT[:50_000]))
+    stream[10] ^= 1
+    assert read(bytes(stream), reader=reader) == ([], None)

@@ -21,6 +21,7 @@ _ReadStream = Callable[[int], Generator[bytes, None, int | None]]
 
 _READ_BYTES = 1 << 20
 _BZ2_READ_BYTES = 1 << 16  # a stream of a multistream dump is some 100 KB
+_BZ2_STEP_BYTES = 256  # the ends of few blocks
 _STREAM_START = re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")
 _STREAM_START_BYTES = 10
 
@@ -147,21 +148,23 @@ def _stream_reader(file: BinaryIO) -> _ReadStream:
 
 
 def _read_by_library(file: BinaryIO, offset: int) -> Generator[bytes, None, int | None]:
-    """Does what `vocab.kernels.bz2_blocks` does, but may yield the beginning of a damaged block as well."""
+    """Does what `bz2_blocks` does, but may lose a sound block that ends a few bytes before a damaged one does."""
     decompressor = bz2.BZ2Decompressor()
     file.seek(offset)
-    while not decompressor.eof:
-        raw = file.read(_BZ2_READ_BYTES) if decompressor.needs_input else b""
-        if not raw and decompressor.needs_input:
-            return None
+    while raw := file.read(_BZ2_READ_BYTES):
+        for start in range(0, len(raw), _BZ2_STEP_BYTES):
+            try:
+                data = decompressor.decompress(raw[start : start + _BZ2_STEP_BYTES])
+                while data and not decompressor.eof and (rest := decompressor.decompress(b"")):
+                    data += rest  # the block's sum is checked behind its last byte
+            except OSError:
+                return None
+            if data:
+                yield data
+            if decompressor.eof:
+                return offset + min(start + _BZ2_STEP_BYTES, len(raw)) - len(decompressor.unused_data)
         offset += len(raw)
-        try:
-            data = decompressor.decompress(raw, _READ_BYTES)
-        except OSError:
-            return None
-        if data:
-            yield data
-    return offset - len(decompressor.unused_data)
+    return None
 
 
 def _find_stream(file: BinaryIO, start: int) -> int | None:
