@@ -1,6 +1,6 @@
 """Writes docs/tree.md: every file of the packages in a line, the first of its docstring.
 
-    python docs/make_tree.py
+python docs/make_tree.py
 """
 
 import ast

@@ -64,7 +64,7 @@ def _overview() -> str:
 
 
 def _put_ours_first() -> None:
-    """Makes ``python -m jobs`` look here first, not in the working directory, where a stage's folder may be ``vocab``."""
+    """Makes ``python -m jobs`` look here first: in the working directory, a stage's folder may be called ``vocab``."""
     ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     if sys.path[0] in ("", os.getcwd()):
         sys.path[0] = ours

@@ -7,5 +7,3 @@ targets   text ► URL that may be requested      client    URL ► checked imag
 archived  URL ► checked image, from archives    unit      plan ► raw tar and index     raw   tar members
 stage     options and steps
 """
-
-from pipeline.fetching.stage import FetchImages as FetchImages

@@ -8,5 +8,3 @@ selected_sources ► outputs   what each source gives ► the queries, and all t
 survey ► report              what the report shows of a source ► the page (by sections, plots, page)
 What a word, a bigram, a title and a synset is, says the package `vocab`.
 """
-
-from pipeline.vocabulary.stage import BuildVocab as BuildVocab

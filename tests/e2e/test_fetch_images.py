@@ -21,7 +21,7 @@ from pipeline.base.schemas import BALANCED
 from pipeline.base.shard_format import SAMPLE_JSON_KEYS
 from pipeline.base.stage_folder import STAGE_NAME
 from pipeline.base.tables import read_table, write_table
-from pipeline.fetching import FetchImages
+from pipeline.fetching.stage import FetchImages
 from pipeline.web.archives.records import index_images
 from vocab.queries import QUERIES
 

@@ -10,7 +10,7 @@ from pipeline.base.ids import pair_id
 from pipeline.base.schemas import BALANCED, PLAN
 from pipeline.base.stage_folder import STAGE_NAME
 from pipeline.base.tables import read_table, sum_counts, write_table
-from pipeline.fetching import FetchImages
+from pipeline.fetching.stage import FetchImages
 
 
 def write_balanced(folder, urls, name="part"):

@@ -7,7 +7,7 @@ from typing import ClassVar
 import pytest
 
 from pipeline.base.options import add_flags, option, options_from, options_of
-from pipeline.vocabulary import BuildVocab
+from pipeline.vocabulary.stage import BuildVocab
 from vocab.normalize import METACLIP, Normalization
 
 
