@@ -19,7 +19,7 @@ from pipeline import files
 from pipeline.drops import Counts, CountUnits, UnitReport, report_unit
 from pipeline.tables import count_rows, read_table, sum_counts, write_table
 from pipeline.vocabulary.counting import CountTask, write_once
-from pipeline.vocabulary.survey import WordSurvey, survey_words
+from pipeline.vocabulary.report.survey import WordSurvey, survey_words
 from vocab.bigrams import BIGRAM_COUNTS, add_bigram_counts, first_word_ranges
 from vocab.sums import add_up_in_any_order
 from vocab.words import WORD_COUNTS, WORD_FORMS, WORD_SUMS, select_words, sum_forms

@@ -21,8 +21,7 @@ from pipeline.vocabulary.adding import RangeTask
 from pipeline.vocabulary.counting import DAMAGES
 from pipeline.vocabulary.options import VocabOptions
 from pipeline.vocabulary.plan import VocabPlan
-from pipeline.vocabulary.report import render_report
-from pipeline.vocabulary.sections import ReportFacts
+from pipeline.vocabulary.report.page import ReportFacts, render_report
 from pipeline.vocabulary.selecting import select_sources
 from vocab.matcher import compile_matcher
 from vocab.queries import QueryTable, Source

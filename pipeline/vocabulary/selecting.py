@@ -15,7 +15,7 @@ from pipeline.tables import read_counts, read_table
 from pipeline.vocabulary.adding import RangeTask
 from pipeline.vocabulary.options import NO_WORDNET, VocabOptions
 from pipeline.vocabulary.plan import VocabPlan
-from pipeline.vocabulary.survey import (
+from pipeline.vocabulary.report.survey import (
     SourceSurvey,
     WordSurvey,
     add_bins,
