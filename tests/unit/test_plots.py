@@ -5,16 +5,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from pipeline.rendering import COLORS
-from pipeline.vocabulary.report.plots import (
-    Bar,
-    Curve,
-    Layer,
-    Mark,
-    draw_histogram,
-    draw_overlaps,
-    draw_ranks,
-    draw_stacks,
-)
+from pipeline.vocabulary.report.plots import Layer, draw_histogram, draw_overlaps, draw_ranks, draw_stacks
 
 
 def draw(plot, *args, **options):
@@ -42,15 +33,15 @@ def ticks(axis):
     ]
 
 
-def test_bars_are_as_high_as_their_numbers_and_touch_the_threshold():
-    bars = [Bar(0, 1, 10, "below"), Bar(1, 2, 4000, "title"), Bar(2, 3, 20, "title")]
-    [axes] = draw(draw_histogram, bars, labels=("x", "y"), mark=Mark(1, "threshold")).axes
+def test_bars_are_as_high_as_their_numbers_and_grey_below_the_threshold():
+    bars = [(0, 1, 10), (1, 2, 4000), (2, 3, 20)]
+    [axes] = draw(draw_histogram, bars, kind="title", unit="views", threshold=1, log=False).axes
     assert [patch.get_height() for patch in axes.patches] == [10, 4000, 20]
     assert kinds(axes.patches) == ["below", "title", "title"]
     [line] = axes.lines
     low, high, _ = axes.patches
     assert low.get_x() + low.get_width() == line.get_xdata()[0] == high.get_x()
-    assert texts(axes) == ["threshold"]
+    assert texts(axes) == ["threshold: 1"]
     assert ticks(axes.yaxis) == ["0", "1,000", "2,000", "3,000", "4,000"]
     assert ticks(axes.xaxis) == ["0", "1", "2", "3"]
 
@@ -64,20 +55,19 @@ def test_bars_are_as_high_as_their_numbers_and_touch_the_threshold():
     ],
 )
 def test_ticks_of_logarithmic_axes_are_round_numbers(low, high, expected):
-    bar = Bar(low, high, 1, "title")
-    [axes] = draw(draw_histogram, [bar], labels=("x", "y"), mark=Mark(low, "m"), scale="log").axes
+    [axes] = draw(draw_histogram, [(low, high, 1)], kind="title", unit="views", threshold=low, log=True).axes
     assert ticks(axes.xaxis)[: len(expected)] == expected
     assert ticks(axes.yaxis)[0] == "1"
 
 
 def test_curves_have_logarithmic_axes_and_those_without_points_are_left_out():
-    curves = [Curve("words", "word", [(1, 1000), (10, 100)]), Curve("bigrams", "bigram", [])]
-    [axes] = draw(draw_ranks, curves, labels=("rank", "count"), mark=Mark(100, "threshold")).axes
+    curves = {"words": ("word", [(1, 1000), (10, 100)]), "bigrams": ("bigram", [])}
+    [axes] = draw(draw_ranks, curves, threshold=100).axes
     words, mark = axes.lines
     assert words.get_xydata().tolist() == [[1, 1000], [10, 100]]
     assert mark.get_ydata()[0] == 100
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("rank", "count")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("rank", "occurrences")
 
 
 def test_stacked_bars_show_sums_or_shares():

@@ -7,7 +7,7 @@ Equal inputs and options give equal bytes.
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,16 +18,7 @@ from pipeline.drops import Counts
 from pipeline.options import options_of
 from pipeline.rendering import PALETTE, draw_svg, render_template
 from pipeline.vocabulary.options import VocabOptions
-from pipeline.vocabulary.report.plots import (
-    Bar,
-    Curve,
-    Layer,
-    Mark,
-    draw_histogram,
-    draw_overlaps,
-    draw_ranks,
-    draw_stacks,
-)
+from pipeline.vocabulary.report.plots import Layer, draw_histogram, draw_overlaps, draw_ranks, draw_stacks
 from pipeline.vocabulary.report.survey import script_of
 from pipeline.vocabulary.selecting import PMI_BIN_BITS, VIEWS_BINS_PER_DECADE, Selection
 from vocab.queries import QueryTable, Source
@@ -90,49 +81,39 @@ def render_report(facts: ReportFacts) -> str:
 def _pictures(facts: ReportFacts) -> Iterator[tuple[str, Callable[["Figure"], None]]]:
     """Name and drawing of every picture that there is something to show in."""
     options, surveys, names = facts.options, facts.selection.surveys, facts.queries.rows["query"]
-    yield "fates", _draw_fates(_source_rows(facts))
-    yield "overlaps", partial(draw_overlaps, sets=[s.label for s in Source], overlaps=facts.queries.count_overlaps())
-    if words := surveys[Source.WORD].curve:
-        passed = [point for point in words if point.figure >= options.min_word_count]
-        curves = [
-            Curve("all words", "below", words),
-            Curve("words that pass", "word", passed),
-            Curve("bigrams that pass", "bigram", surveys[Source.BIGRAM].curve),
-        ]
-        mark = Mark(options.min_word_count, f"words: {options.min_word_count:,} occurrences")
-        yield "ranks", partial(draw_ranks, curves=curves, labels=("rank", "occurrences"), mark=mark)
-    if bins := surveys[Source.BIGRAM].histogram:
-        bars = _bars(bins, "bigram", lambda place: options.min_pmi + place * PMI_BIN_BITS)
-        mark = Mark(options.min_pmi, f"threshold: {options.min_pmi:g} bits")
-        yield "pmi", partial(draw_histogram, bars=bars, labels=("PMI, bits", "bigrams"), mark=mark)
-    if bins := surveys[Source.TITLE].histogram:
-        bars = _bars(bins, "title", lambda place: max(1, options.min_views * 10 ** (place / VIEWS_BINS_PER_DECADE)))
-        mark = Mark(options.min_views, f"threshold: {options.min_views:,} views")
-        yield "views", partial(draw_histogram, bars=bars, labels=("views", "titles"), mark=mark, scale="log")
-    lengths = sorted(Counter(pc.add(pc.count_substring(names, " "), 1).to_pylist()).items())
-    yield "lengths", _draw_totals((f"{number:,} word{'s'[: number > 1]}", count) for number, count in lengths)
-    yield "scripts", _draw_totals(Counter(map(script_of, names.to_pylist())).most_common(10))
-    if read := _read_rows(facts.counts):
-        kept = Layer("kept", [row[2] for row in read], ["total"] * len(read))
-        dropped = Layer("dropped", [row[1] - row[2] for row in read], ["below"] * len(read))
-        labels = [row[0] for row in read]
-        yield "reading-shares", partial(draw_stacks, labels=labels, layers=[kept, dropped], shares=True)
-
-
-def _bars(bins: Mapping[int, int], kind: str, edge: Callable[[int], float]) -> list[Bar]:
-    """The bars of a histogram whose bin 0 begins at the threshold."""
-    return [
-        Bar(edge(place), edge(place + 1), number, kind if place >= 0 else "below") for place, number in bins.items()
-    ]
-
-
-def _draw_fates(sources: Sequence[Sequence[Any]]) -> Callable[["Figure"], None]:
-    fates = [(own, listed - own, passed - selected, selected - listed) for *_, passed, selected, listed, own in sources]
+    sources = _source_rows(facts)
+    fates = [(own, listed - own, passed - chosen, chosen - listed) for *_, passed, chosen, listed, own in sources]
     layers = [
         Layer(text, numbers, [kind or source.label for source in Source], opacity)
         for (text, (kind, opacity)), numbers in zip(_FATES.items(), zip(*fates, strict=True), strict=True)
     ]
-    return partial(draw_stacks, labels=[row[0] for row in sources], layers=layers, shares=True)
+    yield "fates", partial(draw_stacks, labels=[row[0] for row in sources], layers=layers, shares=True)
+    yield "overlaps", partial(draw_overlaps, sets=[s.label for s in Source], overlaps=facts.queries.count_overlaps())
+    if every := surveys[Source.WORD].curve:
+        passed = [point for point in every if point.figure >= options.min_word_count]
+        curves = {"all words": ("below", every), "words that pass": ("word", passed)}
+        curves["bigrams that pass"] = ("bigram", surveys[Source.BIGRAM].curve)
+        yield "ranks", partial(draw_ranks, curves=curves, threshold=options.min_word_count)
+    if bins := surveys[Source.BIGRAM].histogram:
+        bars = _bars(bins, lambda place: options.min_pmi + place * PMI_BIN_BITS)
+        draw = partial(draw_histogram, kind="bigram", unit="PMI, bits", threshold=options.min_pmi, log=False)
+        yield "pmi", partial(draw, bars=bars)
+    if bins := surveys[Source.TITLE].histogram:
+        bars = _bars(bins, lambda place: max(1, options.min_views * 10 ** (place / VIEWS_BINS_PER_DECADE)))
+        draw = partial(draw_histogram, kind="title", unit="views", threshold=options.min_views, log=True)
+        yield "views", partial(draw, bars=bars)
+    lengths = sorted(Counter(pc.add(pc.count_substring(names, " "), 1).to_pylist()).items())
+    yield "lengths", _draw_totals((f"{number:,} word{'s'[: number > 1]}", count) for number, count in lengths)
+    yield "scripts", _draw_totals(Counter(map(script_of, names.to_pylist())).most_common(10))
+    if read := _read_rows(facts.counts):
+        labels, entered, kept, _ = zip(*read, strict=True)
+        dropped = [number - left for number, left in zip(entered, kept, strict=True)]
+        layers = [Layer("kept", kept, ["total"] * len(read)), Layer("dropped", dropped, ["below"] * len(read))]
+        yield "reading-shares", partial(draw_stacks, labels=labels, layers=layers, shares=True)
+
+
+def _bars(bins: Mapping[int, int], edge: Callable[[int], float]) -> list[tuple[float, float, int]]:
+    return [(edge(place), edge(place + 1), number) for place, number in bins.items()]
 
 
 def _draw_totals(totals: Iterable[tuple[str, int]]) -> Callable[["Figure"], None]:
@@ -141,7 +122,7 @@ def _draw_totals(totals: Iterable[tuple[str, int]]) -> Callable[["Figure"], None
 
 
 def _source_rows(facts: ReportFacts) -> list[list[Any]]:
-    """For every source its name, rule, and strings: found, that pass, in its share, in the list, in it from here only."""
+    """For every source its name, rule, and strings: found, pass, in the share, in the list, in it from here only."""
     options, queries, overlaps = facts.options, facts.queries, facts.queries.count_overlaps()
     numbers = f", and the numbers below {options.numbers_below}" if options.numbers_below else ""
     rules = (
@@ -151,11 +132,11 @@ def _source_rows(facts: ReportFacts) -> list[list[Any]]:
         f"{options.min_views:,} views or more",
         "every lemma" if options.all_lemmas else "the first lemma of each synset",
     )
-    return [
-        [_PLURALS[source], rule, survey.found, survey.passed, survey.selected, queries.count_source(source)]
-        + [overlaps.get((source.label,), 0)]
-        for (source, survey), rule in zip(facts.selection.surveys.items(), rules, strict=True)
-    ]
+    rows = []
+    for (source, survey), rule in zip(facts.selection.surveys.items(), rules, strict=True):
+        listed, own = queries.count_source(source), overlaps.get((source.label,), 0)
+        rows.append([_PLURALS[source], rule, survey.found, survey.passed, survey.selected, listed, own])
+    return rows
 
 
 def _read_rows(counts: Counts) -> list[list[Any]]:
