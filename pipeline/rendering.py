@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-from markupsafe import Markup
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -86,7 +85,7 @@ def note(text: str) -> str:
     return _NOTE + text
 
 
-def draw_svg(name: str, draw: Callable[["Figure"], None]) -> Markup:
+def draw_svg(name: str, draw: Callable[["Figure"], None]) -> str:
     """A picture as an ``<svg>`` element.
 
     Args:
@@ -104,7 +103,7 @@ def draw_svg(name: str, draw: Callable[["Figure"], None]) -> Markup:
         figure.savefig(file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     svg = file.getvalue()
     svg = re.sub("#[0-9a-f]{6}", lambda color: _VARIABLES.get(color[0], color[0]), svg[svg.index("<svg") :])
-    return Markup(re.sub(r"""<g id=("[^"]*"|'[^']*')([^>]*)>""", _open_group, svg))
+    return re.sub(r"""<g id=("[^"]*"|'[^']*')([^>]*)>""", _open_group, svg)
 
 
 def _open_group(group: re.Match[str]) -> str:
