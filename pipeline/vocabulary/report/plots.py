@@ -96,7 +96,7 @@ def draw_overlaps(figure: "Figure", sets: Sequence[str], overlaps: Mapping[tuple
 
 def _hide_frame(*plots: "Axes") -> None:
     for axes in plots:
-        axes.tick_params(length=0, labelcolor=COLORS["ink"])
+        axes.tick_params(length=0, pad=8, labelcolor=COLORS["ink"])
         axes.spines[:].set_visible(False)
         axes.grid(visible=False)
 
