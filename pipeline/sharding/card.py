@@ -1,6 +1,7 @@
 """The data card beside the shards: the funnel, and for every query how many pairs it had, was given and got.
 
-Out: ``queries.parquet`` (`CARD_QUERIES`), ``funnel.json`` (counts of every stage, in order) and ``README.md``.
+Out: ``query_counts.parquet`` (`CARD_QUERIES`), ``funnel.json`` (counts of every stage, in order) and ``README.md``,
+filled in from ``card.md.j2``.
 """
 
 import json
@@ -13,6 +14,7 @@ import pyarrow.compute as pc
 
 from pipeline.base import files
 from pipeline.base.funnel import funnel_lines
+from pipeline.base.rendering import render_template
 from pipeline.base.tables import read_table, write_table
 
 CARD_QUERIES = pa.schema(
@@ -24,7 +26,7 @@ CARD_QUERIES = pa.schema(
         pa.field("samples", pa.int64(), nullable=False),  # of these in the shards
     ]
 )
-_LARGEST = 20
+_COUNTS_NAME = "query_counts.parquet"
 
 
 def count_samples(indexes: Sequence[str], num_queries: int) -> np.ndarray:
@@ -53,16 +55,15 @@ def query_table(cuts: pa.Table, samples: np.ndarray) -> pa.Table:
 
 def card_text(queries: pa.Table, history: Sequence[Mapping[str, Any]]) -> str:
     """The card as Markdown."""
-    got = queries.filter(pc.greater(queries["samples"], 0)).num_rows
-    lines = ["# Data card", "", "## Where the pairs went", "", "```", *funnel_lines(history), "```", ""]
-    lines += ["## Queries", ""]
-    lines += [f"{queries.num_rows:,} queries, {got:,} of them with samples; all in `queries.parquet`.", ""]
-    lines += [f"The {_LARGEST} most frequent:", "", "| query | found | balanced | samples |", "|---|---|---|---|"]
-    lines += [
-        f"| {row['query']} | {row['found']:,} | {row['balanced']:,} | {row['samples']:,} |"
-        for row in queries.slice(0, _LARGEST).to_pylist()
-    ]
-    return "\n".join(lines) + "\n"
+    return render_template(
+        "pipeline.sharding",
+        "card.md.j2",
+        funnel=funnel_lines(history),
+        queries=queries,
+        with_samples=queries.filter(pc.greater(queries["samples"], 0)).num_rows,
+        counts_name=_COUNTS_NAME,
+        most=20,
+    )
 
 
 def write_card(folder: str, *, indexes: Sequence[str], cuts: pa.Table, history: Sequence[Mapping[str, Any]]) -> None:
@@ -75,7 +76,7 @@ def write_card(folder: str, *, indexes: Sequence[str], cuts: pa.Table, history: 
         history: What the stages before counted, in order.
     """
     queries = query_table(cuts, count_samples(indexes, cuts.num_rows))
-    write_table(files.join(folder, "queries.parquet"), queries, CARD_QUERIES)
+    write_table(files.join(folder, _COUNTS_NAME), queries, CARD_QUERIES)
     funnel = json.dumps(list(history), indent=1, sort_keys=True) + "\n"
     files.write_bytes_whole(files.join(folder, "funnel.json"), funnel.encode())
     files.write_bytes_whole(files.join(folder, "README.md"), card_text(queries, history).encode())

@@ -15,8 +15,7 @@ from pipeline.base.stage_folder import stage_identity
 from pipeline.base.tables import read_table, sum_counts, write_table
 from pipeline.vocabulary.options import VocabOptions
 from pipeline.vocabulary.plan import VocabPlan
-from pipeline.vocabulary.report import render_report
-from pipeline.vocabulary.sections import ReportFacts
+from pipeline.vocabulary.report.page import ReportFacts, render_report
 from pipeline.vocabulary.selected_sources import select_sources
 from pipeline.vocabulary.unit_counts import DAMAGES
 from vocab.matcher import compile_matcher

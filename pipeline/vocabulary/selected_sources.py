@@ -14,7 +14,7 @@ from pipeline.base import files
 from pipeline.base.tables import read_counts, read_table
 from pipeline.vocabulary.options import NO_WORDNET, VocabOptions
 from pipeline.vocabulary.plan import VocabPlan
-from pipeline.vocabulary.survey import (
+from pipeline.vocabulary.report.survey import (
     SourceSurvey,
     WordSurvey,
     add_bins,

@@ -18,7 +18,7 @@ from pipeline.base import files
 from pipeline.base.drops import Counts, add_counts
 from pipeline.base.folders import StageFolder
 from pipeline.base.tables import count_rows, read_table, write_table
-from pipeline.vocabulary.survey import WordSurvey, survey_words
+from pipeline.vocabulary.report.survey import WordSurvey, survey_words
 from pipeline.vocabulary.unit_counts import CountTask
 from vocab.bigrams import BIGRAM_COUNTS, add_bigram_counts, first_word_ranges
 from vocab.kernels.sums import add_up_in_any_order

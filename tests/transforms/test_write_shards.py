@@ -147,7 +147,7 @@ def test_one_and_two_workers_and_a_resumed_run_give_the_same_bytes(tmp_path, uni
 def test_the_card_counts_what_every_query_got(tmp_path, units):
     write_raw(tmp_path, units)
     counts = run_stage(stage_for(tmp_path), workers=1, quiet=True)
-    [row] = read_table(str(tmp_path / "shards" / "card" / "queries.parquet")).to_pylist()
+    [row] = read_table(str(tmp_path / "shards" / "card" / "query_counts.parquet")).to_pylist()
     assert row == {"query_id": 0, "query": "thing", "found": 99, "balanced": 99, "samples": counts["samples/kept"]}
     assert "thing" in (tmp_path / "shards" / "card" / "README.md").read_text()
 

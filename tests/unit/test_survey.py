@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.vocabulary.survey import (
+from pipeline.vocabulary.report.survey import (
     Near,
     WordSurvey,
     count_bins,

@@ -1,0 +1,112 @@
+"""Templates and pictures as text: pages for people, the same bytes for the same content.
+
+In: a template beside the modules of a package and the values that it names; what draws on a figure. Out: HTML or
+Markdown; SVG to put into a page whose style sheet has the colours of `PALETTE` as variables.
+"""
+
+import io
+import logging
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PALETTE = {  # colours on a light screen and on a dark one
+    "paper": ("#fdfdfb", "#15191c"),
+    "card": ("#f3f4f1", "#1e2428"),
+    "ink": ("#1d2327", "#e6e9ea"),
+    "quiet": ("#667079", "#98a3aa"),
+    "line": ("#d9dcd8", "#343c42"),
+    "word": ("#0072b2", "#56b4e9"),
+    "bigram": ("#d55e00", "#f0883e"),
+    "title": ("#009e73", "#2fc79a"),
+    "synset": ("#b0589b", "#d98ac4"),
+    "total": ("#51606b", "#a9b6bf"),
+    "below": ("#b9c0c4", "#4b555c"),
+    "mark": ("#b3261e", "#ff8a80"),
+}
+COLORS = {name: light for name, (light, _) in PALETTE.items()}
+_VARIABLES = {light: f"var(--{name})" for name, light in COLORS.items()}
+_STYLE = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": COLORS["quiet"],
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.labelcolor": COLORS["quiet"],
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.constrained_layout.use": True,
+    "figure.facecolor": "none",
+    "figure.figsize": (10, 4.4),  # inches of 72 units
+    "font.size": 13,
+    "grid.color": COLORS["line"],
+    "legend.edgecolor": "none",
+    "legend.facecolor": COLORS["paper"],
+    "lines.linewidth": 2.4,
+    "svg.fonttype": "none",
+    "text.color": COLORS["ink"],
+    "text.parse_math": False,
+    "xtick.color": COLORS["quiet"],
+    "ytick.color": COLORS["quiet"],
+}
+_NOTE = "note: "
+
+
+def render_template(package: str, name: str, **values: Any) -> str:
+    """Fills in a template of a package; in HTML, values are escaped, in Markdown by the filter `escape_markdown`."""
+    environment = Environment(
+        loader=PackageLoader(package, "."),
+        autoescape=select_autoescape(["html.j2"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["escape_markdown"] = escape_markdown
+    return environment.get_template(name).render(values)
+
+
+def escape_markdown(text: str) -> str:
+    r"""A text as one that means itself in a cell of a Markdown table.
+
+    >>> print(escape_markdown("a|b*\nrock 'n' roll"))
+    a\|b\* rock 'n' roll
+    """
+    return re.sub(r"([\\`*_~\[\]<>|&])", r"\\\1", " ".join(text.splitlines()))
+
+
+def note(text: str) -> str:
+    """The `gid` by which an artist shows a text when it is pointed at."""
+    return _NOTE + text
+
+
+def draw_svg(name: str, draw: Callable[["Figure"], None]) -> str:
+    """A picture as an ``<svg>`` element.
+
+    Args:
+        name: Of the picture in its page.
+        draw: Draws on an empty figure, with `COLORS` only.
+    """
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # no word on fonts, nor on a home that is read-only
+    from matplotlib import style  # late: it takes half a second, and most stages draw nothing
+    from matplotlib.figure import Figure
+
+    file = io.StringIO()
+    with style.context(["default", _STYLE | {"svg.hashsalt": name}]):  # whatever the user's own style
+        figure = Figure()
+        draw(figure)
+        figure.savefig(file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    svg = file.getvalue()
+    svg = re.sub("#[0-9a-f]{6}", lambda color: _VARIABLES.get(color[0], color[0]), svg[svg.index("<svg") :])
+    return re.sub(r"""<g id=("[^"]*"|'[^']*')([^>]*)>""", _open_group, svg)
+
+
+def _open_group(group: re.Match[str]) -> str:
+    """Names of groups are not unique in a page; those that are notes become titles."""
+    name, others = group[1][1:-1], group[2]
+    return f"<g{others}>" + (f"<title>{name.removeprefix(_NOTE)}</title>" if name.startswith(_NOTE) else "")
