@@ -55,8 +55,10 @@ class Option(NamedTuple):
     @property
     def scalar(self) -> type:
         """The type of one value: bool, int, float or str."""
-        arguments = [a for a in typing.get_args(self.type) if a not in (type(None), Ellipsis)]
-        return arguments[0] if arguments else self.type
+        kind = self.type
+        while arguments := [a for a in typing.get_args(kind) if a not in (type(None), Ellipsis)]:
+            kind = arguments[0]
+        return kind if isinstance(kind, type) else type(kind)  # a Literal ends in one of its values
 
 
 def option(

@@ -18,11 +18,13 @@ from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
+from clip_train.config import Precision
 from clip_train.data.decode import normalize_pixels, read_image
-from clip_train.distributed import Ranks, mean_over_ranks
 from clip_train.evaluate.classifier import ImageClassifier
 from clip_train.evaluate.labelled import LabelledImage
-from clip_train.schedule import learning_rate_at
+from clip_train.training.distributed import Ranks, mean_over_ranks
+from clip_train.training.optimizer import set_learning_rate
+from clip_train.training.schedule import learning_rate_at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,7 @@ class FinetuneOptions:
     weight_decay: float
     min_crop_share: float
     flip: bool
-    precision: str
+    precision: Precision
     workers: int
     seed: int
 
@@ -107,8 +109,7 @@ def finetune(
                 warmup_steps=total_steps // 10,
                 total_steps=total_steps,
             )
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+            set_learning_rate(optimizer, rate)
             with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16"):
                 loss = cross_entropy(trained(normalize_pixels(pixels.to(device))).float(), labels.to(device))
             optimizer.zero_grad()

@@ -9,7 +9,7 @@ Source: Radford et al. 2021, section 3.1.4: prompts that tell the task ("a type 
 import os
 from collections.abc import Mapping, Sequence
 
-from clip_train.config import InputError
+from clip_train.errors import InputError
 
 TEMPLATE_SETS: Mapping[str, tuple[str, ...]] = {
     "name": ("{}",),

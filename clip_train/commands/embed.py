@@ -1,0 +1,74 @@
+"""The command embed: the features of whole shards.
+
+In: an options record, shards. Out: a folder of features; an exit code. Started by torchrun, the ranks share the shards.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from functools import partial
+from typing import ClassVar, Final, Literal
+
+from clip_train.commands.shard_folder import encode_shards
+from clip_train.commands.shared_options import CHECKPOINT_HELP, DEVICE_HELP, PRECISION_HELP
+from clip_train.config import PRECISIONS, Precision
+from clip_train.use.search.feature_files import (
+    DTYPES,
+    FEATURE_FORMATS,
+    FEATURES_NAME,
+    PARQUET,
+    FeatureDtype,
+    FeatureFormat,
+    table_path,
+    write_features,
+)
+from clip_train.use.shard_features import IMAGES, TEXTS, Kind
+from pipeline.options import check_options, option
+
+BOTH: Final = "both"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EmbedConfig:
+    """Writes the features of shards' images and texts to files, one set a shard; goes on where it was cut short."""
+
+    name: ClassVar[str] = "embed"
+
+    checkpoint: str = option("", CHECKPOINT_HELP)
+    output: str = option("", "Folder for the features.")
+    features: Literal[Kind, "both"] = option(BOTH, "What is encoded.", choices=(IMAGES, TEXTS, BOTH))
+    format: FeatureFormat = option(
+        PARQUET,
+        "parquet: one table a shard; npy: arrays and a table, laid out as by clip-retrieval.",
+        choices=FEATURE_FORMATS,
+    )
+    dtype: FeatureDtype = option("float16", "Type of the numbers in the files.", choices=DTYPES)
+    batch_size: int = option(256, "Images or texts encoded at once.", minimum=1)
+    precision: Precision = option("fp32", PRECISION_HELP, choices=PRECISIONS)
+    device: str = option("auto", DEVICE_HELP)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    @property
+    def kinds(self) -> list[Kind]:
+        """What is encoded."""
+        return [IMAGES, TEXTS] if self.features == BOTH else [self.features]
+
+
+def run_embed(config: EmbedConfig, paths: Sequence[str]) -> int:
+    """Writes the features of shards."""
+    encode_shards(
+        config,
+        paths,
+        closing_name=FEATURES_NAME,
+        table_path=partial(table_path, config.output, format=config.format),
+        write=partial(write_features, config.output, format=config.format, dtype=config.dtype),
+        kinds=config.kinds,
+        identity=lambda model: {
+            "features": config.kinds,
+            "format": config.format,
+            "dtype": config.dtype,
+            "dim": model.config.embed_dim,
+        },
+    )
+    return 0

@@ -1,0 +1,55 @@
+"""The command score: how well the image and the text of each sample fit together.
+
+In: an options record, shards. Out: a folder of tables (`pipeline.shard_format`) that ``wit400m write-shards --scores``
+filters by; an exit code. Started by torchrun, the ranks share the shards.
+
+Source: Schuhmann et al. 2021, "LAION-400M" (pairs below a cosine are dropped); Gadre et al. 2023, "DataComp"
+(a share of the best is kept).
+"""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from typing import ClassVar
+
+import pyarrow as pa
+
+from clip_train.commands.shard_folder import encode_shards
+from clip_train.commands.shared_options import CHECKPOINT_HELP, DEVICE_HELP, PRECISION_HELP
+from clip_train.config import PRECISIONS, Precision
+from clip_train.use.output_folder import write_filled
+from clip_train.use.shard_features import IMAGES, TEXTS, ShardFeatures
+from pipeline.options import check_options, option
+from pipeline.shard_format import SCORE_COLUMNS, SCORES_NAME
+
+SCORES = pa.schema(zip(SCORE_COLUMNS, (pa.string(), pa.float32()), strict=True))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScoreConfig:
+    """Writes the cosine of image and text for each sample of shards; goes on where it was cut short."""
+
+    name: ClassVar[str] = "score"
+
+    checkpoint: str = option("", CHECKPOINT_HELP)
+    output: str = option("", "Folder for the scores.")
+    batch_size: int = option(256, "Images or texts encoded at once.", minimum=1)
+    precision: Precision = option("fp32", PRECISION_HELP, choices=PRECISIONS)
+    device: str = option("auto", DEVICE_HELP)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+def run_score(config: ScoreConfig, paths: Sequence[str]) -> int:
+    """Writes the scores of shards."""
+
+    def path_of(name: str) -> str:
+        return os.path.join(config.output, f"{name}.parquet")
+
+    def write(name: str, encoded: ShardFeatures) -> None:
+        cosines = (encoded.features[IMAGES] * encoded.features[TEXTS]).sum(dim=1)
+        write_filled(path_of(name), pa.table([encoded.keys, cosines.numpy()], schema=SCORES), encoded.drops)
+
+    encode_shards(config, paths, closing_name=SCORES_NAME, table_path=path_of, write=write)
+    return 0
