@@ -18,13 +18,13 @@ import pyarrow as pa
 from watching import run_stage
 from zipf_pairs import write_stage
 
-from pipeline import files
-from pipeline.ids import id_words
-from pipeline.matched_tables import matched_schema
-from pipeline.query_lists import flatten_lists, write_array
-from pipeline.schemas import PAIRS, RAW_INDEX
-from pipeline.stages import STAGE_NAME
-from pipeline.tables import read_batches, read_table, write_table
+from pipeline.base import files
+from pipeline.base.arrays import flatten_lists, write_array
+from pipeline.base.ids import id_words
+from pipeline.base.matched_tables import matched_schema
+from pipeline.base.schemas import PAIRS, RAW_INDEX
+from pipeline.base.stage_folder import STAGE_NAME
+from pipeline.base.tables import read_batches, read_table, write_table
 
 
 def check(folder: str, output: str, cap: int) -> str:

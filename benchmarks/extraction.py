@@ -111,7 +111,7 @@ def count_usable(pairs: Pairs) -> int:
 
     from pipeline.extraction.filters import FilterOptions, clean_texts, refuse_pairs
     from pipeline.extraction.image_references import choose_reference
-    from pipeline.urls import canonicalize_url
+    from pipeline.web.urls import canonicalize_url
 
     texts = clean_texts(text for _, text in pairs)
     urls = [canonicalize_url(str(choose_reference({"src": url}, target_px=336))) for url, _ in pairs]
@@ -136,13 +136,13 @@ def read_ours(path: str) -> tuple[int, Pairs]:
 
 
 def read_candidates(path: str) -> tuple[int, Pairs]:
-    from pipeline.archives.streaming import stream_records
-    from pipeline.drops import DropReason
+    from pipeline.base.drops import DropReason
     from pipeline.extraction.candidates import Page
     from pipeline.extraction.pages import PageRules
     from pipeline.extraction.record_pages import read_pages
     from pipeline.extraction.unit import COMPILED_BYTES
     from pipeline.extraction.wat_links import cut_links, load_cutter
+    from pipeline.web.archives.streaming import stream_records
 
     pages, pairs = 0, []
     cutter = load_cutter() if Path(path).stat().st_size >= COMPILED_BYTES else cut_links

@@ -14,9 +14,9 @@ from multiprocessing import Pool
 
 from watching import run_stage
 
-from pipeline import files
-from pipeline.matching import MATCHER_NAME
-from pipeline.tables import read_batches
+from pipeline.base import files
+from pipeline.base.tables import read_batches
+from pipeline.matching.stage import MATCHER_NAME
 from vocab.matcher import Matcher
 
 

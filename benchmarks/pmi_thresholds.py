@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.build_vocab import main as build_vocab
-from pipeline.stages import read_stage
-from pipeline.tables import read_table
+from pipeline.base.stage_folder import read_stage
+from pipeline.base.tables import read_table
 
 PARTS = (8, 4, 2, 1)
 THRESHOLDS = (3, 5, 8, 10, 12, 14, 16, 18, 30)

@@ -23,12 +23,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import files
-from pipeline.ids import pair_id
-from pipeline.matching import MATCHER_NAME
-from pipeline.schemas import PAIRS, QUERIES
-from pipeline.stages import STAGE_NAME
-from pipeline.tables import write_table
+from pipeline.base import files
+from pipeline.base.ids import pair_id
+from pipeline.base.schemas import PAIRS, QUERIES
+from pipeline.base.stage_folder import STAGE_NAME
+from pipeline.base.tables import write_table
+from pipeline.matching.stage import MATCHER_NAME
 from vocab.matcher import compile_matcher
 
 NUM_QUERIES = 500_000

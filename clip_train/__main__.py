@@ -27,7 +27,7 @@ from clip_train.commands import (
 )
 from clip_train.config import TrainConfig
 from clip_train.errors import ClipTrainError, InputError
-from pipeline.options import add_flags, options_from
+from pipeline.base.options import add_flags, options_from
 
 _PROGRAM = "python -m clip_train"
 

@@ -13,7 +13,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal, TypeVar, get_args
 
-from pipeline.options import check_options, option, options_from
+from pipeline.base.options import check_options, option, options_from
 
 T = TypeVar("T")
 

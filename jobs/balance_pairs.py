@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from jobs.runner import run_job
 from pipeline.balancing.final import BalanceFinal, TopUpPairs
 from pipeline.balancing.stage import BalancePairs
-from pipeline.stages import Stage
+from pipeline.base.stage_folder import Stage
 
 # In this order: a top-up has an option --final, with a folder.
 _STAGES: dict[str, type[Stage]] = {"--top-up": TopUpPairs, "--final": BalanceFinal}

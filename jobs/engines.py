@@ -20,8 +20,8 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineState
 from apache_beam.transforms.environments import Environment, SubprocessSDKEnvironment
 
-from pipeline.drops import Counts
-from pipeline.stages import Shape, Step
+from pipeline.base.drops import Counts
+from pipeline.base.stage_folder import Shape, Step
 
 _LOCAL_RUNNER = "FnApiRunner"
 _WORKER_DIED = 1

@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager, nullcontext
 
 from jobs.progress import show_progress
 from jobs.runner import DEFAULT_DATA, guard
-from pipeline.options import add_flags, options_from
-from pipeline.vocabulary.getting import GetDump, get_files, plan_dump
-from pipeline.vocabulary.partial_files import Download, bytes_here
+from pipeline.base.options import add_flags, options_from
+from pipeline.dumps.get_dump import GetDump, get_files, plan_dump
+from pipeline.dumps.partial_files import Download, bytes_here
 
 
 def main(argv: Sequence[str] | None = None) -> int:

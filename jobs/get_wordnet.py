@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from pipeline.vocabulary.wordnet import DEFAULT_INDEX_URL, NoWordNet, get_wordnet
+from pipeline.dumps.wordnet import DEFAULT_INDEX_URL, NoWordNet, get_wordnet
 from vocab.synsets import WordNetMissing, find_wordnet
 
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from jobs.runner import Question, run_job, show_warnings
-from pipeline.matching import MatchPairs
-from pipeline.tables import read_table
+from pipeline.base.tables import read_table
+from pipeline.matching.stage import MatchPairs
 
 
 def main(argv: Sequence[str] | None = None) -> int:

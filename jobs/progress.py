@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from tqdm import tqdm
 
-from pipeline import files
-from pipeline.stages import Step
+from pipeline.base import files
+from pipeline.base.stage_folder import Step
 
 _INTERVAL_S = 0.5
 

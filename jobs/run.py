@@ -23,15 +23,15 @@ from importlib import import_module
 from typing import Any
 
 from jobs.runner import DEFAULT_DATA, guard, job_parser, run_stage
-from pipeline.files import read_bytes
-from pipeline.options import options_from
-from pipeline.report import funnel_lines
-from pipeline.stages import STAGE_ORDER, Stage, history_of, read_stage
+from pipeline.base.files import read_bytes
+from pipeline.base.funnel import funnel_lines
+from pipeline.base.options import options_from
+from pipeline.base.stage_folder import STAGE_ORDER, Stage, history_of, read_stage
 
 STAGE_CLASSES = {
     "build-vocab": ("pipeline.vocabulary", "BuildVocab"),
     "extract-pairs": ("pipeline.extraction", "ExtractPairs"),
-    "match-pairs": ("pipeline.matching", "MatchPairs"),
+    "match-pairs": ("pipeline.matching.stage", "MatchPairs"),
     "balance-pairs": ("pipeline.balancing", "BalancePairs"),
     "fetch-images": ("pipeline.fetching", "FetchImages"),
     "balance-final": ("pipeline.balancing", "BalanceFinal"),

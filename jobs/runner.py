@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 
 from jobs.engines import BadFlags, Engine, StepFailed, run_step
 from jobs.progress import step_progress
-from pipeline.drops import Counts, LostRows, add_counts, check_counts
-from pipeline.files import hold_folder
-from pipeline.options import add_flags, options_from
-from pipeline.report import summary_line
-from pipeline.stages import (
+from pipeline.base.drops import Counts, LostRows, add_counts, check_counts
+from pipeline.base.files import hold_folder
+from pipeline.base.funnel import summary_line
+from pipeline.base.options import add_flags, options_from
+from pipeline.base.stage_folder import (
     Stage,
     StageMismatch,
     State,

@@ -17,7 +17,7 @@ from itertools import pairwise
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from vocab.streams import Compression, OpenFile, Piece, detect_compression, read_chunks, read_pieces
+from vocab.kernels.compressed import Compression, OpenFile, Piece, detect_compression, read_chunks, read_pieces
 
 _OPENING, _CLOSING = b"<page>", b"</page>"
 _MAX_PAGE_BYTES = 32 << 20  # MediaWiki allows texts of 2 MiB; escaping makes a byte at most six

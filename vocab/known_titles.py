@@ -13,7 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vocab.matcher_table import BYTE_VALUES, Hashes, hash_runs
+from vocab.kernels.hashing import BYTE_VALUES, Hashes
+from vocab.matcher_table import hash_runs
 
 _ROWS_AT_ONCE = 16_384  # each byte takes some 40 while it is hashed
 

@@ -4,7 +4,7 @@ In: a list of queries, compiled once into a hash table; then columns of texts. O
 queries it contains, whole tokens only: `" query " in " text "` on the normalised strings (`vocab.normalize`).
 
 The table (`vocab.matcher_table`) lies in .npy files that processes map into memory and share. Two ways of searching
-give the same: compiled by numba (`vocab.matcher_kernel`), and in numpy alone (`vocab.matcher_numpy`) where compiling
+give the same: compiled by numba (`vocab.matcher_compiled`), and in numpy alone (`vocab.matcher_numpy`) where compiling
 does not work.
 """
 
@@ -60,9 +60,9 @@ class Matcher:
             texts = texts.cast(pa.large_string())
         text_buffers(texts)  # refuses offsets that would be followed out of the data
         if _is_compiled(self.kernel):
-            from vocab import matcher_kernel  # late, because it loads numba and its machine code
+            from vocab import matcher_compiled  # late, because it loads numba and its machine code
 
-            return matcher_kernel.match_column(texts, self.table, self.normalization)
+            return matcher_compiled.match_column(texts, self.table, self.normalization)
         return matcher_numpy.match_column(texts, self.table, self.normalization.normalize_texts)
 
     def prepare(self) -> None:
@@ -154,7 +154,7 @@ def _is_compiled(kernel: Kernel) -> bool:
     """Whether texts are searched by compiled code; where they should be but are not, says why, once a process."""
     if kernel == "numpy":
         return False
-    from vocab.compiled import find_obstacle  # late, because it loads numba
+    from vocab.kernels.compiled import find_obstacle  # late, because it loads numba
 
     obstacle = find_obstacle()
     if obstacle and kernel == "numba":

@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vocab.matcher_table import Ints, Matches, PrefixTable, hash_runs, hash_tokens, offsets_of
+from vocab.kernels.hashing import Ints
+from vocab.matcher_table import Matches, PrefixTable, hash_runs, hash_tokens, offsets_of
 
 _BLOCK_BYTES = 1 << 18  # of texts worked on together: their hashes, 8 bytes a character, should stay in the cache
 

@@ -28,14 +28,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vocab.kernels.hashing import BYTE_VALUES, TOKEN_MULTIPLIER, Bytes, Hashes, Ints
 from vocab.normalize import join_rows
-
-Hashes = npt.NDArray[np.uint64]
-Ints = npt.NDArray[np.int64]
-Bytes = npt.NDArray[np.uint8]
-
-BYTE_VALUES: Hashes = np.frombuffer(hashlib.shake_256(b"values of the 256 bytes").digest(256 * 8), "<u8")
-TOKEN_MULTIPLIER = 0xD1B54A32D192ED03  # any odd number without a pattern; the bytes' one is chosen for each table
 
 _SPACE = ord(" ")
 _BITS_PER_LONGER_KEY = 16  # of the bitmap: six in a hundred runs that are no key pass it

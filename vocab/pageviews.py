@@ -21,10 +21,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from vocab.kernels.compressed import read_chunks
+from vocab.kernels.hashing import Hashes
+from vocab.kernels.sums import add_up
 from vocab.known_titles import may_be_known
-from vocab.matcher_table import Hashes
-from vocab.streams import read_chunks
-from vocab.sums import add_up
 
 Access = Literal["all", "desktop", "mobile"]
 

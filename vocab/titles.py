@@ -12,10 +12,10 @@ from collections.abc import Iterable, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vocab.kernels.sums import add_up
 from vocab.known_titles import capitalize
 from vocab.normalize import Normalization
 from vocab.pageviews import VIEWS
-from vocab.sums import add_up
 
 TITLES = pa.schema(
     [

@@ -63,7 +63,7 @@ class TokenCounter:
     """
 
     def __init__(self, case: Case = "fold") -> None:
-        from vocab.chunks import ChunkTable  # late, because it loads numba
+        from vocab.kernels.chunks import ChunkTable  # late, because it loads numba
 
         self._case = case
         self._chunks = ChunkTable()

@@ -11,7 +11,7 @@ from clip_train.api import classify, load
 from clip_train.commands.shared_options import CHECKPOINT_HELP, DEVICE_HELP, require
 from clip_train.errors import InputError
 from clip_train.evaluate.templates import check_templates, fill_template
-from pipeline.options import check_options, option
+from pipeline.base.options import check_options, option
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

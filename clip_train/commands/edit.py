@@ -15,7 +15,7 @@ from clip_train.commands.shared_options import CHECKPOINT_HELP, DEVICE_HELP, req
 from clip_train.data.decode import read_image
 from clip_train.files import written_file
 from clip_train.use.editing import EditOptions, edit_image
-from pipeline.options import check_options, option
+from pipeline.base.options import check_options, option
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

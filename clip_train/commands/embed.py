@@ -22,7 +22,7 @@ from clip_train.use.search.feature_files import (
     write_features,
 )
 from clip_train.use.shard_features import IMAGES, TEXTS, Kind
-from pipeline.options import check_options, option
+from pipeline.base.options import check_options, option
 
 BOTH: Final = "both"
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 from clip_train.api import load
 from clip_train.commands.shared_options import CHECKPOINT_HELP, require
 from clip_train.exchange.formats import FORMATS, ModelFormat, write_model
-from pipeline.options import check_options, option
+from pipeline.base.options import check_options, option
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

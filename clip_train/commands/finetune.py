@@ -40,7 +40,7 @@ from clip_train.evaluate.templates import DEFAULT_TEMPLATES, find_templates
 from clip_train.evaluate.zero_shot import build_classifier
 from clip_train.models.clip import Clip
 from clip_train.training.distributed import Ranks, choose_device, join_ranks
-from pipeline.options import check_options, option
+from pipeline.base.options import check_options, option
 
 Head = Literal["zero-shot", "zeros"]
 

@@ -11,7 +11,7 @@ from clip_train.commands.shared_options import require
 from clip_train.config import ACTIVATIONS, Activation
 from clip_train.exchange.formats import AUTO, FORMATS, ModelFormat, read_model
 from clip_train.training.checkpoint import save_model
-from pipeline.options import check_options, option
+from pipeline.base.options import check_options, option
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

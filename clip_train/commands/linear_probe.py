@@ -23,7 +23,7 @@ from clip_train.evaluate.metrics import class_accuracies
 from clip_train.evaluate.zero_shot import encode_labelled
 from clip_train.training.distributed import choose_device, join_ranks
 from clip_train.use.features import encode_images, pool_images
-from pipeline.options import option
+from pipeline.base.options import option
 
 ProbedFeatures = Literal["pooled", "shared"]
 

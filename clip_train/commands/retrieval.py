@@ -12,7 +12,7 @@ from clip_train.commands.shared_options import ModelOptions, require, write_figu
 from clip_train.evaluate.captioned import read_captioned
 from clip_train.evaluate.retrieval import RECALL_AT, evaluate_retrieval
 from clip_train.training.distributed import choose_device, join_ranks
-from pipeline.options import option
+from pipeline.base.options import option
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

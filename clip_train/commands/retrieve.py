@@ -26,7 +26,7 @@ from clip_train.use.search.exact import Found, search_exact
 from clip_train.use.search.faiss_index import FLAT, IVF, IndexKind, search_faiss
 from clip_train.use.search.feature_files import FeatureTables
 from clip_train.use.shard_features import IMAGES, TEXTS, Kind
-from pipeline.options import check_options, option
+from pipeline.base.options import check_options, option
 
 EXACT: Final = "exact"
 

@@ -24,7 +24,7 @@ from clip_train.evaluate.metrics import among_present, class_accuracies
 from clip_train.evaluate.robustness import compare_test_sets, read_baselines
 from clip_train.evaluate.templates import DEFAULT_TEMPLATES, find_templates
 from clip_train.training.distributed import Ranks, choose_device, join_ranks
-from pipeline.options import option
+from pipeline.base.options import option
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

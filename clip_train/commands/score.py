@@ -1,6 +1,6 @@
 """The command score: how well the image and the text of each sample fit together.
 
-In: an options record, shards. Out: a folder of tables (`pipeline.shard_format`) that ``wit400m write-shards --scores``
+In: an options record, shards. Out: a folder of tables (`pipeline.base.shard_format`) that ``wit400m write-shards --scores``
 filters by; an exit code. Started by torchrun, the ranks share the shards.
 
 Source: Schuhmann et al. 2021, "LAION-400M" (pairs below a cosine are dropped); Gadre et al. 2023, "DataComp"
@@ -19,8 +19,8 @@ from clip_train.commands.shared_options import CHECKPOINT_HELP, DEVICE_HELP, PRE
 from clip_train.config import PRECISIONS, Precision
 from clip_train.use.output_folder import write_filled
 from clip_train.use.shard_features import IMAGES, TEXTS, ShardFeatures
-from pipeline.options import check_options, option
-from pipeline.shard_format import SCORE_COLUMNS, SCORES_NAME
+from pipeline.base.options import check_options, option
+from pipeline.base.shard_format import SCORE_COLUMNS, SCORES_NAME
 
 SCORES = pa.schema(zip(SCORE_COLUMNS, (pa.string(), pa.float32()), strict=True))
 

@@ -12,7 +12,7 @@ from clip_train.evaluate.metrics import Accuracies
 from clip_train.evaluate.templates import TEMPLATE_SETS
 from clip_train.files import read_lines, write_json
 from clip_train.models.clip import Clip
-from pipeline.options import check_options, option
+from pipeline.base.options import check_options, option
 
 CHECKPOINT_HELP = "A checkpoint, or the folder of a run (then its newest one)."
 DEVICE_HELP = "cpu, cuda, cuda:1…; auto takes a GPU when there is one."

@@ -13,7 +13,7 @@ from clip_train.data.shards import ShardReader, list_shards
 from clip_train.evaluate.labelled import holds_shards
 from clip_train.files import read_lines
 from clip_train.tokenizers.bpe import train_tokenizer
-from pipeline.options import check_options, option
+from pipeline.base.options import check_options, option
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ from clip_train.evaluate.labelled import read_labelled
 from clip_train.evaluate.metrics import class_accuracies
 from clip_train.evaluate.templates import DEFAULT_TEMPLATES, find_templates
 from clip_train.training.distributed import choose_device, join_ranks
-from pipeline.options import option
+from pipeline.base.options import option
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """WebDataset shards with random access: where each sample's members lie, and their bytes.
 
-In: folders or tars as `pipeline.shard_format` describes them; those of img2dataset and webdataset fit too.
+In: folders or tars as `pipeline.base.shard_format` describes them; those of img2dataset and webdataset fit too.
 Out: `Shard` rows (path, number of samples) and, through `ShardReader`, the bytes of any member.
 ``sizes.json`` beside the tars, when it is there, saves opening them before they are needed.
 
@@ -19,7 +19,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from clip_train.errors import InputError
-from pipeline.shard_format import IMAGE_SUFFIXES, JSON_SUFFIX, SIZES_NAME, TEXT_SUFFIX
+from pipeline.base.shard_format import IMAGE_SUFFIXES, JSON_SUFFIX, SIZES_NAME, TEXT_SUFFIX
 
 IMAGE_MEMBER_SUFFIXES = frozenset({*IMAGE_SUFFIXES.values(), "jpeg"})
 

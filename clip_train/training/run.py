@@ -32,7 +32,7 @@ from clip_train.training.distributed import Ranks, broadcast
 from clip_train.training.initialization import start_weights, sync_batch_norm
 from clip_train.training.loader import BatchDataset, fits_in_memory
 from clip_train.training.optimizer import build_optimizer
-from pipeline.options import identity_of
+from pipeline.base.options import identity_of
 
 
 @dataclasses.dataclass(kw_only=True, eq=False)

@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from jobs.demo.scenes import HELD_OUT
 from jobs.demo.server import serve_web
 from jobs.demo.summary import Score, describe_data, describe_scores
-from jobs.demo.world import DUMP_NAME, SIZES, WARC_NAME, write_world
-from pipeline.files import write_bytes_whole
+from jobs.demo.world.folder import DUMP_NAME, SIZES, WARC_NAME, write_world
+from jobs.demo.world.scenes import HELD_OUT
+from pipeline.base.files import write_bytes_whole
 from vocab.synsets import WordNetMissing, find_wordnet
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from aiohttp import web
 
-from jobs.demo.web import MIME_TYPES, Answer, load_answers
+from jobs.demo.world.web import MIME_TYPES, Answer, load_answers
 
 SLOW_S = 6.0  # longer than the demo's time-out
 

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline import files
-from pipeline.shard_format import SIZES_NAME
+from pipeline.base import files
+from pipeline.base.shard_format import SIZES_NAME
 
 
 class Score(NamedTuple):

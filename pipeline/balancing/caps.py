@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.query_lists import Ints
+from pipeline.base.arrays import Ints
 
 Floats = npt.NDArray[np.float64]
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import apache_beam as beam
 import numpy as np
 
-from pipeline import files
 from pipeline.balancing.lots import LARGEST, NO_LOTS, collect_lots, lot_bounds, take_cuts
-from pipeline.balancing.sources import DrawingFile, Source
-from pipeline.drops import CountUnits, LostRows, UnitReport, report_unit
-from pipeline.ids import Words
-from pipeline.query_lists import Ints, read_array, write_array
-from pipeline.stages import Shape, Step
+from pipeline.balancing.pool import DrawingFile, Source
+from pipeline.base import files
+from pipeline.base.arrays import Ints, read_array, write_array
+from pipeline.base.drops import CountUnits, LostRows, UnitReport, report_unit
+from pipeline.base.ids import Words
+from pipeline.base.stage_folder import Shape, Step
 
 _NUM_BUCKETS = 256  # groups that queries are collected in
 

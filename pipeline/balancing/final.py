@@ -21,11 +21,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import files
 from pipeline.balancing.caps import is_short, keep_shares, next_fetch_caps
 from pipeline.balancing.cutting import find_cuts
 from pipeline.balancing.keeping import Selection, SelectionFiles, keep_selected
 from pipeline.balancing.lots import Drawing, select_lots
+from pipeline.balancing.pool import DrawingFile, Source, list_matched, list_sources
 from pipeline.balancing.rules import (
     CUTS_NAME,
     Rule,
@@ -34,15 +34,15 @@ from pipeline.balancing.rules import (
     read_cuts,
     write_rule,
 )
-from pipeline.balancing.sources import DrawingFile, Source, list_matched, list_sources
 from pipeline.balancing.stage import check_kept, cuts_table, keep_by_cuts
-from pipeline.drops import Counts, CountUnits, DropReason, ReportCounts, UnitReport, drop_counts, report_unit
-from pipeline.ids import Words
-from pipeline.options import option
-from pipeline.query_lists import CountQueries, Ints, list_column, read_array, read_lists, write_array
-from pipeline.schemas import CUTS, FINAL_CUTS, MATCHED, PAIRS, RAW_INDEX
-from pipeline.stages import Shape, Stage, Step, input_tables
-from pipeline.tables import open_table_writer, read_batches, read_counts, read_table, write_table
+from pipeline.base import files
+from pipeline.base.arrays import CountQueries, Ints, list_column, read_array, read_lists, write_array
+from pipeline.base.drops import Counts, CountUnits, DropReason, ReportCounts, UnitReport, drop_counts, report_unit
+from pipeline.base.ids import Words
+from pipeline.base.options import option
+from pipeline.base.schemas import CUTS, FINAL_CUTS, MATCHED, PAIRS, RAW_INDEX
+from pipeline.base.stage_folder import Shape, Stage, Step, input_tables
+from pipeline.base.tables import open_table_writer, read_batches, read_counts, read_table, write_table
 
 _OK_STATUS: Final = "ok"
 _INDEX_SUFFIX: Final = ".index.parquet"

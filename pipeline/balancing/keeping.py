@@ -12,15 +12,15 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from pipeline import files
 from pipeline.balancing.caps import Floats, keep_probabilities, sum_products
 from pipeline.balancing.lots import Drawing, select_lots
-from pipeline.balancing.sources import DrawingFile, Source, pair_weights
-from pipeline.drops import Counts, CountUnits, DropReason, UnitReport, drop_counts, report_unit
-from pipeline.ids import Words
-from pipeline.query_lists import list_column, read_array
-from pipeline.schemas import BALANCED, MATCHED, PAIRS
-from pipeline.tables import count_rows, open_table_writer, read_counts
+from pipeline.balancing.pool import DrawingFile, Source, pair_weights
+from pipeline.base import files
+from pipeline.base.arrays import list_column, read_array
+from pipeline.base.drops import Counts, CountUnits, DropReason, UnitReport, drop_counts, report_unit
+from pipeline.base.ids import Words
+from pipeline.base.schemas import BALANCED, MATCHED, PAIRS
+from pipeline.base.tables import count_rows, open_table_writer, read_counts
 
 _MIN_ROWS = 65_536  # written at a time: batches shrink, row groups need not
 

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import apache_beam as beam
 import numpy as np
 
-from pipeline import files
 from pipeline.balancing.lots import Drawing, select_lots
-from pipeline.balancing.sources import DrawingFile, Source
-from pipeline.drops import CountUnits, UnitReport, report_unit
-from pipeline.ids import Words, id_strings, id_words
-from pipeline.query_lists import read_array, write_array
+from pipeline.balancing.pool import DrawingFile, Source
+from pipeline.base import files
+from pipeline.base.arrays import read_array, write_array
+from pipeline.base.drops import CountUnits, UnitReport, report_unit
+from pipeline.base.ids import Words, id_strings, id_words
 
 _NUM_BUCKETS = 256
 _EARLIER, _NEW = b"e", b"n"

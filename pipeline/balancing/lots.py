@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.ids import Words, id_words
-from pipeline.query_lists import Ints, flatten_lists
+from pipeline.base.arrays import Ints, flatten_lists
+from pipeline.base.ids import Words, id_words
 
 LARGEST: Final = np.uint64(2**64 - 1)  # as a cut: selects every pair
 NO_LOTS: Final = np.empty(0, [("query_id", "<i4"), ("lot", "<u8")])

@@ -7,12 +7,12 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from pipeline import files
 from pipeline.balancing.lots import LARGEST, hash_queries, same_lots
-from pipeline.balancing.sources import DrawingFile
-from pipeline.ids import Words
-from pipeline.query_lists import write_array
-from pipeline.tables import read_table
+from pipeline.balancing.pool import DrawingFile
+from pipeline.base import files
+from pipeline.base.arrays import write_array
+from pipeline.base.ids import Words
+from pipeline.base.tables import read_table
 
 CUTS_NAME: Final = "cuts.parquet"
 _RULE_NAME: Final = "rule.json"

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import apache_beam as beam
 import pyarrow as pa
 
-from pipeline import files
 from pipeline.balancing.caps import PairSample
-from pipeline.balancing.sources import Source, pair_weights
-from pipeline.drops import CountUnits, UnitReport, report_unit
-from pipeline.ids import id_words
-from pipeline.schemas import MATCHED
-from pipeline.tables import read_table, write_table
+from pipeline.balancing.pool import Source, pair_weights
+from pipeline.base import files
+from pipeline.base.drops import CountUnits, UnitReport, report_unit
+from pipeline.base.ids import id_words
+from pipeline.base.schemas import MATCHED
+from pipeline.base.tables import read_table, write_table
 
 SAMPLED = pa.schema([pa.field("weight", pa.float64(), nullable=False), MATCHED.field("query_ids")])
 

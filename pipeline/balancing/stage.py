@@ -19,11 +19,11 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
-from pipeline import files
 from pipeline.balancing.caps import Floats, cap_for_pairs, cap_for_tail_share, fetch_cap, keep_shares
 from pipeline.balancing.cutting import find_cuts
 from pipeline.balancing.keeping import KeepSelected, SelectionFiles
 from pipeline.balancing.known import FindKnown
+from pipeline.balancing.pool import DrawingFile, Source, list_matched, list_sources, read_source_lists
 from pipeline.balancing.rules import (
     CUTS_NAME,
     Rule,
@@ -35,14 +35,14 @@ from pipeline.balancing.rules import (
     write_rule,
 )
 from pipeline.balancing.sampling import SamplePairs, read_sample
-from pipeline.balancing.sources import DrawingFile, Source, list_matched, list_sources, read_source_lists
-from pipeline.drops import LostRows, ReportCounts
-from pipeline.ids import Words
-from pipeline.options import option
-from pipeline.query_lists import CountQueries, Ints, read_array, read_lists, write_array
-from pipeline.schemas import CUTS
-from pipeline.stages import Shape, Stage, Step, input_tables, read_stage
-from pipeline.tables import count_rows, read_table, write_table
+from pipeline.base import files
+from pipeline.base.arrays import CountQueries, Ints, read_array, read_lists, write_array
+from pipeline.base.drops import LostRows, ReportCounts
+from pipeline.base.ids import Words
+from pipeline.base.options import option
+from pipeline.base.schemas import CUTS
+from pipeline.base.stage_folder import Shape, Stage, Step, input_tables, read_stage
+from pipeline.base.tables import count_rows, read_table, write_table
 
 _DEFAULT_CAP = 20_000
 _SAMPLED_PAIRS = 2_000_000  # leaves a standard error of about 0.1 % in the number of pairs kept

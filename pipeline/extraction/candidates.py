@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from pipeline.drops import DropReason
+from pipeline.base.drops import DropReason
 
 # From the text that describes an image best to the one that does worst; also who wins among duplicates.
 TEXT_SOURCES = ("alt", "figcaption", "json-ld", "title", "aria-label", "link-title", "og", "twitter", "table")

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.base.ids import id_words
+from pipeline.base.tables import read_table
 from pipeline.extraction.losers import LosingRule, Rows, num_buckets, split_by_bucket, split_by_table
-from pipeline.ids import id_words
-from pipeline.tables import read_table
 
 _RECORD = np.dtype([("same_id", "u8", 2), ("preference", "u8"), ("table", "u4"), ("row", "u4")])
 

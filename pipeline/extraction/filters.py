@@ -16,11 +16,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.drops import DropReason
+from pipeline.base.drops import DropReason
+from pipeline.base.files import read_bytes
+from pipeline.base.options import option
 from pipeline.extraction.languages import identify_languages
-from pipeline.files import read_bytes
-from pipeline.options import option
-from pipeline.urls import url_host
+from pipeline.web.urls import url_host
 from vocab.normalize import normalize_column
 
 Mask = npt.NDArray[np.bool_]

@@ -9,11 +9,11 @@ import itertools
 from collections import defaultdict
 from typing import Final, NamedTuple
 
-from pipeline.extraction import html_tokens, html_tree
 from pipeline.extraction.html_names import ATTRIBUTES, JSON_LD, pass_tables
 from pipeline.extraction.html_text import decode_attribute, decode_text
-from pipeline.extraction.html_tree import CODES, FLAGS, NO_EFFECT
 from pipeline.extraction.page_metadata import NAMES
+from vocab.kernels import html_tokens, html_tree
+from vocab.kernels.html_tree import CODES, FLAGS, NO_EFFECT
 
 _META, _SCRIPT, _SOURCE, _BASE, _TEMPLATE = (CODES[name] for name in ("meta", "script", "source", "base", "template"))
 _IMAGES: Final = (CODES["img"], CODES["image"])

@@ -9,7 +9,9 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from pipeline.extraction.html_tokens import (
+from pipeline.extraction.image_references import REFERENCE_ATTRIBUTES
+from pipeline.extraction.page_metadata import NAMES
+from vocab.kernels.html_tokens import (
     BREAKS_OUT,
     FOREIGN,
     HTML_ONLY,
@@ -21,9 +23,7 @@ from pipeline.extraction.html_tokens import (
     Tables,
     index_names,
 )
-from pipeline.extraction.html_tree import CODES
-from pipeline.extraction.image_references import REFERENCE_ATTRIBUTES
-from pipeline.extraction.page_metadata import NAMES
+from vocab.kernels.html_tree import CODES
 
 JSON_LD: Final = "application/ld+json"
 

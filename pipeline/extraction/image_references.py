@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from pipeline.drops import DropReason
+from pipeline.base.drops import DropReason
 
 _LAZY_ATTRIBUTES: Final = (
     "data-src", "data-original", "data-lazy-src", "data-lazy", "data-original-src", "data-image", "data-img",

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from fsspec.core import url_to_fs
 from fsspec.implementations import http
 
-from pipeline import files
+from pipeline.base import files
 from pipeline.extraction.filters import read_list
 from pipeline.extraction.unit import input_kind, named_kind
 from pipeline.extraction.url_lists import WHOLE, TablePart, table_parts

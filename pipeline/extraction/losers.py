@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline import files
-from pipeline.drops import UnitReport, report_unit
-from pipeline.schemas import PAIR_ID, PAIRS
-from pipeline.tables import count_rows
+from pipeline.base import files
+from pipeline.base.drops import UnitReport, report_unit
+from pipeline.base.schemas import PAIR_ID, PAIRS
+from pipeline.base.tables import count_rows
 
 EXTRACTED = pa.schema(
     [

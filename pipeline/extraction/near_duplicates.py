@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from datasketch import MinHash, MinHashLSH
 
-from pipeline import files
-from pipeline.drops import UnitReport, report_unit
+from pipeline.base import files
+from pipeline.base.drops import UnitReport, report_unit
+from pipeline.base.tables import read_table
 from pipeline.extraction.filters import normalized_texts
 from pipeline.extraction.losers import (
     LosingRule,
@@ -30,7 +31,6 @@ from pipeline.extraction.losers import (
     surviving_rows,
     table_name,
 )
-from pipeline.tables import read_table
 
 NUM_PERMUTATIONS: Final = 128
 

@@ -8,10 +8,10 @@ Source: ogp.me (structured properties); Twitter card mark-up; W3C TDM Reservatio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from pipeline.drops import DropReason
+from pipeline.base.drops import DropReason
 from pipeline.extraction.candidates import Candidate
-from pipeline.optouts import is_opted_out
-from pipeline.urls import UrlResolver
+from pipeline.web.optouts import is_opted_out
+from pipeline.web.urls import UrlResolver
 
 _CARDS: Final = (
     ("og", frozenset({"og:image", "og:image:url", "og:image:secure_url"}), "og:image:alt"),

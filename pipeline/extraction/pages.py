@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from pipeline.drops import DropReason
+from pipeline.base.drops import DropReason
 from pipeline.extraction.candidates import Page
 from pipeline.extraction.encodings import to_utf8
 from pipeline.extraction.image_references import choose_reference

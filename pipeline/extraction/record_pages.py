@@ -8,12 +8,12 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from pipeline.archives.records import ArchiveRecord
-from pipeline.drops import DropReason
+from pipeline.base.drops import DropReason
 from pipeline.extraction.candidates import Page
 from pipeline.extraction.pages import HTML_TYPES, PageRules, parse_page
 from pipeline.extraction.wat import parse_wat
 from pipeline.extraction.wat_links import Cutter, cut_links
+from pipeline.web.archives.records import ArchiveRecord
 
 MAX_PAGE_BYTES: Final = 16 << 20  # Common Crawl keeps 1 to 5 MiB of a page
 HTML_START: Final = re.compile(rb"\s*(?:<\?xml|<!doctype\s+html|<html|<!--|<head|<body)", re.IGNORECASE)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.base.ids import id_words
+from pipeline.base.tables import read_table
 from pipeline.extraction.losers import (
     LosingRule,
     Rows,
@@ -20,8 +22,6 @@ from pipeline.extraction.losers import (
     split_by_table,
     surviving_rows,
 )
-from pipeline.ids import id_words
-from pipeline.tables import read_table
 
 _RECORD = np.dtype([("text_key", "u8"), ("order", "u8"), ("table", "u4"), ("row", "u4")])
 

@@ -15,8 +15,12 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from pipeline import files
-from pipeline.drops import Counts, CountUnits, DropReason, UnitReport, report_unit
+from pipeline.base import files
+from pipeline.base.drops import Counts, CountUnits, DropReason, UnitReport, report_unit
+from pipeline.base.options import option
+from pipeline.base.schemas import PAIRS
+from pipeline.base.stage_folder import Shape, Stage, Step
+from pipeline.base.tables import open_table_writer, read_counts, read_table, write_table
 from pipeline.extraction.dedup import Duplicates
 from pipeline.extraction.filters import FilterOptions, filter_options
 from pipeline.extraction.inputs import COMMON_CRAWL, InputUnit, UnreadableInput, list_units, local_copy
@@ -28,11 +32,7 @@ from pipeline.extraction.repeats import RepeatedTexts
 from pipeline.extraction.unit import COMPILED_BYTES, Extraction, ExtractionRules, saved_page_key
 from pipeline.extraction.url_lists import PRESETS, ListColumns, read_url_list
 from pipeline.extraction.wat_links import load_cutter
-from pipeline.options import option
-from pipeline.schemas import PAIRS
-from pipeline.stages import Shape, Stage, Step
-from pipeline.tables import open_table_writer, read_counts, read_table, write_table
-from vocab.compiled import find_obstacle
+from vocab.kernels.compiled import find_obstacle
 
 
 @dataclass(kw_only=True)

@@ -14,10 +14,9 @@ from typing import Final, NamedTuple
 
 import pyarrow as pa
 
-from pipeline import files
-from pipeline.archives.streaming import stream_records
-from pipeline.bodies import decode_body
-from pipeline.drops import Counts, DropReason
+from pipeline.base import files
+from pipeline.base.drops import Counts, DropReason
+from pipeline.base.ids import pair_id
 from pipeline.extraction.candidates import TEXT_SOURCES, Candidate, Page
 from pipeline.extraction.contacts import scrub_contacts
 from pipeline.extraction.filters import FilterOptions, clean_texts, normalized_texts, refuse_pairs
@@ -28,8 +27,9 @@ from pipeline.extraction.pages import PageRules, parse_page
 from pipeline.extraction.record_pages import HTML_START, MAX_PAGE_BYTES, read_pages
 from pipeline.extraction.url_lists import WHOLE, ListColumns, TablePart, list_format, read_url_list
 from pipeline.extraction.wat_links import cut_links, load_cutter
-from pipeline.ids import pair_id
-from pipeline.urls import canonicalize_url
+from pipeline.web.archives.streaming import stream_records
+from pipeline.web.bodies import decode_body
+from pipeline.web.urls import canonicalize_url
 
 COMPILED_BYTES: Final = 4 << 20  # of a WAT; loading compiled code takes half a second
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from pipeline.drops import DropReason
+from pipeline.base.drops import DropReason
 from pipeline.extraction.candidates import Candidate, Page
 from pipeline.extraction.image_references import choose_reference, is_placeholder
 from pipeline.extraction.page_metadata import (
@@ -24,7 +24,7 @@ from pipeline.extraction.page_metadata import (
 from pipeline.extraction.pages import DEFAULT_RULES, PageRules
 from pipeline.extraction.wat_links import Cutter, cut_links
 from pipeline.extraction.wat_page import Link, WatPage, decode_record, unescape
-from pipeline.urls import UrlResolver
+from pipeline.web.urls import UrlResolver
 
 _MARK_OF_ANSWER: Final = b'"HTTP-Response-Metadata"'
 _MARK_OF_HTML: Final = b'"HTML-Metadata"'

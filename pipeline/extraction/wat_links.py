@@ -11,7 +11,7 @@ Source: RFC 8259 7 (strings); commoncrawl/ia-web-commons (the order of keys).
 from collections.abc import Callable
 from typing import Final
 
-from vocab.compiled import find_obstacle
+from vocab.kernels.compiled import find_obstacle
 
 Cutter = Callable[[bytes], bytes | memoryview]
 
@@ -47,7 +47,7 @@ def load_cutter() -> Cutter:
     """The same function compiled, where that works: it pays from some thousand records on."""
     if find_obstacle():
         return cut_links
-    from pipeline.extraction import wat_links_kernel  # loads numba
+    from vocab.kernels import wat_links as wat_links_kernel  # loads numba
 
     wat_links_kernel.cut_links(b"")
     return wat_links_kernel.cut_links

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from pipeline.drops import DropReason
+from pipeline.base.drops import DropReason
 from pipeline.extraction.page_metadata import NAMES
 
 _IMAGE_PATH: Final = "IMG@/src"

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 import aiohttp
 
-from pipeline.drops import DropReason
+from pipeline.base.drops import DropReason
 from pipeline.fetching.images import CheckedImage
 from pipeline.fetching.resolver import PrivateAddress
 

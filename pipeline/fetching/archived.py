@@ -11,12 +11,12 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.archives.records import IMAGE_INDEX, ArchiveReader, ArchiveRecord
-from pipeline.drops import DropReason
+from pipeline.base.drops import DropReason
+from pipeline.base.tables import read_table
 from pipeline.fetching.answers import MAX_REDIRECTS, Fetched, Normalize, Store, classify_status
 from pipeline.fetching.rules import FetchRules
-from pipeline.optouts import is_opted_out
-from pipeline.tables import read_table
+from pipeline.web.archives.records import IMAGE_INDEX, ArchiveReader, ArchiveRecord
+from pipeline.web.optouts import is_opted_out
 
 _NUMBER: Final = "archive"  # column: position of the archive in the list
 Row = dict[str, Any]  # of `IMAGE_INDEX`, and the archive's number

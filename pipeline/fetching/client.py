@@ -17,8 +17,7 @@ from typing import Final, NamedTuple, Self
 import aiohttp
 from yarl import URL
 
-from pipeline.bodies import decode_body
-from pipeline.drops import DropReason
+from pipeline.base.drops import DropReason
 from pipeline.fetching.answers import (
     MAX_REDIRECTS,
     RETRIED,
@@ -34,7 +33,8 @@ from pipeline.fetching.resolver import GuardedResolver, parse_redirection
 from pipeline.fetching.robots import MAX_ROBOTS_BYTES, ROBOTS_PATH, Robots, read_robots
 from pipeline.fetching.rules import FetchRules
 from pipeline.fetching.targets import parse_redirect, parse_target
-from pipeline.optouts import is_opted_out
+from pipeline.web.bodies import decode_body
+from pipeline.web.optouts import is_opted_out
 
 
 async def fetch_images(urls: Iterable[str], rules: FetchRules, *, normalize: Normalize, store: Store) -> None:

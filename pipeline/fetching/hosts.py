@@ -14,7 +14,7 @@ from typing import Final
 
 from yarl import URL
 
-from pipeline.drops import DropReason
+from pipeline.base.drops import DropReason
 from pipeline.fetching.robots import Robots
 from pipeline.fetching.rules import FetchRules
 

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from pipeline.drops import DropReason
+from pipeline.base.drops import DropReason
 
 
 class Size(NamedTuple):

@@ -16,9 +16,9 @@ from typing import Final, NamedTuple
 import numpy as np
 from PIL import Image
 
-from pipeline.drops import DropReason
+from pipeline.base.drops import DropReason
+from pipeline.base.options import option
 from pipeline.fetching.image_headers import ImageHeader, Size, read_header
-from pipeline.options import option
 
 _PILLOW_PIXELS: Final = 89_478_485  # above it Pillow itself warns of a bomb
 

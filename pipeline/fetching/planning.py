@@ -19,12 +19,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import files
-from pipeline.drops import Counts, CountUnits, DropReason, UnitReport, add_counts, drop_counts, report_unit
-from pipeline.schemas import BALANCED, PLAN
-from pipeline.shard_format import raw_name, sample_key
-from pipeline.tables import read_batches, read_counts, write_table
-from pipeline.urls import url_host
+from pipeline.base import files
+from pipeline.base.drops import Counts, CountUnits, DropReason, UnitReport, add_counts, drop_counts, report_unit
+from pipeline.base.schemas import BALANCED, PLAN
+from pipeline.base.shard_format import raw_name, sample_key
+from pipeline.base.tables import read_batches, read_counts, write_table
+from pipeline.web.urls import url_host
 
 HOST_BUCKETS: Final = 1 << 16
 _UNITS_NAME: Final = "_units.json"  # written last: the plan is whole

@@ -2,14 +2,14 @@
 
 In: a stored image, its text and where they came from. Out: the bytes of the members, headers and padding included,
 the same for the same sample: no time, no owner. A final shard is made by copying these bytes.
-Names by `pipeline.shard_format`, members by `pipeline.tar_members`.
+Names by `pipeline.base.shard_format`, members by `pipeline.base.tar`.
 """
 
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pipeline.shard_format import IMAGE_SUFFIXES, JSON_SUFFIX, TEXT_SUFFIX, member_name
-from pipeline.tar_members import encode_json, encode_member
+from pipeline.base.shard_format import IMAGE_SUFFIXES, JSON_SUFFIX, TEXT_SUFFIX, member_name
+from pipeline.base.tar import encode_json, encode_member
 
 END_OF_ARCHIVE: Final = bytes(1024)  # two empty blocks
 

@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 from protego import Protego
 from yarl import URL
 
-from pipeline.drops import DropReason
-from pipeline.optouts import PRODUCT
+from pipeline.base.drops import DropReason
+from pipeline.web.optouts import PRODUCT
 
 ROBOTS_PATH: Final = "/robots.txt"
 MAX_ROBOTS_BYTES: Final = 512 * 1024  # RFC 9309 2.5: at least 500 KiB; what follows is not read

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from pipeline.options import option
-from pipeline.optouts import PRODUCT
+from pipeline.base.options import option
+from pipeline.web.optouts import PRODUCT
 
 _VERSION = "1.0"  # of the fetcher's behaviour, for the logs of those who are visited
 

@@ -14,9 +14,11 @@ from typing import ClassVar, Final
 
 import apache_beam as beam
 
-from pipeline import files
-from pipeline.archives.records import IMAGE_INDEX, index_images
-from pipeline.drops import CountUnits, UnitReport, report_unit
+from pipeline.base import files
+from pipeline.base.drops import CountUnits, UnitReport, report_unit
+from pipeline.base.options import option
+from pipeline.base.stage_folder import Shape, Stage, Step, input_tables
+from pipeline.base.tables import read_counts, read_table, write_table
 from pipeline.fetching.archived import fetch_archived, read_archive_index
 from pipeline.fetching.client import fetch_images
 from pipeline.fetching.images import ImageRules, normalize_image
@@ -24,9 +26,7 @@ from pipeline.fetching.planning import PlanUnits, ReportPlan, read_plan
 from pipeline.fetching.resolver import parse_redirection
 from pipeline.fetching.rules import FetchRules
 from pipeline.fetching.unit import Source, write_unit
-from pipeline.options import option
-from pipeline.stages import Shape, Stage, Step, input_tables
-from pipeline.tables import read_counts, read_table, write_table
+from pipeline.web.archives.records import IMAGE_INDEX, index_images
 
 _CUTS_NAME: Final = "cuts.parquet"  # lies among the balanced pairs and holds none
 _QUERIES_NAME: Final = "queries.parquet"

@@ -10,9 +10,9 @@ from typing import Final
 
 from yarl import URL
 
-from pipeline.drops import DropReason
+from pipeline.base.drops import DropReason
 from pipeline.fetching.resolver import is_public
-from pipeline.urls import UrlResolver, canonicalize_url
+from pipeline.web.urls import UrlResolver, canonicalize_url
 
 _WEB_PORTS: Final = frozenset({80, 443})
 _FIRST_FREE_PORT: Final = 1024  # below lie the ports of other services (mail, SSH), which must not be spoken to

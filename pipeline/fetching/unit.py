@@ -12,14 +12,14 @@ from typing import IO, Any, Final, NamedTuple
 
 import pyarrow as pa
 
-from pipeline import files
-from pipeline.drops import Counts, DropReason, drop_counts
+from pipeline.base import files
+from pipeline.base.drops import Counts, DropReason, drop_counts
+from pipeline.base.schemas import RAW_INDEX
+from pipeline.base.shard_format import describe_probability
+from pipeline.base.tables import write_table
 from pipeline.fetching.answers import Fetched, Store
 from pipeline.fetching.images import CheckedImage
 from pipeline.fetching.raw import END_OF_ARCHIVE, encode_sample
-from pipeline.schemas import RAW_INDEX
-from pipeline.shard_format import describe_probability
-from pipeline.tables import write_table
 
 Source = Callable[[Sequence[str], Store], None]
 

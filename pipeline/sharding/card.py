@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import files
-from pipeline.report import funnel_lines
-from pipeline.tables import read_table, write_table
+from pipeline.base import files
+from pipeline.base.funnel import funnel_lines
+from pipeline.base.tables import read_table, write_table
 
 CARD_QUERIES = pa.schema(
     [

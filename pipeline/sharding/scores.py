@@ -1,7 +1,7 @@
 """A model's scores of samples ► the score of each row of the raw indexes, and the lowest score that is good enough.
 
-In: the tables that ``python -m clip_train score`` wrote (`pipeline.shard_format`), of raw tars or of finished shards:
-samples are joined by their key. Out: for each raw tar, rows and their scores; the cut of a share.
+In: the tables that ``python -m clip_train score`` wrote (`pipeline.base.shard_format`), of raw tars or of finished
+shards: samples are joined by their key. Out: for each raw tar, rows and their scores; the cut of a share.
 """
 
 import json
@@ -15,11 +15,11 @@ import apache_beam as beam
 import numpy as np
 import numpy.typing as npt
 
-from pipeline import files
-from pipeline.ids import id_words
-from pipeline.shard_format import SCORE_COLUMNS, SCORES_NAME
-from pipeline.sharding.stored import read_stored
-from pipeline.tables import read_table
+from pipeline.base import files
+from pipeline.base.ids import id_words
+from pipeline.base.shard_format import SCORE_COLUMNS, SCORES_NAME
+from pipeline.base.tables import read_table
+from pipeline.sharding.stored_samples import read_stored
 
 _NUM_BUCKETS = 64
 _READERS = 16  # tables read at once where only a few numbers of each are kept

@@ -18,13 +18,13 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from pipeline import files
-from pipeline.drops import CountUnits, DropReason, UnitReport, drop_counts, report_unit
-from pipeline.ids import id_words
-from pipeline.schemas import SHARD_INDEX
+from pipeline.base import files
+from pipeline.base.drops import CountUnits, DropReason, UnitReport, drop_counts, report_unit
+from pipeline.base.ids import id_words
+from pipeline.base.schemas import SHARD_INDEX
+from pipeline.base.tables import count_rows, read_counts, read_table, write_table
 from pipeline.sharding.scores import JoinScores, unpack_scores
-from pipeline.sharding.stored import read_stored
-from pipeline.tables import count_rows, read_counts, read_table, write_table
+from pipeline.sharding.stored_samples import read_stored
 
 SELECTED = SHARD_INDEX.append(pa.field("offset", pa.int64(), nullable=False)).append(
     pa.field("length", pa.int64(), nullable=False)

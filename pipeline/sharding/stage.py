@@ -5,7 +5,7 @@ model's scores of the samples if they are to be filtered, and the cap's cuts (ba
 ``00000.tar`` with ``00000.parquet`` (`SHARD_INDEX`, in the order of the shard), ``sizes.json``, ``manifest.json`` (read
 nothing that it does not name) and ``card/``. Samples are copied as byte ranges: no image is decoded, no image byte is
 shuffled.
-Source of the names: `pipeline.shard_format`.
+Source of the names: `pipeline.base.shard_format`.
 """
 
 import hashlib
@@ -19,23 +19,23 @@ from typing import Any, BinaryIO, ClassVar
 import apache_beam as beam
 import pyarrow as pa
 
-from pipeline import files
-from pipeline.drops import CountUnits, UnitReport, report_unit
-from pipeline.options import option
-from pipeline.schemas import SHARD_INDEX
-from pipeline.shard_format import (
+from pipeline.base import files
+from pipeline.base.drops import CountUnits, UnitReport, report_unit
+from pipeline.base.options import option
+from pipeline.base.schemas import SHARD_INDEX
+from pipeline.base.shard_format import (
     JSON_SUFFIX,
     MANIFEST_NAME,
     SIZES_NAME,
     describe_probability,
     shard_name,
 )
+from pipeline.base.stage_folder import Shape, Stage, Step, history_of, input_tables
+from pipeline.base.tables import read_table, sum_counts, write_table
+from pipeline.base.tar import update_json
 from pipeline.sharding.card import write_card
 from pipeline.sharding.scores import closing_file, find_cut, score_tables
 from pipeline.sharding.selecting import PlanShards, SelectSamples, plan_path, spec_shards
-from pipeline.stages import Shape, Stage, Step, history_of, input_tables
-from pipeline.tables import read_table, sum_counts, write_table
-from pipeline.tar_members import update_json
 
 _INDEX_SUFFIX = ".index.parquet"
 _TAR_RECORD_BYTES = 10_240  # POSIX ustar: an archive ends with two zero blocks and fills its last record

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, cast
 
-from pipeline.options import option
-from pipeline.stages import Stage
+from pipeline.base.options import option
+from pipeline.base.stage_folder import Stage
 from vocab.normalize import METACLIP, Case, Normalization
 from vocab.titles import check_pattern
 

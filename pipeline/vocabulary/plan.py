@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline import files
-from pipeline.tables import sum_counts
-from pipeline.vocabulary.counting import CountTask, choose_unit_bytes, file_digest, plan_tasks
+from pipeline.base import files
+from pipeline.base.tables import sum_counts
+from pipeline.vocabulary.file_views import ViewsTask
 from pipeline.vocabulary.options import VocabOptions
-from pipeline.vocabulary.views import ViewsTask
+from pipeline.vocabulary.unit_counts import CountTask, choose_unit_bytes, file_digest, plan_tasks
 from vocab.dump import Site, plan_units, read_index, read_site
 from vocab.wikitext import FILE_AND_CATEGORY
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from pipeline.options import options_of
+from pipeline.base.options import options_of
 from pipeline.vocabulary.options import VocabOptions
 from pipeline.vocabulary.page import Html, Section, figure, folded, paragraph, render_page, table
 from pipeline.vocabulary.plots import Segment, draw_stacks

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from pipeline.drops import Counts
+from pipeline.base.drops import Counts
 from pipeline.vocabulary.options import VocabOptions
 from pipeline.vocabulary.page import Html, columns, figure, paragraph, table
 from pipeline.vocabulary.plots import (
@@ -22,7 +22,7 @@ from pipeline.vocabulary.plots import (
     draw_ranks,
     draw_stacks,
 )
-from pipeline.vocabulary.selecting import PMI_BIN_BITS, VIEWS_BINS_PER_DECADE, Selection
+from pipeline.vocabulary.selected_sources import PMI_BIN_BITS, VIEWS_BINS_PER_DECADE, Selection
 from pipeline.vocabulary.survey import Near
 from vocab.queries import QueryTable, Source
 

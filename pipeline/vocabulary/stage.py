@@ -15,15 +15,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, cast
 
-from pipeline import files
-from pipeline.stages import Shape, Step
-from pipeline.vocabulary.adding import JoinWords, MergeBigrams, MergeWords, plan_ranges, plan_word_ranges
-from pipeline.vocabulary.counting import CountBigrams, CountWords
-from pipeline.vocabulary.merging import QUERIES_NAME, MergeSources
+from pipeline.base import files
+from pipeline.base.stage_folder import Shape, Step
+from pipeline.vocabulary.file_views import CountViews, HashTitles
 from pipeline.vocabulary.options import NO_WORDNET, VocabOptions
+from pipeline.vocabulary.outputs import QUERIES_NAME, MergeSources
 from pipeline.vocabulary.plan import check_counted_articles, find_site, hidden_namespaces, plan_vocab
-from pipeline.vocabulary.viewed import check_counted_views
-from pipeline.vocabulary.views import CountViews, HashTitles
+from pipeline.vocabulary.title_views import check_counted_views
+from pipeline.vocabulary.total_counts import JoinWords, MergeBigrams, MergeWords, plan_ranges, plan_word_ranges
+from pipeline.vocabulary.unit_counts import CountBigrams, CountWords
 from vocab.pageviews import Access, check_views
 from vocab.synsets import find_wordnet
 

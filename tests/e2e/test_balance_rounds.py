@@ -10,14 +10,14 @@ import pytest
 
 import jobs.balance_pairs
 from jobs.runner import run_stage
-from pipeline import files
 from pipeline.balancing import BalanceFinal, BalancePairs, TopUpPairs
-from pipeline.ids import pair_id
-from pipeline.matched_tables import matched_schema
-from pipeline.query_lists import write_array
-from pipeline.schemas import MATCHED, PAIRS, QUERIES, RAW_INDEX
-from pipeline.stages import STAGE_NAME, read_stage
-from pipeline.tables import read_table, write_table
+from pipeline.base import files
+from pipeline.base.arrays import write_array
+from pipeline.base.ids import pair_id
+from pipeline.base.matched_tables import matched_schema
+from pipeline.base.schemas import MATCHED, PAIRS, QUERIES, RAW_INDEX
+from pipeline.base.stage_folder import STAGE_NAME, read_stage
+from pipeline.base.tables import read_table, write_table
 
 NUM_QUERIES = 120
 CAP = 60

@@ -26,7 +26,7 @@ import zstandard
 from nltk.metrics import BigramAssocMeasures
 
 from jobs.build_vocab import main
-from pipeline.tables import read_table
+from pipeline.base.tables import read_table
 from vocab.matcher import Matcher
 from vocab.wikitext import clean_wikitext
 

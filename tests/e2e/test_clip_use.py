@@ -21,11 +21,11 @@ from clip_train.__main__ import main
 from clip_train.data import remote
 from clip_train.training.checkpoint import save_model
 from jobs.__main__ import main as wit400m
-from pipeline import files
-from pipeline.ids import pair_id
-from pipeline.schemas import BALANCED, CUTS, QUERIES
-from pipeline.stages import STAGE_NAME
-from pipeline.tables import read_table, write_table
+from pipeline.base import files
+from pipeline.base.ids import pair_id
+from pipeline.base.schemas import BALANCED, CUTS, QUERIES
+from pipeline.base.stage_folder import STAGE_NAME
+from pipeline.base.tables import read_table, write_table
 
 COLOURS = ("red", "green", "blue", "yellow")
 SHAPES = ("ellipse", "rectangle")

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import webdataset
 
-from jobs.demo import faults
 from jobs.demo.__main__ import main
-from jobs.demo.captions import PLURALS
-from jobs.demo.scenes import HELD_OUT
-from jobs.demo.wiki import MARKUP_ONLY
-from pipeline.stages import STAGE_ORDER, read_stage
-from pipeline.tables import read_table
+from jobs.demo.world import faults
+from jobs.demo.world.captions import PLURALS
+from jobs.demo.world.scenes import HELD_OUT
+from jobs.demo.world.wiki import MARKUP_ONLY
+from pipeline.base.stage_folder import STAGE_ORDER, read_stage
+from pipeline.base.tables import read_table
 
 FOLDERS = ("vocab", "pairs", "matched", "balanced", "raw", "shards")
 

@@ -13,9 +13,9 @@ import pytest
 
 from jobs.extract_pairs import main
 from jobs.runner import run_stage
+from pipeline.base.tables import read_table
 from pipeline.extraction import inputs
 from pipeline.extraction.stage import ExtractPairs
-from pipeline.tables import read_table
 
 
 def answer(url: str, html: str) -> bytes:

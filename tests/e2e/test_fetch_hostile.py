@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from pipeline.drops import DropReason
+from pipeline.base.drops import DropReason
 from pipeline.fetching.client import fetch_images
 from pipeline.fetching.images import CheckedImage, ImageRules, normalize_image
 from pipeline.fetching.rules import FetchRules

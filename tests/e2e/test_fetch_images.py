@@ -15,14 +15,14 @@ import webdataset
 
 from jobs.fetch_images import main
 from jobs.runner import run_stage
-from pipeline import files
-from pipeline.archives.records import index_images
+from pipeline.base import files
+from pipeline.base.ids import pair_id
+from pipeline.base.schemas import BALANCED, QUERIES
+from pipeline.base.shard_format import SAMPLE_JSON_KEYS
+from pipeline.base.stage_folder import STAGE_NAME
+from pipeline.base.tables import read_table, write_table
 from pipeline.fetching import FetchImages
-from pipeline.ids import pair_id
-from pipeline.schemas import BALANCED, QUERIES
-from pipeline.shard_format import SAMPLE_JSON_KEYS
-from pipeline.stages import STAGE_NAME
-from pipeline.tables import read_table, write_table
+from pipeline.web.archives.records import index_images
 
 QUERY_STRINGS = ["a cat", "a dog", "the sea"]
 

@@ -21,10 +21,10 @@ from collections import defaultdict
 import pytest
 
 from jobs.build_vocab import main as build_vocab
-from jobs.demo.wiki import make_pages, write_dump
+from jobs.demo.world.wiki import make_pages, write_dump
 from jobs.get_dump import main
 from jobs.get_wordnet import main as get_wordnet
-from pipeline.tables import read_table
+from pipeline.base.tables import read_table
 from vocab.synsets import read_lemmas
 
 NOWHERE = "http://127.0.0.1:9"  # the discard port: nobody answers
@@ -411,7 +411,7 @@ def test_a_full_disk_is_one_clear_line_and_the_next_run_continues(mirror, tmp_pa
             return super().write(data)
 
     monkeypatch.setattr(
-        "pipeline.vocabulary.partial_files.open",
+        "pipeline.dumps.partial_files.open",
         lambda path, mode="r", buffering=-1: Full(path, mode) if DUMP in path and not buffering else open(path, mode),  # noqa: SIM115
         raising=False,
     )

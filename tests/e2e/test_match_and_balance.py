@@ -14,11 +14,11 @@ import pytest
 import jobs.balance_pairs
 import jobs.match_pairs
 import pipeline.balancing.lots
-from pipeline import files
-from pipeline.ids import pair_id
-from pipeline.schemas import PAIRS, QUERIES
-from pipeline.stages import STAGE_NAME, read_stage
-from pipeline.tables import read_table, write_table
+from pipeline.base import files
+from pipeline.base.ids import pair_id
+from pipeline.base.schemas import PAIRS, QUERIES
+from pipeline.base.stage_folder import STAGE_NAME, read_stage
+from pipeline.base.tables import read_table, write_table
 from vocab.matcher import compile_matcher
 
 WORDS = ["cat", "dog", "tree", "house", "river", "New York", "photo", "red", "blue", "green"]

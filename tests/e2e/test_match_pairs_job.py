@@ -6,11 +6,11 @@ import pyarrow as pa
 import pytest
 
 import jobs.match_pairs
-from pipeline import files
-from pipeline.ids import pair_id
-from pipeline.schemas import PAIRS, QUERIES
-from pipeline.stages import STAGE_NAME
-from pipeline.tables import write_table
+from pipeline.base import files
+from pipeline.base.ids import pair_id
+from pipeline.base.schemas import PAIRS, QUERIES
+from pipeline.base.stage_folder import STAGE_NAME
+from pipeline.base.tables import write_table
 from vocab.matcher import compile_matcher
 
 QUERY_LIST = ["cat", "New York", "中国"]

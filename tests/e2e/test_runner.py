@@ -18,10 +18,10 @@ from typing import ClassVar
 
 import apache_beam as beam
 
-from pipeline import files
-from pipeline.drops import CountUnits, UnitReport, report_unit
-from pipeline.options import option
-from pipeline.stages import Shape, Stage, Step
+from pipeline.base import files
+from pipeline.base.drops import CountUnits, UnitReport, report_unit
+from pipeline.base.options import option
+from pipeline.base.stage_folder import Shape, Stage, Step
 
 
 def work(unit: str, output: str, fault: str, pause_s: float) -> UnitReport:

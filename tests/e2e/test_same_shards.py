@@ -12,7 +12,7 @@ import pytest
 
 from jobs.__main__ import main
 from jobs.demo.server import serve_web
-from jobs.demo.world import DUMP_NAME, WARC_NAME, write_world
+from jobs.demo.world.folder import DUMP_NAME, WARC_NAME, write_world
 
 STAGES = ("build-vocab", "extract-pairs", "match-pairs", "balance-pairs", "fetch-images", "write-shards")
 FOLDERS = dict(zip(STAGES, ("vocab", "pairs", "matched", "balanced", "raw", "shards"), strict=True))

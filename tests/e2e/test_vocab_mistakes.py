@@ -8,7 +8,7 @@ import random
 import pytest
 
 from jobs.build_vocab import main
-from jobs.demo.wiki import make_pages, write_dump
+from jobs.demo.world.wiki import make_pages, write_dump
 
 FAILED, BAD_USE = 1, 2
 
@@ -87,7 +87,7 @@ def test_a_full_disk_is_one_line_and_the_next_run_continues(inputs, tmp_path, mo
 
     flags = ["--dump", str(inputs / "dump.xml.bz2"), "--wordnet", "none", "--output", str(tmp_path / "vocab")]
     with monkeypatch.context() as full:
-        full.setattr("pipeline.files.os.fsync", fail)
+        full.setattr("pipeline.base.files.os.fsync", fail)
         assert main([*flags, "--workers", "1"]) == FAILED
     [line] = capsys.readouterr().err.splitlines()
     assert "No space left on device" in line

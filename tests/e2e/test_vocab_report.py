@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from jobs.build_vocab import main
-from pipeline.tables import read_table
+from pipeline.base.tables import read_table
 from vocab.matcher import Matcher
 from vocab.normalize import METACLIP
 

@@ -8,14 +8,14 @@ from jobs.engines import Engine, StepFailed, run_step
 from pipeline.balancing.cutting import CollectLots, TakeCuts
 from pipeline.balancing.keeping import KeepSelected, SelectionFiles
 from pipeline.balancing.lots import LARGEST, Drawing, hash_queries, lot_bounds
-from pipeline.balancing.sources import DrawingFile, list_sources
+from pipeline.balancing.pool import DrawingFile, list_sources
 from pipeline.balancing.stage import check_kept, cuts_table
-from pipeline.drops import LostRows
-from pipeline.ids import pair_id
-from pipeline.query_lists import read_array, write_array
-from pipeline.schemas import BALANCED, CUTS, MATCHED, PAIRS
-from pipeline.stages import Step
-from pipeline.tables import read_table, write_table
+from pipeline.base.arrays import read_array, write_array
+from pipeline.base.drops import LostRows
+from pipeline.base.ids import pair_id
+from pipeline.base.schemas import BALANCED, CUTS, MATCHED, PAIRS
+from pipeline.base.stage_folder import Step
+from pipeline.base.tables import read_table, write_table
 
 QUERIES = pa.chunked_array([["everywhere", "often", "rare", "nowhere"]])
 CAP = 10

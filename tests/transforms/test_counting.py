@@ -6,12 +6,12 @@ import pyarrow as pa
 import pytest
 
 from jobs.engines import Engine, run_step
-from pipeline.drops import check_counts
-from pipeline.stages import Step
-from pipeline.tables import read_counts, read_table
-from pipeline.vocabulary.adding import JoinWords, MergeBigrams, MergeWords, plan_ranges, plan_word_ranges
-from pipeline.vocabulary.counting import CountBigrams, CountWords, plan_tasks
-from pipeline.vocabulary.views import CountViews, HashTitles, ViewsTask
+from pipeline.base.drops import check_counts
+from pipeline.base.stage_folder import Step
+from pipeline.base.tables import read_counts, read_table
+from pipeline.vocabulary.file_views import CountViews, HashTitles, ViewsTask
+from pipeline.vocabulary.total_counts import JoinWords, MergeBigrams, MergeWords, plan_ranges, plan_word_ranges
+from pipeline.vocabulary.unit_counts import CountBigrams, CountWords, plan_tasks
 from vocab.dump import plan_units
 
 STAGE = "build-vocab"
@@ -82,7 +82,7 @@ def test_a_unit_that_is_done_is_not_done_again_but_counts(tasks):
 def test_words_are_kept_with_their_display_however_many_ranges_there_are(
     tasks, tmp_path, monkeypatch, range_rows, num_ranges
 ):
-    monkeypatch.setattr("pipeline.vocabulary.adding._RANGE_ROWS", range_rows)
+    monkeypatch.setattr("pipeline.vocabulary.total_counts._RANGE_ROWS", range_rows)
     count_words(tasks)
     assert len(plan_word_ranges(tasks, "")) == num_ranges
     output = str(tmp_path / "kept.parquet")
@@ -98,7 +98,7 @@ def test_words_are_kept_with_their_display_however_many_ranges_there_are(
 
 @pytest.mark.parametrize("range_rows", [1, 1000])
 def test_bigrams_of_kept_words_are_counted_and_added_up(tasks, tmp_path, monkeypatch, range_rows):
-    monkeypatch.setattr("pipeline.vocabulary.adding._RANGE_ROWS", range_rows)
+    monkeypatch.setattr("pipeline.vocabulary.total_counts._RANGE_ROWS", range_rows)
     count_words(tasks)
     output = str(tmp_path / "kept.parquet")
     merge_words(tasks, output)

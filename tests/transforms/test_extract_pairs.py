@@ -9,7 +9,10 @@ import pytest
 from apache_beam.metrics import MetricsFilter
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from pipeline.drops import DropReason
+from pipeline.base.drops import DropReason
+from pipeline.base.ids import pair_id
+from pipeline.base.schemas import PAIRS
+from pipeline.base.tables import read_counts, read_table, write_table
 from pipeline.extraction.dedup import _RECORD, Duplicates, find_losers
 from pipeline.extraction.filters import FilterOptions
 from pipeline.extraction.inputs import InputUnit
@@ -20,9 +23,6 @@ from pipeline.extraction.repeats import RepeatedTexts
 from pipeline.extraction.stage import ExtractCandidates, Losers, WriteDistinctPairs
 from pipeline.extraction.unit import ExtractionRules, text_key
 from pipeline.extraction.url_lists import ListColumns
-from pipeline.ids import pair_id
-from pipeline.schemas import PAIRS
-from pipeline.tables import read_counts, read_table, write_table
 
 
 def write_extracted(path, rows):

@@ -7,13 +7,13 @@ import pyarrow as pa
 import pytest
 
 from jobs.engines import Engine, StepFailed, run_step
-from pipeline.files import write_bytes_whole
-from pipeline.ids import pair_id
-from pipeline.matching import MatchQueries
-from pipeline.query_lists import CountQueries, read_array, read_lists
-from pipeline.schemas import MATCHED, PAIRS
-from pipeline.stages import Step
-from pipeline.tables import read_counts, read_table, write_table
+from pipeline.base.arrays import CountQueries, read_array, read_lists
+from pipeline.base.files import write_bytes_whole
+from pipeline.base.ids import pair_id
+from pipeline.base.schemas import MATCHED, PAIRS
+from pipeline.base.stage_folder import Step
+from pipeline.base.tables import read_counts, read_table, write_table
+from pipeline.matching.stage import MatchQueries
 from vocab.matcher import compile_matcher
 
 QUERIES = ["cat", "red cat", "dog", "photo of"]

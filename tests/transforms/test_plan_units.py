@@ -3,10 +3,10 @@
 import pyarrow as pa
 from apache_beam.testing.test_pipeline import TestPipeline as Pipeline
 
+from pipeline.base.ids import pair_id
+from pipeline.base.schemas import BALANCED, PLAN
+from pipeline.base.tables import read_table, write_table
 from pipeline.fetching.planning import PlanUnits, read_plan
-from pipeline.ids import pair_id
-from pipeline.schemas import BALANCED, PLAN
-from pipeline.tables import read_table, write_table
 
 
 def write_balanced(folder, urls, name="part"):

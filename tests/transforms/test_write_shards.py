@@ -15,13 +15,13 @@ import pytest
 import webdataset
 
 from jobs.runner import run_stage
-from pipeline import files
-from pipeline.ids import pair_id
-from pipeline.schemas import CUTS, RAW_INDEX
-from pipeline.shard_format import SCORES_NAME
+from pipeline.base import files
+from pipeline.base.ids import pair_id
+from pipeline.base.schemas import CUTS, RAW_INDEX
+from pipeline.base.shard_format import SCORES_NAME
+from pipeline.base.stage_folder import STAGE_NAME, read_stage
+from pipeline.base.tables import read_table, write_table
 from pipeline.sharding.stage import WriteShards
-from pipeline.stages import STAGE_NAME, read_stage
-from pipeline.tables import read_table, write_table
 
 SCORES = pa.schema([("key", pa.string()), ("score", pa.float32())])
 

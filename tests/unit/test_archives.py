@@ -8,10 +8,10 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.archives import streaming
-from pipeline.archives.records import index_images, iterate_records, open_record
-from pipeline.archives.streaming import UNKNOWN_OFFSET, stream_records
-from pipeline.drops import DropReason
+from pipeline.base.drops import DropReason
+from pipeline.web.archives import streaming
+from pipeline.web.archives.records import index_images, iterate_records, open_record
+from pipeline.web.archives.streaming import UNKNOWN_OFFSET, stream_records
 
 GZIPPED = gzip.compress(b"hello world")
 ZSTD = zstandard.ZstdCompressor().compress

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vocab.bunzip import StreamReader
-from vocab.streams import read_chunks, read_pieces
+from vocab.kernels.bz2_blocks import StreamReader
+from vocab.kernels.compressed import read_chunks, read_pieces
 
 
 def read(data, offset=0):
@@ -89,7 +89,7 @@ def test_what_follows_a_block_mark_may_be_anything(rest):
 
 @pytest.mark.parametrize("obstacle", ["", "nothing is compiled here"], ids=["compiled", "library"])
 def test_streams_are_read_alike_with_the_library(monkeypatch, obstacle):
-    monkeypatch.setattr("vocab.compiled.find_obstacle", lambda: obstacle)
+    monkeypatch.setattr("vocab.kernels.compiled.find_obstacle", lambda: obstacle)
     streams = [bz2.compress(text) for text in (b"one", TEXT, b"", TEXT[::-1])]
     file = io.BytesIO(b"".join(streams))
     assert b"".join(read_chunks(file)) == b"one" + TEXT + TEXT[::-1]

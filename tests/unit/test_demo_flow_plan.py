@@ -8,9 +8,9 @@ import pytest
 
 from jobs.demo import flow
 from jobs.demo.summary import Score, describe_data, describe_scores
-from pipeline.schemas import BALANCED, CUTS
-from pipeline.stages import STAGE_ORDER
-from pipeline.tables import write_table
+from pipeline.base.schemas import BALANCED, CUTS
+from pipeline.base.stage_folder import STAGE_ORDER
+from pipeline.base.tables import write_table
 
 
 def plan(**changes: object) -> dict:

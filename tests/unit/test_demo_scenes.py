@@ -5,9 +5,9 @@ from random import Random
 
 import pytest
 
-from jobs.demo.captions import PLACES, RELATION_WORDS, caption_scene
-from jobs.demo.drawing import PAINTS, draw_scene, encode_image
-from jobs.demo.scenes import (
+from jobs.demo.world.captions import PLACES, RELATION_WORDS, caption_scene
+from jobs.demo.world.drawing import PAINTS, draw_scene, encode_image
+from jobs.demo.world.scenes import (
     ALL_THINGS,
     BACKGROUNDS,
     COLOURS,

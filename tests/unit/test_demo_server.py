@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from jobs.demo import faults, server
-from jobs.demo.crawl import Crawl
-from jobs.demo.web import Answer, dump_answers, write_bodies
+from jobs.demo import server
+from jobs.demo.world import faults
+from jobs.demo.world.crawl import Crawl
+from jobs.demo.world.web import Answer, dump_answers, write_bodies
 
 GOOD = "shapes.example/pictures/00000.jpg"
 

@@ -16,11 +16,11 @@ import pytest
 from fastwarc.warc import ArchiveIterator
 from PIL import Image
 
-from jobs.demo import crawl, faults, wiki
-from jobs.demo.captions import PLURALS, name_thing
-from jobs.demo.scenes import BACKGROUNDS, COLOURS, HELD_OUT, SHAPES
-from jobs.demo.web import Answer, dump_answers, load_answers
-from jobs.demo.world import SIZES, write_world
+from jobs.demo.world import crawl, faults, wiki
+from jobs.demo.world.captions import PLURALS, name_thing
+from jobs.demo.world.folder import SIZES, write_world
+from jobs.demo.world.scenes import BACKGROUNDS, COLOURS, HELD_OUT, SHAPES
+from jobs.demo.world.web import Answer, dump_answers, load_answers
 
 NAMESPACE = "{http://www.mediawiki.org/xml/export-0.11/}"
 

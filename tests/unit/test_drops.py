@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.drops import LostRows, add_counts, check_counts, drop_counts
+from pipeline.base.drops import LostRows, add_counts, check_counts, drop_counts
 
 
 def test_conserved_counts_pass():

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.drops import check_counts
+from pipeline.base.drops import check_counts
+from pipeline.base.ids import pair_id
+from pipeline.base.schemas import PAIRS
 from pipeline.extraction.filters import FilterOptions
 from pipeline.extraction.losers import EXTRACTED
 from pipeline.extraction.pages import PageRules
 from pipeline.extraction.unit import Extraction, ExtractionRules, input_kind, page_order, preference, saved_page_key
 from pipeline.extraction.url_lists import ListColumns
-from pipeline.ids import pair_id
-from pipeline.schemas import PAIRS
 
 
 def rules(**page_urls):

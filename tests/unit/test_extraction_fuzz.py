@@ -9,7 +9,7 @@ import zstandard
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.drops import check_counts
+from pipeline.base.drops import check_counts
 from pipeline.extraction.filters import FilterOptions
 from pipeline.extraction.pages import PageRules, parse_page
 from pipeline.extraction.unit import Extraction, ExtractionRules

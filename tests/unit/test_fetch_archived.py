@@ -2,11 +2,11 @@
 
 import pytest
 
-from pipeline.archives.records import index_images
-from pipeline.drops import DropReason
+from pipeline.base.drops import DropReason
+from pipeline.base.tables import write_table
 from pipeline.fetching.archived import fetch_archived, find_records, read_archive_index
 from pipeline.fetching.rules import FetchRules
-from pipeline.tables import write_table
+from pipeline.web.archives.records import index_images
 
 SITE = "http://a.example"
 

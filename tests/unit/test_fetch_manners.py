@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
-from pipeline.bodies import decode_body
-from pipeline.drops import DropReason
+from pipeline.base.drops import DropReason
 from pipeline.fetching.hosts import Host, parse_retry_after
 from pipeline.fetching.robots import Robots, read_robots
 from pipeline.fetching.rules import FetchRules
-from pipeline.optouts import is_opted_out
+from pipeline.web.bodies import decode_body
+from pipeline.web.optouts import is_opted_out
 
 ROBOTS = b"""
 User-agent: *

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline import files
+from pipeline.base import files
 
 
 def test_a_file_appears_only_when_the_block_ends_well(tmp_path):

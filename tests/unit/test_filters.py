@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.drops import DropReason
+from pipeline.base.drops import DropReason
 from pipeline.extraction.contacts import scrub_contacts
 from pipeline.extraction.filters import FilterOptions, _has_few_letters, clean_texts, filter_options, refuse_pairs
 from pipeline.extraction.languages import LANGUAGES, UNDETERMINED, identify_languages

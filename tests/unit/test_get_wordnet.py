@@ -8,7 +8,7 @@ import nltk.data
 import pytest
 
 from jobs.get_wordnet import main
-from pipeline.vocabulary.wordnet import NoWordNet, get_wordnet, write_lexnames
+from pipeline.dumps.wordnet import NoWordNet, get_wordnet, write_lexnames
 from vocab.synsets import read_lemmas
 
 NOWHERE = "http://127.0.0.1:9/index.xml"  # the discard port: nobody answers

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.drops import DropReason
+from pipeline.base.drops import DropReason
 from pipeline.extraction.image_references import choose_from_srcset, choose_reference, parse_srcset
 
 

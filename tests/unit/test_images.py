@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.drops import DropReason
+from pipeline.base.drops import DropReason
 from pipeline.fetching.image_headers import Size
 from pipeline.fetching.images import CheckedImage, ImageRules, fit_size, normalize_image, perceptual_hash, to_rgb
 

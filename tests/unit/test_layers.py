@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 PACKAGES = ("vocab", "pipeline", "jobs", "clip_train")
-BEAM_FREE = ("pipeline.options", "pipeline.shard_format")
+BEAM_FREE = ("pipeline.base.options", "pipeline.base.shard_format")
 ALLOWED = {
     "vocab": ("vocab",),
     "pipeline": ("pipeline", "vocab"),
     "jobs": ("jobs", "pipeline", "vocab"),
     "clip_train": ("clip_train", *BEAM_FREE),
 }
-NETWORKED = ("pipeline.fetching", "pipeline.vocabulary.downloads", "clip_train.data.remote")
+NETWORKED = ("pipeline.fetching", "pipeline.dumps.downloads", "clip_train.data.remote")
 STAGES = ("vocabulary", "extraction", "matching", "balancing", "fetching", "sharding")
 
 

@@ -18,7 +18,7 @@ from pipeline.balancing.lots import (
     select_lots,
     take_cuts,
 )
-from pipeline.schemas import PAIR_ID
+from pipeline.base.schemas import PAIR_ID
 
 QUERIES = [f"query {number}" for number in range(20)]
 DRAWING = Drawing(seed=0, query_hashes=hash_queries(pa.array(QUERIES)))

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import matched_tables
-from pipeline.matched_tables import OtherPairs, align_batches, matched_schema, pair_tables, read_matched
-from pipeline.schemas import MATCHED, PAIRS
-from pipeline.tables import write_table
+from pipeline.base import matched_tables
+from pipeline.base.matched_tables import OtherPairs, align_batches, matched_schema, pair_tables, read_matched
+from pipeline.base.schemas import MATCHED, PAIRS
+from pipeline.base.tables import write_table
 
 
 def pairs_table(texts):

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import vocab.compiled
+import vocab.kernels.compiled
 import vocab.matcher
 import vocab.matcher_numpy
 import vocab.matcher_table
@@ -213,7 +213,7 @@ def test_column_whose_offsets_leave_its_data_is_refused(kernel):
 @pytest.fixture
 def forget_compiler():
     def forget():
-        vocab.compiled.find_obstacle.cache_clear()
+        vocab.kernels.compiled.find_obstacle.cache_clear()
         vocab.matcher._is_compiled.cache_clear()
 
     forget()
@@ -225,7 +225,7 @@ def test_without_a_compiler_texts_are_matched_by_numpy_and_one_line_says_so(monk
     def fail(function):
         raise ImportError("no numba")
 
-    monkeypatch.setattr(vocab.compiled, "_compile", fail)
+    monkeypatch.setattr(vocab.kernels.compiled, "_compile", fail)
     matcher = compile_matcher(["new york", "york"])
     matcher.prepare()
     assert matcher.match_text("in New York") == [0, 1]

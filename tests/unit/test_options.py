@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from pipeline.options import add_flags, check_options, identity_of, option, options_from, options_of
+from pipeline.base.options import add_flags, check_options, identity_of, option, options_from, options_of
 
 
 @dataclass(kw_only=True)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.drops import DropReason
+from pipeline.base.drops import DropReason
 from pipeline.extraction.candidates import Candidate
 from pipeline.extraction.pages import PageRules, parse_page
 

@@ -73,7 +73,7 @@ def test_the_sites_of_a_wiki_count_together_or_apart(name, access, views):
 
 def test_rows_are_whole_across_the_borders_of_reads_and_blocks(monkeypatch):
     whole = count(COMPLETE * 50)
-    monkeypatch.setattr("vocab.streams._READ_BYTES", 101)
+    monkeypatch.setattr("vocab.kernels.compressed._READ_BYTES", 101)
     monkeypatch.setattr("vocab.pageviews._BLOCK_BYTES", 333)
     in_parts = count(COMPLETE * 50)
     assert as_dict(in_parts.views) == as_dict(whole.views) == {title: 50 * views for title, views in EXPECTED.items()}

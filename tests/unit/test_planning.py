@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.base.ids import pair_id
+from pipeline.base.schemas import PLAN
 from pipeline.fetching.planning import (
     HOST_BUCKETS,
     assign_units,
@@ -15,8 +17,6 @@ from pipeline.fetching.planning import (
     merge_plan,
     plan_units,
 )
-from pipeline.ids import pair_id
-from pipeline.schemas import PLAN
 
 histograms = st.lists(st.integers(0, 50), min_size=1, max_size=60).map(np.array)
 unit_sizes = st.integers(1, 40)

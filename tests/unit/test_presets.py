@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import pytest
 
-from pipeline.options import add_flags, option, options_from, options_of
+from pipeline.base.options import add_flags, option, options_from, options_of
 from pipeline.vocabulary import BuildVocab
 from vocab.normalize import METACLIP, Normalization
 

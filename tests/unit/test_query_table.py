@@ -5,7 +5,7 @@ import io
 import pyarrow as pa
 import pytest
 
-from pipeline import schemas
+from pipeline.base import schemas
 from vocab.queries import QUERIES, QueryTable, Source, SourceTables
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipeline.base.tables import write_table
 from pipeline.sharding.scores import find_cut, rank_scores, score_tables
 from pipeline.sharding.stage import WriteShards
-from pipeline.tables import write_table
 
 SCHEMA = pa.schema([("key", pa.string()), ("score", pa.float32())])
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.ids import id_words, sorted_order, words_column
+from pipeline.base.ids import id_words, sorted_order, words_column
 from pipeline.sharding.selecting import _RECORD, cut_shards, find_losers
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from pipeline import files
-from pipeline.options import option
-from pipeline.stages import (
+from pipeline.base import files
+from pipeline.base.options import option
+from pipeline.base.stage_folder import (
     STAGE_NAME,
     Stage,
     StageMismatch,

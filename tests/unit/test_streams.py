@@ -7,7 +7,7 @@ import io
 import pytest
 import zstandard
 
-from vocab.streams import Compression, detect_compression, read_chunks, read_pieces
+from vocab.kernels.compressed import Compression, detect_compression, read_chunks, read_pieces
 
 TEXT = b"".join(b"line %d of some text\n" % number for number in range(20_000))
 COMPRESS = {"none": bytes, "bz2": bz2.compress, "gzip": gzip.compress, "zstd": zstandard.compress}
@@ -79,7 +79,7 @@ def test_a_stream_whose_start_is_destroyed_counts_as_damage_behind_the_one_befor
 
 
 def test_a_mark_is_found_across_the_borders_of_reads(monkeypatch):
-    monkeypatch.setattr("vocab.streams._READ_BYTES", 13)
+    monkeypatch.setattr("vocab.kernels.compressed._READ_BYTES", 13)
     streams = bz2_streams(b"one", b"two")
     pieces = read_pieces(io.BytesIO(b"".join(streams)), Compression.BZ2, start=1)
     assert b"".join(piece.data for piece in pieces) == b"two"

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from pipeline.tables import count_rows, open_table_writer, read_batches, read_counts, read_table, write_table
+from pipeline.base.tables import count_rows, open_table_writer, read_batches, read_counts, read_table, write_table
 
 SCHEMA = pa.schema([pa.field("a", pa.int32(), nullable=False), pa.field("b", pa.string())])
 

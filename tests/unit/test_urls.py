@@ -2,7 +2,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline.urls import UrlResolver, canonicalize_url, url_host
+from pipeline.web.urls import UrlResolver, canonicalize_url, url_host
 
 BASE = "http://a/b/c/d;p?q"
 RFC_3986_5_4 = {

@@ -4,15 +4,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.archives.records import iterate_records
-from pipeline.drops import DropReason
+from pipeline.base.drops import DropReason
 from pipeline.extraction import image_references
 from pipeline.extraction.candidates import Candidate, Page
 from pipeline.extraction.pages import DEFAULT_RULES, PageRules
 from pipeline.extraction.wat import _image_address, parse_wat
 from pipeline.extraction.wat_links import cut_links, load_cutter
 from pipeline.extraction.wat_page import decode_record
-from pipeline.urls import UrlResolver
+from pipeline.web.archives.records import iterate_records
+from pipeline.web.urls import UrlResolver
 
 URL = "http://a.example/x/page.html"
 

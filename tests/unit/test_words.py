@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vocab.chunks import ChunkTable
+from vocab.kernels.chunks import ChunkTable
+from vocab.kernels.sums import add_up
 from vocab.normalize import normalize_column, tokenize
-from vocab.sums import add_up
 from vocab.words import LINE_END, WORD_FORMS, WORD_SUMS, TokenCounter, select_words, sum_forms
 
 LINES = st.lists(st.text(st.sampled_from("abAB' .,1éÉßǅ中国\U0001f600\t\u00a0\u0301\u0345-"), max_size=12), max_size=8)
@@ -78,9 +78,9 @@ def test_chunks_have_the_tokens_of_the_whole_text(text, case):
 @given(st.lists(st.text(st.sampled_from("ab é\n"), max_size=40), max_size=6))
 def test_arrow_numbers_chunks_as_the_compiled_loop_does(texts):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vocab.chunks._FIRST_SLOTS", 4)  # so that the table grows
+        patch.setattr("vocab.kernels.chunks._FIRST_SLOTS", 4)  # so that the table grows
         compiled = ChunkTable()
-        patch.setattr("vocab.chunks.find_obstacle", lambda: "none of it")
+        patch.setattr("vocab.kernels.chunks.find_obstacle", lambda: "none of it")
         by_arrow = ChunkTable()
     for text in texts:
         assert compiled.number_chunks(text.encode()).tolist() == by_arrow.number_chunks(text.encode()).tolist()
@@ -103,7 +103,7 @@ def test_no_lines_give_no_words():
 def test_sums_do_not_depend_on_how_many_are_held_at_a_time(parts):
     total = sum(map(Counter, parts), Counter())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vocab.sums._PENDING_ROWS", 3)
+        patch.setattr("vocab.kernels.sums._PENDING_ROWS", 3)
         table = add_up(map(table_of, parts), WORD_SUMS)
     assert table["word"].to_pylist() == sorted(total)
     assert counts_of(table) == total

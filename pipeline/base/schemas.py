@@ -1,0 +1,118 @@
+"""Every table between two stages, declared once: Arrow schema, a comment a column.
+
+A pair keeps its columns on its way through the stages and gains some at each; `pair_id` is its identity.
+"""
+
+import pyarrow as pa
+
+PAIR_ID = pa.binary(16)
+
+# Columns of any table whose values seldom repeat: Parquet's dictionaries of them would cost time and space.
+DISTINCT = frozenset({"pair_id", "key", "image_url", "text", "sha256", "phash", "offset", "query", "query_id", "cut"})
+
+QUERIES = pa.schema(
+    [
+        pa.field("query_id", pa.int32(), nullable=False),  # row number
+        pa.field("query", pa.string(), nullable=False),  # normalised, as it is searched for
+        pa.field("display", pa.string(), nullable=False),  # as it is written most often
+        pa.field("sources", pa.list_(pa.string()), nullable=False),  # word, bigram, title, synset
+        pa.field("count", pa.int64()),  # occurrences in the dump (word, bigram)
+        pa.field("first_count", pa.int64()),  # occurrences of the first word (bigram)
+        pa.field("second_count", pa.int64()),  # of the second
+        pa.field("pmi", pa.float64()),  # bits (bigram)
+        pa.field("npmi", pa.float64()),  # -1 to 1 (bigram)
+        pa.field("views", pa.int64()),  # page views (title)
+        pa.field("synsets", pa.list_(pa.string())),  # of this name, as n02084071 (synset)
+    ]
+)
+
+PAIRS = pa.schema(
+    [
+        pa.field("pair_id", PAIR_ID, nullable=False),  # blake2b-128 of (canonical image URL, NUL, text)
+        pa.field("image_url", pa.string(), nullable=False),  # absolute, canonical
+        pa.field("text", pa.string(), nullable=False),  # white space collapsed
+        pa.field("text_source", pa.string(), nullable=False),  # alt, figcaption, title, og, table column…
+        pa.field("page_url", pa.string()),  # page it was found on
+        pa.field("language", pa.string()),  # of the page, as declared
+        pa.field("source_file", pa.string(), nullable=False),  # base name of the input file
+    ]
+)
+
+_QUERY_IDS = pa.list_(pa.field("element", pa.int32(), nullable=False))
+
+# Beside a table of pairs, row for row (`pipeline.base.matched_tables`).
+MATCHED = pa.schema([pa.field("query_ids", _QUERY_IDS, nullable=False)])  # sorted, unique; empty: the text holds none
+
+_KEPT_FOR = pa.field("kept_for", _QUERY_IDS, nullable=False)  # queries that selected the pair
+# How likely a pair with these queries was to be kept: in 1 of so many draws of lots.
+_KEEP_PROBABILITY = pa.field("keep_probability", pa.float32(), nullable=False)
+
+BALANCED = pa.schema([*PAIRS, *MATCHED, _KEPT_FOR, _KEEP_PROBABILITY])
+
+CUTS = pa.schema(
+    [
+        pa.field("query_id", pa.int32(), nullable=False),
+        pa.field("query", pa.string(), nullable=False),
+        pa.field("count", pa.int64(), nullable=False),  # pairs that hold the query
+        pa.field("cut", pa.uint64()),  # largest hash selected; null: all pairs are
+        pa.field("kept", pa.int64(), nullable=False),  # min(count, cap)
+    ]
+)
+
+# The same for a final selection, among the pairs whose image came; `cut` is never null where some were not fetched.
+FINAL_CUTS = pa.schema(
+    [
+        *CUTS,
+        pa.field("fetch_cut", pa.uint64()),  # largest hash planned for fetching; null: all pairs were
+        pa.field("fetched", pa.int64(), nullable=False),  # pairs planned for fetching
+        pa.field("alive", pa.int64(), nullable=False),  # of these with an image
+    ]
+)
+
+# A balanced pair in its fetch unit, in key order.
+PLAN = BALANCED.append(pa.field("key", pa.string(), nullable=False)).append(
+    pa.field("host", pa.string(), nullable=False)
+)
+
+RAW_INDEX = pa.schema(
+    [
+        pa.field("pair_id", PAIR_ID, nullable=False),
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),  # "ok" or a DropReason
+        pa.field("offset", pa.int64()),  # of the sample's first tar header in the raw tar
+        pa.field("length", pa.int64()),  # bytes of all its members, headers and padding
+        pa.field("sha256", pa.binary(32)),  # of the image bytes as fetched
+        pa.field("phash", pa.int64()),  # 64-bit perceptual hash
+        pa.field("width", pa.int32()),  # pixels, as stored
+        pa.field("height", pa.int32()),
+        pa.field("original_width", pa.int32()),  # pixels, as fetched
+        pa.field("original_height", pa.int32()),
+        pa.field("mime", pa.string()),  # of the stored image
+        pa.field("image_url", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("query_ids", _QUERY_IDS, nullable=False),
+        _KEPT_FOR,
+        _KEEP_PROBABILITY,
+        pa.field("http_status", pa.int16()),
+        pa.field("fetch_ms", pa.int32()),  # volatile: nothing may depend on it
+    ]
+)
+
+# A sample of a final shard, beside the shard.
+SHARD_INDEX = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("image_url", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("query_ids", _QUERY_IDS, nullable=False),
+        _KEPT_FOR,
+        _KEEP_PROBABILITY,
+        pa.field("sha256", pa.binary(32), nullable=False),
+        pa.field("phash", pa.int64()),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("original_width", pa.int32(), nullable=False),
+        pa.field("original_height", pa.int32(), nullable=False),
+        pa.field("mime", pa.string(), nullable=False),
+    ]
+)

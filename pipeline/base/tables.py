@@ -1,0 +1,108 @@
+"""Parquet in and out: declared schemas, whole files, and the counts of the unit that wrote a file inside it."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.base.drops import Counts, add_counts
+from pipeline.base.files import exists, is_local, local_path, open_for_read, write_whole
+from pipeline.base.schemas import DISTINCT
+
+_COUNTS_KEY = b"wit400m.counts"
+_ROW_GROUP_ROWS = 65_536
+
+
+class TableWriter:
+    """Appends batches to one Parquet file; `counts` may still change until the file is closed.
+
+    Use `open_table_writer`.
+    """
+
+    def __init__(self, writer: pq.ParquetWriter) -> None:
+        self._writer = writer
+        self.counts: Counts = {}
+        self.num_rows = 0
+
+    def write(self, rows: pa.Table | pa.RecordBatch) -> None:
+        """Appends rows; columns are put in the order of the schema and cast to it."""
+        table = pa.Table.from_batches([rows]) if isinstance(rows, pa.RecordBatch) else rows
+        schema = self._writer.schema
+        if table.num_rows:
+            self._writer.write_table(table.select(schema.names).cast(schema), row_group_size=_ROW_GROUP_ROWS)
+            self.num_rows += table.num_rows
+
+
+@contextmanager
+def open_table_writer(path: str, schema: pa.Schema) -> Iterator[TableWriter]:
+    """Opens a `TableWriter` on a file that appears whole, with its counts, or not at all."""
+    repeating = [_leaf_path(field) for field in schema if field.name not in DISTINCT]
+    with (
+        write_whole(path) as file,
+        pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=repeating) as parquet,
+    ):
+        writer = TableWriter(parquet)
+        yield writer
+        parquet.add_key_value_metadata({_COUNTS_KEY: json.dumps(writer.counts, sort_keys=True).encode()})
+
+
+def write_table(
+    path: str,
+    rows: pa.Table | Iterable[pa.RecordBatch],
+    schema: pa.Schema,
+    counts: Mapping[str, int] | None = None,
+) -> None:
+    """Writes a table, or batches one after another, as one Parquet file."""
+    with open_table_writer(path, schema) as writer:
+        for part in [rows] if isinstance(rows, pa.Table) else rows:
+            writer.write(part)
+        writer.counts = dict(counts or {})
+
+
+def read_table(path: str, columns: Sequence[str] | None = None, *, where: pc.Expression | None = None) -> pa.Table:
+    """Reads a Parquet file whole, or the rows for which an expression holds."""
+    with _open_table(path) as file:
+        return pq.read_table(file, columns=list(columns) if columns is not None else None, filters=where)
+
+
+def read_batches(path: str, columns: Sequence[str] | None = None, batch_size: int = 65_536) -> Iterator[pa.RecordBatch]:
+    """Reads a Parquet file batch by batch, in order, and in one thread: other files keep the other cores busy."""
+    names = list(columns) if columns is not None else None
+    with _open_table(path) as file, pq.ParquetFile(file) as parquet:
+        yield from parquet.iter_batches(batch_size, columns=names, use_threads=False)
+
+
+def count_rows(path: str) -> int:
+    """Rows of a Parquet file, read from its footer."""
+    with _open_table(path) as file:
+        return int(pq.read_metadata(file).num_rows)
+
+
+def read_counts(path: str) -> Counts | None:
+    """The counts in a file that `write_table` wrote, or None where there is no such file."""
+    return dict(json.loads(read_metadata(path).get(_COUNTS_KEY, b"{}"))) if exists(path) else None
+
+
+def read_metadata(path: str) -> dict[bytes, bytes]:
+    """The keys and values in the footer of a Parquet file."""
+    with _open_table(path) as file:
+        return dict(pq.read_metadata(file).metadata or {})
+
+
+def sum_counts(paths: Iterable[str]) -> Counts:
+    """The counts of several files that are there, added up."""
+    return add_counts(*(read_counts(path) or {} for path in paths))
+
+
+def _leaf_path(field: pa.Field) -> str:
+    """What Parquet calls the column of a field: of a list, the column of its elements."""
+    return f"{field.name}.list.element" if pa.types.is_list(field.type) else str(field.name)
+
+
+def _open_table(path: str) -> pa.NativeFile | BinaryIO:
+    """A file for Arrow's own threads; a local one needs no Python, which may be gone when they let go of it."""
+    return pa.OSFile(local_path(path)) if is_local(path) else open_for_read(path)

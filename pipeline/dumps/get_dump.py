@@ -1,0 +1,230 @@
+"""A wiki's dump, the index of its streams and page views, from dumps.wikimedia.org or a mirror, into one folder.
+
+Which files these are is decided once and written to ``WIKI-DATE.json`` in the folder before the first of them is
+asked for. So a run that was killed goes on with the same files, however old they are by then, and a run that finds
+them all asks nobody.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Self
+
+from pipeline.base.files import write_bytes_whole
+from pipeline.base.options import check_options, option
+from pipeline.dumps.downloads import Client, Manners, NotThere
+from pipeline.dumps.partial_files import Download, DownloadFailed, bytes_here, is_there
+from pipeline.dumps.server_layout import (
+    DUMPS_URL,
+    HOURLY_PATH,
+    MONTHLY_PATH,
+    FileKind,
+    ListedFile,
+    hourly_views,
+    is_date,
+    monthly_views,
+    months_before,
+    parse_dates,
+    parse_status,
+)
+
+LATEST = "latest"
+_LATE_MONTHS = 2  # a month's page views come out some days after its end
+_PLAN_NAME = re.compile(r"(?P<wiki>[a-z0-9_]+)-(?P<date>\d{8})\.json")
+
+
+@dataclass(kw_only=True)
+class GetDump:
+    """Downloads a wiki's dump, the index of its streams and page views."""
+
+    name: ClassVar[str] = "get-dump"
+
+    wiki: str = option("simplewiki", "Wiki, by the name of its database: enwiki, dewiki, enwiktionary…")
+    date: str = option("", f"Dump, YYYYMMDD, or {LATEST} [the one in the folder, else the newest that is finished].")
+    views: str = option("monthly", "Page-view files to get.", choices=("monthly", "hourly", "none"))
+    num_views: int = option(1, "Months of page views; of hourly files, days (24 files each).", minimum=1)
+    base_url: str = option(DUMPS_URL, "Server of the dumps: this one or a mirror of it.")
+    views_url: str = option("", f"Folder of the page views [BASE_URL{MONTHLY_PATH} or BASE_URL{HOURLY_PATH}].")
+    output: str = option("", "Folder to write.", under_data="dumps")
+    contact: str = option("", "Your e-mail or URL, for the user agent; Wikimedia may refuse who gives none.")
+    connections: int = option(2, "Files under way at a time; Wikimedia wants few.", minimum=1, maximum=4)
+    retries: int = option(5, "Tries in a row, after the first, that bring nothing new.", minimum=0)
+    backoff_s: float = option(1.0, "Pause before the second try; doubled for each further one.", minimum=0)
+    timeout_s: float = option(60.0, "Longest silence of a server.", minimum=0.1)
+    max_wait_s: float = option(600.0, "Longest pause granted to a server that asks for one.", minimum=0)
+
+    def __post_init__(self) -> None:
+        """Checks the options; does no I/O."""
+        check_options(self)
+        if not re.fullmatch("[a-z0-9_]+", self.wiki):
+            raise ValueError(f"get-dump: wiki must be the name of a database, like simplewiki, not {self.wiki!r}")
+        if self.date not in ("", LATEST) and not is_date(self.date):
+            raise ValueError(f"get-dump: date must be YYYYMMDD or {LATEST}, not {self.date!r}")
+        for name, url in (("base-url", self.base_url), ("views-url", self.views_url)):
+            if url and not re.match(r"https?://[^/]", url):
+                raise ValueError(f"get-dump: {name} must be an http or https URL, not {url!r}")
+        if "://" in self.output:
+            raise ValueError(f"get-dump: output must be a folder of this machine, not {self.output!r}")
+
+    @property
+    def manners(self) -> Manners:
+        """How servers are asked."""
+        return Manners(
+            contact=self.contact,
+            connections=self.connections,
+            timeout_s=self.timeout_s,
+            retries=self.retries,
+            backoff_s=self.backoff_s,
+            max_wait_s=self.max_wait_s,
+        )
+
+    def url_of(self, file: ListedFile) -> str:
+        """The whole address of a file."""
+        base = self.base_url
+        if file.kind is FileKind.PAGEVIEWS:
+            path = HOURLY_PATH if self.views == "hourly" else MONTHLY_PATH
+            base = self.views_url or base.rstrip("/") + path
+        return base.rstrip("/") + file.url
+
+
+class Plan(NamedTuple):
+    """The files of a dump."""
+
+    wiki: str
+    date: str
+    views: str
+    num_views: int
+    files: tuple[ListedFile, ...]
+
+    @classmethod
+    def read(cls, path: str) -> Self:
+        """Reads a plan.
+
+        Raises:
+            ValueError: When the file is no plan.
+        """
+        try:
+            with open(path, "rb") as file:
+                content: dict[str, Any] = json.load(file)
+            files = tuple(ListedFile(FileKind(row.pop("kind")), **row) for row in content.pop("files"))
+            return cls(files=files, **content)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"{path}: not the list of a dump's files ({error}); remove it") from error
+
+    def write(self, path: str) -> None:
+        """Writes the plan."""
+        content = self._asdict() | {"files": [file._asdict() for file in self.files]}
+        write_bytes_whole(path, (json.dumps(content, indent=1) + "\n").encode())
+
+    def paths(self, kind: FileKind, folder: str) -> list[str]:
+        """Where its files of a kind are."""
+        return [os.path.join(folder, file.name) for file in self.files if file.kind is kind]
+
+    def downloads(self, options: GetDump) -> list[Download]:
+        """Its files as downloads."""
+        return [
+            Download(
+                options.url_of(file),
+                os.path.join(options.output, file.name),
+                file.size,
+                f"sha1:{file.sha1}" if file.sha1 else "",
+            )
+            for file in self.files
+        ]
+
+    def build_flags(self, folder: str) -> list[str]:
+        """The flags by which build-vocab takes the files; an index goes with a dump of one file."""
+        dumps, indexes, views = (self.paths(kind, folder) for kind in FileKind)
+        flags = ["--dump", *dumps]
+        if len(dumps) == 1:
+            flags += ["--index", *indexes[:1]]
+        return [*flags, "--pageviews", *views] if views else flags
+
+
+def plan_dump(options: GetDump) -> Plan:
+    """Decides which files to get, or reads what an earlier run decided.
+
+    Raises:
+        DownloadFailed: When the server has no such dump, or none that is finished.
+    """
+    date = options.date or _newest_planned(options)
+    path = os.path.join(options.output, f"{options.wiki}-{date}.json")
+    if is_date(date) and os.path.exists(path):
+        plan = Plan.read(path)
+        if (plan.views, plan.num_views) == (options.views, options.num_views):
+            return plan
+    client = Client(options.manners)
+    date, files = _find_dump(client, options, date)
+    plan = Plan(options.wiki, date, options.views, options.num_views, (*files, *_find_views(client, options, date)))
+    plan.write(os.path.join(options.output, f"{options.wiki}-{date}.json"))
+    return plan
+
+
+def get_files(plan: Plan, options: GetDump) -> None:
+    """Gets the files of a plan that are not there.
+
+    Raises:
+        DownloadFailed: When one of them cannot be had, or there is no room for them.
+    """
+    missing = [download for download in plan.downloads(options) if not is_there(download)]
+    if not missing:
+        return
+    needed = sum(max(0, download.size - bytes_here(download)) for download in missing)
+    free = shutil.disk_usage(options.output).free
+    if needed > free:
+        raise DownloadFailed(f"not enough room in {options.output}: it takes {needed:,} bytes, {free:,} are free")
+    Client(options.manners).get_all(missing)
+
+
+def _newest_planned(options: GetDump) -> str:
+    names = os.listdir(options.output) if os.path.isdir(options.output) else []
+    found = filter(None, map(_PLAN_NAME.fullmatch, names))
+    return max((match["date"] for match in found if match["wiki"] == options.wiki), default=LATEST)
+
+
+def _find_dump(client: Client, options: GetDump, date: str) -> tuple[str, Sequence[ListedFile]]:
+    """The date of a dump and its files."""
+    folder = f"{options.base_url.rstrip('/')}/{options.wiki}/"
+    dates = _listed_dates(client, options, folder) if date == LATEST else [date]
+    for day in dates:
+        try:
+            status = client.read(f"{folder}{day}/dumpstatus.json")
+        except NotThere:
+            continue
+        if files := parse_status(status, wiki=options.wiki, dump_date=day):
+            return day, files
+    listed = ", ".join(_listed_dates(client, options, folder)) or "none"
+    wanted = "" if date == LATEST else f" of {date}"
+    raise NotThere(f"{folder} has no finished multistream dump{wanted}; it lists: {listed}")
+
+
+def _listed_dates(client: Client, options: GetDump, folder: str) -> list[str]:
+    try:
+        return parse_dates(client.read(folder))
+    except NotThere as error:
+        raise NotThere(f"{options.base_url} has no wiki {options.wiki} ({error})") from error
+
+
+def _find_views(client: Client, options: GetDump, date: str) -> list[ListedFile]:
+    """The page views before a dump, with their sizes."""
+    if options.views == "hourly":
+        return [_with_size(client, options, file) for file in hourly_views(date, num_days=options.num_views)]
+    if options.views == "none":
+        return []
+    found: list[ListedFile] = []
+    for month in months_before(date, options.num_views + _LATE_MONTHS):
+        try:
+            found.append(_with_size(client, options, monthly_views(month)))
+        except NotThere:
+            if found:
+                raise
+        if len(found) == options.num_views:
+            return found
+    raise NotThere(f"{options.url_of(monthly_views(month))}: there are no page views of this month or later ones")
+
+
+def _with_size(client: Client, options: GetDump, file: ListedFile) -> ListedFile:
+    return file._replace(size=client.size(options.url_of(file)))

@@ -1,0 +1,3 @@
+"""Pairs ► pairs with the queries that their text holds: the stage match-pairs."""
+
+from pipeline.matching.stage import MatchPairs as MatchPairs

@@ -1,0 +1,206 @@
+"""Dump units ► their words and bigrams: the transforms of the stage build-vocab that count.
+
+In: units of dumps. Out: the files of `UnitPaths` of every unit, in two passes: the dump is read once, and what the
+second pass needs of it is the row of numbers that the first pass wrote.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import apache_beam as beam
+import pyarrow as pa
+
+from pipeline.base import files
+from pipeline.base.drops import Counts, CountUnits, DropReason, UnitReport, drop_counts, report_unit
+from pipeline.base.tables import read_counts, read_table, write_table
+from vocab.bigrams import BIGRAM_COUNTS, count_bigrams, number_words
+from vocab.dump import Article, Redirect, Refusal, RefusalReason, StreamEnd, Unit, read_dump
+from vocab.normalize import Case
+from vocab.page_kinds import is_disambiguation
+from vocab.titles import TITLES
+from vocab.wikitext import clean_wikitext
+from vocab.words import TOKENS, WORD_FORMS, TokenCounter
+
+DAMAGES = pa.schema(
+    [
+        pa.field("dump", pa.string(), nullable=False),  # base name of the file
+        pa.field("offset", pa.int64(), nullable=False),  # of the damaged stream, or of the stream of a lost page
+        pa.field("reason", pa.string(), nullable=False),
+    ]
+)
+_LEAST_UNIT_BYTES = 8 << 20
+_MOST_UNITS = 1000
+_Title = dict[str, str | bool | None]  # a row of TITLES
+_UNREADABLE = frozenset(RefusalReason) - {RefusalReason.OTHER_NAMESPACE, RefusalReason.NOT_WIKITEXT}
+
+
+class UnitPaths(NamedTuple):
+    """The files of one unit; the words are written last in the first pass, the bigrams in the second."""
+
+    titles: str  # TITLES
+    damages: str  # DAMAGES
+    tokens: str  # TOKENS: rows of the word forms
+    words: str  # WORD_FORMS
+    bigrams: str  # BIGRAM_COUNTS
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountTask:
+    """A unit and where its files go."""
+
+    unit: Unit
+    paths: UnitPaths
+
+
+def plan_tasks(units: Sequence[Unit], folder: str) -> list[CountTask]:
+    """Names the files of every unit after the content of its dump; a dump given twice counts once.
+
+    Args:
+        units: Of all dumps.
+        folder: Where the files go.
+    """
+    TokenCounter().count()  # compiles here, once for a machine, what its workers run
+    digests = {path: file_digest(path) for path in {unit.path for unit in units}}
+    tasks = {}
+    for unit in units:
+        name = f"{digests[unit.path]}-{unit.start:012d}-{unit.end:012d}"
+        paths = UnitPaths(*(files.join(folder, f"{name}.{kind}.parquet") for kind in UnitPaths._fields))
+        tasks[name] = CountTask(unit=unit, paths=paths)
+    return [tasks[name] for name in sorted(tasks)]
+
+
+def choose_unit_bytes(dumps: Sequence[str]) -> int:
+    """Bytes of a unit: few enough for many workers and a small memory, and not so few that files are too many."""
+    return max(_LEAST_UNIT_BYTES, sum(map(files.file_size, dumps)) // _MOST_UNITS)
+
+
+def file_digest(path: str) -> str:
+    """A short name for the content of a file."""
+    return str(files.file_stamp(path)["digest"])[:16]
+
+
+@dataclass(kw_only=True, eq=False)
+class CountWords(beam.PTransform):
+    """First pass: writes the words, tokens, titles and damages of every unit.
+
+    Attributes:
+        stage_name: Namespace of the counts.
+        tasks: The units.
+        hidden_namespaces: Names of the namespaces whose links show no text.
+        case: Of the normalisation.
+    """
+
+    stage_name: str
+    tasks: Sequence[CountTask]
+    hidden_namespaces: tuple[str, ...]
+    case: Case
+
+    def expand(self, root: beam.Pipeline) -> beam.PCollection:
+        """Wires PBegin to PCollection[UnitReport]."""
+        return (
+            root
+            | "Units" >> beam.Create(list(self.tasks))
+            | "CountUnitWords"
+            >> beam.Map(_count_words, self.hidden_namespaces, self.case).with_output_types(UnitReport)
+            | CountUnits(self.stage_name)
+        )
+
+
+@dataclass(kw_only=True, eq=False)
+class CountBigrams(beam.PTransform):
+    """Second pass: writes the bigrams of kept words of every unit.
+
+    Attributes:
+        stage_name: Namespace of the counts.
+        tasks: The counted units.
+        kept_words: Table of the kept words.
+    """
+
+    stage_name: str
+    tasks: Sequence[CountTask]
+    kept_words: str
+
+    def expand(self, root: beam.Pipeline) -> beam.PCollection:
+        """Wires PBegin to PCollection[UnitReport]."""
+        return (
+            root
+            | "Units" >> beam.Create([task.paths for task in self.tasks])
+            | "CountUnitBigrams" >> beam.Map(_count_bigrams, self.kept_words).with_output_types(UnitReport)
+            | CountUnits(self.stage_name)
+        )
+
+
+def write_once(path: str, write: Callable[[], Counts]) -> UnitReport:
+    """Reports the counts of a unit whose last file is there; makes its files otherwise."""
+    counts = read_counts(path)
+    return report_unit(files.basename(path), write() if counts is None else counts)
+
+
+def _count_words(task: CountTask, hidden_namespaces: tuple[str, ...], case: Case) -> UnitReport:
+    def write() -> Counts:
+        counter = TokenCounter(case)
+        content = _read_unit(task.unit, hidden_namespaces, counter)
+        table = counter.count()
+        write_table(task.paths.titles, content.titles, TITLES)
+        write_table(task.paths.damages, content.damages, DAMAGES)
+        write_table(task.paths.tokens, pa.table([table.tokens], schema=TOKENS), TOKENS)
+        write_table(task.paths.words, table.word_forms, WORD_FORMS, content.counts)
+        return content.counts
+
+    return write_once(task.paths.words, write)
+
+
+class _UnitContent(NamedTuple):
+    titles: pa.Table
+    damages: pa.Table
+    counts: Counts
+
+
+def _read_unit(unit: Unit, hidden_namespaces: tuple[str, ...], counter: TokenCounter) -> _UnitContent:
+    """Reads a unit; its prose goes into the counter."""
+    titles: list[_Title] = []
+    refusals: list[Refusal] = []
+    num_streams = 0
+    for item in read_dump(unit, files.open_for_read):
+        match item:
+            case Article(title, text):
+                titles.append({"title": title, "target": None, "is_disambiguation": is_disambiguation(text)})
+                counter.add_lines(clean_wikitext(text, hidden_namespaces))
+            case Redirect(title, target):
+                titles.append({"title": title, "target": target})
+            case Refusal():
+                refusals.append(item)
+            case StreamEnd():
+                num_streams += 1
+    return _UnitContent(
+        titles=pa.Table.from_pylist(titles, schema=TITLES),
+        damages=_damages(unit, refusals),
+        counts=_unit_counts(titles, refusals, num_streams),
+    )
+
+
+def _damages(unit: Unit, refusals: Sequence[Refusal]) -> pa.Table:
+    name = files.basename(unit.path)
+    rows = [{"dump": name, "offset": r.offset, "reason": r.reason.value} for r in refusals if r.reason in _UNREADABLE]
+    return pa.Table.from_pylist(rows, schema=DAMAGES)
+
+
+def _unit_counts(titles: Sequence[_Title], refusals: Sequence[Refusal], num_streams: int) -> Counts:
+    drops = Counter[str](DropReason(refusal.reason) for refusal in refusals)
+    num_damaged = drops.pop(DropReason.DAMAGED_STREAM, 0)
+    num_articles = sum(row["target"] is None for row in titles)
+    drops[DropReason.REDIRECT] = len(titles) - num_articles
+    pages = drop_counts("wiki_pages", num_articles, drops)
+    return pages | drop_counts("streams", num_streams, {DropReason.DAMAGED_STREAM: num_damaged})
+
+
+def _count_bigrams(paths: UnitPaths, kept_words: str) -> UnitReport:
+    def write() -> Counts:
+        unit_words, kept = (read_table(path, ["word"])["word"].combine_chunks() for path in (paths.words, kept_words))
+        tokens = read_table(paths.tokens)["token"].to_numpy()
+        write_table(paths.bigrams, count_bigrams(tokens, number_words(unit_words, kept)), BIGRAM_COUNTS)
+        return {}
+
+    return write_once(paths.bigrams, write)

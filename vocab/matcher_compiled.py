@@ -1,0 +1,70 @@
+"""Matching by compiled code: a column of texts as `vocab.kernels.matching` wants it.
+
+In: a column of texts and a table (`vocab.matcher_table`). Out: for each text the queries it holds. Most texts are
+normalised on the way, byte by byte (`vocab.normalize.ByteRules`); the others come normalised, in a second column.
+Import this module only where functions are compiled (`vocab.kernels.compiled`).
+"""
+
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vocab.kernels.hashing import BYTE_VALUES
+from vocab.kernels.matching import KeyTable, TextBytes, match_rows
+from vocab.matcher_numpy import cut_blocks
+from vocab.matcher_table import Matches, PrefixTable, text_buffers
+from vocab.normalize import ByteRules, Normalization
+
+_CLOSE = BYTE_VALUES[ord(" ")]
+_NORMALIZE_BYTES = 1 << 20  # of texts normalised together
+
+_Array = TypeVar("_Array", bound=npt.NDArray[Any])
+
+
+def match_column(texts: pa.Array, table: PrefixTable, normalization: Normalization) -> Matches:
+    """Finds the queries of every text of a column; null counts as empty."""
+    texts = pc.fill_null(texts, "")
+    by_bytes = normalization.goes_by_bytes(texts)
+    blocks = [
+        normalization.normalize_texts(block)
+        for block in cut_blocks(texts.filter(pc.invert(by_bytes)), _NORMALIZE_BYTES)
+    ]
+    offsets, query_ids = match_rows(
+        _as_texts(texts, normalization.byte_rules(), table),
+        _as_texts(pa.concat_arrays(blocks), ByteRules.of_normalized(), table),
+        _frozen(by_bytes.to_numpy(zero_copy_only=False)),
+        KeyTable(
+            np.uint64(table.multiplier),
+            _frozen(table.slots),
+            np.uint64(table.home_shift),
+            np.uint64(table.value_bits),
+            _frozen(table.longer),
+            np.uint64(table.longer_shift),
+        ),
+    )
+    return Matches(offsets, query_ids)
+
+
+def _as_texts(texts: pa.Array, rules: ByteRules, table: PrefixTable) -> TextBytes:
+    """A column without nulls."""
+    offsets, data = text_buffers(texts)
+    multiplier, no = np.uint64(table.multiplier), np.uint64(0)
+    values = BYTE_VALUES[rules.becomes]
+    return TextBytes(
+        offsets=_frozen(offsets),
+        data=_frozen(data),
+        values=_frozen(np.where(rules.in_word, values, no)),
+        tokens=_frozen(np.where(rules.alone, values * multiplier + _CLOSE, no)),
+        quote=rules.quote,
+        empty_tokens=rules.empty_tokens,
+    )
+
+
+def _frozen(array: _Array) -> _Array:
+    """A view that cannot be written to, so that arrays in memory and in files are of one type."""
+    view: _Array = array.view()
+    view.flags.writeable = False
+    return view
