@@ -1,7 +1,7 @@
 """The command score: how well the image and the text of each sample fit together.
 
-In: an options record, shards. Out: a folder of tables (`pipeline.base.shard_format`) that ``wit400m write-shards --scores``
-filters by; an exit code. Started by torchrun, the ranks share the shards.
+In: an options record, shards. Out: a folder of tables (`pipeline.base.shard_format`) by which ``wit400m write-shards
+--scores`` filters; an exit code. Started by torchrun, the ranks share the shards.
 
 Source: Schuhmann et al. 2021, "LAION-400M" (pairs below a cosine are dropped); Gadre et al. 2023, "DataComp"
 (a share of the best is kept).

@@ -8,6 +8,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from clip_train.errors import InputError
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
@@ -39,9 +42,6 @@ def _read_delimited(path: str, columns: Sequence[str]) -> Iterator[dict[str, Any
 
 
 def _read_parquet(path: str, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq  # here, so that a machine that only trains need not have it
-
     try:
         with pq.ParquetFile(path) as file:
             _check_columns(path, columns, file.schema_arrow.names)

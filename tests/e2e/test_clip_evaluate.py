@@ -150,12 +150,9 @@ def test_two_ranks_find_the_figures_of_one(world, trained, measure, tmp_path):
         (["evaluate", "zero-shot", "--images", "{test}.csv"], "No such file"),
         (["evaluate", "linear-probe", "--train", "{test}"], "--test must be given"),
         (["evaluate", "robustness", "--images", "{test}"], "must be NAME=PATH"),
-        (
-            ["finetune", "--train", "{test}", "--test", "{test}", "--output", "x", "--batch-size", "1000"],
-            "does not fit",
-        ),
-        (["finetune", "--train", "{test}", "--test", "{test}", "--output", "x", "--wise-ft", "2"], "wise-ft must be at most 1"),
-        (["finetune", "--train", "{test}", "--test", "{test}", "--output", "x", "--wise-ft", "0,1"], "invalid float value"),
+        ([*FINETUNE, "--batch-size", "1000"], "does not fit"),
+        ([*FINETUNE, "--wise-ft", "2"], "wise-ft must be at most 1"),
+        ([*FINETUNE, "--wise-ft", "0,1"], "invalid float value"),
     ],
     ids=["templates", "no images", "no test set", "no name", "batch", "share", "word"],
 )

@@ -11,7 +11,13 @@ from clip_train.training.distributed import Ranks
 from clip_train.use.output_folder import STARTED_NAME, OutputFolder
 from clip_train.use.search import faiss_index, feature_files
 from clip_train.use.search.exact import search_exact
-from clip_train.use.search.feature_files import FEATURE_FORMATS, FEATURES_NAME, FeatureTables, table_path, write_features
+from clip_train.use.search.feature_files import (
+    FEATURE_FORMATS,
+    FEATURES_NAME,
+    FeatureTables,
+    table_path,
+    write_features,
+)
 from clip_train.use.shard_features import IMAGES, TEXTS, ShardFeatures
 
 SIZES = (70, 0, 45, 1)
