@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import ClassVar, Final, Literal
 
-from clip_train.commands.shard_folder import encode_shards
-from clip_train.commands.shared_options import CHECKPOINT_HELP, DEVICE_HELP, PRECISION_HELP
-from clip_train.config import PRECISIONS, Precision
+from clip_train.commands.shard_folder import ShardFolderOptions, encode_shards
 from clip_train.use.search.feature_files import (
     DTYPES,
     FEATURE_FORMATS,
@@ -22,19 +20,17 @@ from clip_train.use.search.feature_files import (
     write_features,
 )
 from clip_train.use.shard_features import IMAGES, TEXTS, Kind
-from pipeline.base.options import check_options, option
+from pipeline.base.options import option
 
 BOTH: Final = "both"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EmbedConfig:
+class EmbedConfig(ShardFolderOptions):
     """Writes the features of shards' images and texts to files, one set a shard; goes on where it was cut short."""
 
     name: ClassVar[str] = "embed"
 
-    checkpoint: str = option("", CHECKPOINT_HELP)
-    output: str = option("", "Folder for the features.")
     features: Literal[Kind, "both"] = option(BOTH, "What is encoded.", choices=(IMAGES, TEXTS, BOTH))
     format: FeatureFormat = option(
         PARQUET,
@@ -42,12 +38,6 @@ class EmbedConfig:
         choices=FEATURE_FORMATS,
     )
     dtype: FeatureDtype = option("float16", "Type of the numbers in the files.", choices=DTYPES)
-    batch_size: int = option(256, "Images or texts encoded at once.", minimum=1)
-    precision: Precision = option("fp32", PRECISION_HELP, choices=PRECISIONS)
-    device: str = option("auto", DEVICE_HELP)
-
-    def __post_init__(self) -> None:
-        check_options(self)
 
     @property
     def kinds(self) -> list[Kind]:

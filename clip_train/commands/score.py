@@ -14,31 +14,19 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from clip_train.commands.shard_folder import encode_shards
-from clip_train.commands.shared_options import CHECKPOINT_HELP, DEVICE_HELP, PRECISION_HELP
-from clip_train.config import PRECISIONS, Precision
+from clip_train.commands.shard_folder import ShardFolderOptions, encode_shards
 from clip_train.use.output_folder import write_filled
 from clip_train.use.shard_features import IMAGES, TEXTS, ShardFeatures
-from pipeline.base.options import check_options, option
 from pipeline.base.shard_format import SCORE_COLUMNS, SCORES_NAME
 
 SCORES = pa.schema(zip(SCORE_COLUMNS, (pa.string(), pa.float32()), strict=True))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ScoreConfig:
+class ScoreConfig(ShardFolderOptions):
     """Writes the cosine of image and text for each sample of shards; goes on where it was cut short."""
 
     name: ClassVar[str] = "score"
-
-    checkpoint: str = option("", CHECKPOINT_HELP)
-    output: str = option("", "Folder for the scores.")
-    batch_size: int = option(256, "Images or texts encoded at once.", minimum=1)
-    precision: Precision = option("fp32", PRECISION_HELP, choices=PRECISIONS)
-    device: str = option("auto", DEVICE_HELP)
-
-    def __post_init__(self) -> None:
-        check_options(self)
 
 
 def run_score(config: ScoreConfig, paths: Sequence[str]) -> int:

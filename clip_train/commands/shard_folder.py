@@ -3,21 +3,38 @@
 In: an options record, shards. Out: a folder of tables; a line on stdout. The ranks of torchrun share the shards.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from clip_train.api import find_model
-from clip_train.commands.shared_options import load_model, require
+from clip_train.commands.shared_options import CHECKPOINT_HELP, DEVICE_HELP, PRECISION_HELP, load_model, require
+from clip_train.config import PRECISIONS, Precision
 from clip_train.data.shards import ShardReader, list_shards, shards_digest
 from clip_train.models.clip import Clip
 from clip_train.training.checkpoint import model_digest
 from clip_train.training.distributed import choose_device, join_ranks
 from clip_train.use.output_folder import OutputFolder
 from clip_train.use.shard_features import IMAGES, TEXTS, EncodeOptions, Kind, ShardFeatures, encode_shard
+from pipeline.base.options import check_options, option
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShardFolderOptions:
+    """What embed and score ask for."""
+
+    checkpoint: str = option("", CHECKPOINT_HELP)
+    output: str = option("", "Folder for what is written.")
+    batch_size: int = option(256, "Images or texts encoded at once.", minimum=1)
+    precision: Precision = option("fp32", PRECISION_HELP, choices=PRECISIONS)
+    device: str = option("auto", DEVICE_HELP)
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
 
 def encode_shards(
-    config: Any,
+    config: ShardFolderOptions,
     paths: Sequence[str],
     *,
     closing_name: str,
@@ -29,7 +46,7 @@ def encode_shards(
     """Fills a folder with what a model makes of shards; the ranks of torchrun share them.
 
     Args:
-        config: Options with the names checkpoint, output, batch_size, precision and device.
+        config: Where the model and the folder are, and how to encode.
         paths: Shards, or folders of them.
         closing_name: File that closes the folder.
         table_path: Where what is written of a shard is found, by the shard's name.

@@ -93,7 +93,7 @@ def finetune(
     """Trains a classifier in place; returns the mean loss of each epoch."""
     ranks = ranks or Ranks()
     device = classifier.weight.device
-    optimizer = build_optimizer(classifier, options)
+    optimizer = _build_optimizer(classifier, options)
     trained: nn.Module = DistributedDataParallel(classifier) if ranks.world_size > 1 else classifier
     steps_per_epoch = len(images) // options.batch_size
     total_steps = options.epochs * steps_per_epoch
@@ -122,15 +122,6 @@ def finetune(
     return losses
 
 
-def build_optimizer(classifier: ImageClassifier, options: FinetuneOptions) -> torch.optim.Optimizer:
-    """AdamW that decays matrices and filters only."""
-    parameters = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
-    decayed = [parameter for parameter in parameters if parameter.ndim > 1]
-    others = [parameter for parameter in parameters if parameter.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": options.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=options.learning_rate)
-
-
 def _load_batches(
     dataset: AugmentedImages, num_images: int, epoch: int, options: FinetuneOptions, ranks: Ranks
 ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -141,3 +132,12 @@ def _load_batches(
     parts = [order[start + ranks.rank * share :][:share] for start in starts]
     items = [[(epoch, int(row)) for row in part] for part in parts]
     return iter(DataLoader(dataset, batch_sampler=items, num_workers=options.workers))
+
+
+def _build_optimizer(classifier: ImageClassifier, options: FinetuneOptions) -> torch.optim.Optimizer:
+    """AdamW that decays matrices and filters only."""
+    parameters = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
+    decayed = [parameter for parameter in parameters if parameter.ndim > 1]
+    others = [parameter for parameter in parameters if parameter.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": options.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=options.learning_rate)
