@@ -22,7 +22,6 @@ Crop = Literal["random", "center"]
 Pooling = Literal["cls", "mean"]
 Precision = Literal["fp32", "bf16"]
 ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 def _check_divides(name: str, value: int, of_name: str, of_value: int) -> None:
@@ -42,7 +41,7 @@ class VisionTransformerConfig:
     width: int = option(768, "Width of the residual stream.", minimum=1)
     layers: int = option(12, "Number of blocks.", minimum=1)
     heads: int = option(12, "Attention heads in a block.", minimum=1)
-    activation: Activation = option("gelu", "Non-linearity of the blocks.", choices=ACTIVATIONS)
+    activation: Activation = option("gelu", "Non-linearity of the blocks.")
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -114,7 +113,7 @@ class TextTransformerConfig:
     width: int = option(512, "Width of the residual stream.", minimum=1)
     layers: int = option(12, "Number of blocks.", minimum=1)
     heads: int = option(8, "Attention heads in a block.", minimum=1)
-    activation: Activation = option("gelu", "Non-linearity of the blocks.", choices=ACTIVATIONS)
+    activation: Activation = option("gelu", "Non-linearity of the blocks.")
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -150,9 +149,7 @@ class HuggingFaceTextConfig:
 
     context_length: int = option(77, "Most tokens of a text, special tokens included.", minimum=3)
     vocab_size: int = option(30_522, "Token ids; the tokenizer's own number in a training run.", minimum=1)
-    pooling: Pooling = option(
-        "cls", "cls: the first token's state; mean: that of all tokens.", choices=get_args(Pooling)
-    )
+    pooling: Pooling = option("cls", "cls: the first token's state; mean: that of all tokens.")
     encoder: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -219,9 +216,9 @@ class TrainConfig:
     beta2: float = option(0.98, "Adam's second decay rate.", minimum=0, maximum=1)
     epsilon: float = option(1e-6, "Adam's epsilon.", minimum=0)
     clip_norm: float | None = option(None, "Largest gradient norm; no limit without it.", minimum=0)
-    precision: Precision = option("bf16", "bf16: matrix products in bfloat16.", choices=PRECISIONS)
+    precision: Precision = option("bf16", "bf16: matrix products in bfloat16.")
     sync_batch_norm: bool = option(False, "Batch statistics over all ranks, for towers that have them (GPUs only).")
-    crop: Crop = option("random", "Square crop of the resized image.", choices=get_args(Crop))
+    crop: Crop = option("random", "Square crop of the resized image.")
     shuffle_shards: int = option(16, "Shards whose samples are mixed with each other.", minimum=1)
     seed: int = option(0, "Seed of weights, order and crops.", minimum=0)
     log_every: int = option(10, "Steps between lines of metrics.jsonl.", minimum=1, identity=False)

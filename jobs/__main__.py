@@ -1,24 +1,23 @@
-"""`wit400m COMMAND` = `python -m jobs COMMAND`: finds the command's module and hands it the rest of the line."""
+"""`wit400m COMMAND` = `python -m jobs COMMAND`: a stage by its name, or one of the other commands."""
 
 import difflib
 import importlib
 import logging
 import os
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Mapping, Sequence
+from typing import Final, NoReturn
 
-COMMANDS = {
-    "build-vocab": ("jobs.build_vocab", "dump, page views, WordNet -> the query vocabulary"),
-    "extract-pairs": ("jobs.extract_pairs", "WARC, WAT, URL+text tables -> distinct (image URL, text) pairs"),
-    "match-pairs": ("jobs.match_pairs", "pairs -> pairs with the queries their text holds"),
-    "balance-pairs": ("jobs.balance_pairs", "matched pairs -> at most `cap` pairs a query, exactly"),
-    "fetch-images": ("jobs.fetch_images", "balanced pairs -> images, in raw tars"),
-    "write-shards": ("jobs.write_shards", "raw tars -> WebDataset shards, manifest, data card"),
+from pipeline.base.flow import STAGES
+
+_MODULES: Final[Mapping[str, tuple[str, str]]] = {  # of the commands that are no stage; what each does
     "run": ("jobs.run", "all of these, in order, from one TOML file"),
     "get-dump": ("jobs.get_dump", "download a wiki's dump and page views for build-vocab"),
     "get-wordnet": ("jobs.get_wordnet", "put WordNet where build-vocab finds it"),
     "demo": ("jobs.demo.__main__", "a small made-up world, through every stage, to a trained model"),
+}
+COMMANDS: Final[Mapping[str, str]] = {name: entry.help for name, entry in STAGES.items()} | {
+    name: help for name, (_, help) in _MODULES.items()
 }
 
 
@@ -35,22 +34,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"wit400m: no command {command!r}.{hint} `wit400m --help` lists them.", file=sys.stderr)
         return 2
     set_up_logs(verbose="--verbose" in rest)  # before the import: Beam logs while it is imported
-    module = importlib.import_module(COMMANDS[command][0])
-    return int(module.main(rest))
+    if command in _MODULES:
+        return int(importlib.import_module(_MODULES[command][0]).main(rest))
+    from jobs.runner import load_stage, run_job
+
+    return run_job(load_stage(command), rest)
 
 
 def set_up_logs(*, verbose: bool) -> None:
-    """Sends log records to standard error; without `verbose` next to none: what fails is raised and printed once."""
+    """Sends log records to standard error: warnings of our own packages; all of Beam's too if `verbose`."""
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     level = logging.INFO if verbose else logging.CRITICAL
     logging.getLogger().setLevel(level)
     for handler in logging.getLogger().handlers:
         handler.setLevel(level)  # records of worker processes pass by the logger's level
+    for package in ("pipeline", "vocab"):
+        logger = logging.getLogger(package)
+        logger.setLevel(logging.WARNING)
+        if logging.lastResort and logging.lastResort not in logger.handlers:
+            logger.addHandler(logging.lastResort)  # writes to whatever is standard error then
 
 
 def _overview() -> str:
     lines = ["usage: wit400m COMMAND [options]", "", "From a Wikipedia dump and a web crawl to image-text shards.", ""]
-    lines += [f"  {name:<15}{text}" for name, (_, text) in COMMANDS.items()]
+    lines += [f"  {name:<15}{text}" for name, text in COMMANDS.items()]
     return "\n".join(
         [*lines, "", "`wit400m COMMAND --help` lists a command's options; train with `python -m clip_train`."]
     )

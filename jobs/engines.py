@@ -21,7 +21,7 @@ from apache_beam.runners.runner import PipelineState
 from apache_beam.transforms.environments import Environment, SubprocessSDKEnvironment
 
 from pipeline.base.drops import Counts
-from pipeline.base.stage_folder import Shape, Step
+from pipeline.steps import NAMESPACE, Shape, Step
 
 _LOCAL_RUNNER = "FnApiRunner"
 _WORKER_DIED = 1
@@ -60,21 +60,25 @@ class Engine:
         """An empty pipeline on the engine that suits a step."""
         if not self.is_local:
             return beam.Pipeline(options=PipelineOptions([*self.beam_flags, "--no_save_main_session"]))
-        workers = min(self.workers, max(1, len(step.outputs))) if step.shape is Shape.MAP else 1
+        transform = step.transform
+        workers = min(self.workers, max(1, transform.num_tasks)) if transform.shape is Shape.MAP else 1
         runner = FnApiRunner(default_environment=_worker_processes() if workers > 1 else None)
         return beam.Pipeline(runner, PipelineOptions([*self.beam_flags, f"--direct_num_workers={workers}"]))
 
 
 def _worker_processes() -> Environment:
-    command = f"exec {shlex.quote(sys.executable)} -m jobs.worker"
+    """Python processes that find this program where this process found it, whatever lies in the working directory."""
+    ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    path = os.pathsep.join(filter(None, [ours, os.environ.get("PYTHONPATH", "")]))
+    command = f"PYTHONPATH={shlex.quote(path)} exec {shlex.quote(sys.executable)} -P -m jobs.worker"
     return SubprocessSDKEnvironment.from_command_string(command)
 
 
-def run_step(step: Step, engine: Engine, *, namespace: str) -> Counts:
+def run_step(step: Step, engine: Engine) -> Counts:
     """Runs one step to its end.
 
     Returns:
-        The sums of the metrics in `namespace` (the stage's name).
+        What its units counted.
 
     Raises:
         StepFailed: When the pipeline fails; its cause is the engine's error.
@@ -91,7 +95,7 @@ def run_step(step: Step, engine: Engine, *, namespace: str) -> Counts:
         raise StepFailed(f"{step.label}: built and translated, but the engine did not run it (a dry run?)")
     if state != PipelineState.DONE:
         raise StepFailed(f"{step.label}: ended as {state}")
-    found = result.metrics().query(beam.metrics.MetricsFilter().with_namespace(namespace))
+    found = result.metrics().query(beam.metrics.MetricsFilter().with_namespace(NAMESPACE))
     counts: Counts = {}
     for metric in found["counters"]:
         name = metric.key.metric.name

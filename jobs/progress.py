@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from tqdm import tqdm
 
 from pipeline.base import files
-from pipeline.base.stage_folder import Step
+from pipeline.steps import Step
 
 _INTERVAL_S = 0.5
 
@@ -42,15 +42,10 @@ def show_progress(
 
 def step_progress(step: Step, *, quiet: bool) -> AbstractContextManager[None]:
     """A bar of the files that a step is to write and that are there."""
-    if quiet or not step.outputs:
+    outputs = step.transform.outputs
+    if quiet or not outputs:
         return nullcontext()
-    missing = list(step.outputs)
-
-    def count() -> int:
-        missing[:] = [path for path in missing if not files.exists(path)]
-        return len(step.outputs) - len(missing)
-
-    return show_progress(step.label, len(step.outputs), count, unit="file")
+    return show_progress(step.label, len(outputs), lambda: len(files.existing(outputs)), unit="file")
 
 
 def _watch(count: Callable[[], int], bar: tqdm, ended: threading.Event) -> None:

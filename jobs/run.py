@@ -19,24 +19,15 @@ as the stage; keys are the stage's options without their dashes in front::
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from typing import Any
 
-from jobs.runner import DEFAULT_DATA, guard, job_parser, run_stage
+from jobs.runner import DEFAULT_DATA, guard, job_parser, load_stage, run_stage
 from pipeline.base.files import read_bytes
+from pipeline.base.flow import STAGES
 from pipeline.base.funnel import funnel_lines
 from pipeline.base.options import options_from
-from pipeline.base.stage_folder import STAGE_ORDER, Stage, history_of, read_stage
-
-STAGE_CLASSES = {
-    "build-vocab": ("pipeline.vocabulary", "BuildVocab"),
-    "extract-pairs": ("pipeline.extraction", "ExtractPairs"),
-    "match-pairs": ("pipeline.matching.stage", "MatchPairs"),
-    "balance-pairs": ("pipeline.balancing", "BalancePairs"),
-    "fetch-images": ("pipeline.fetching", "FetchImages"),
-    "balance-final": ("pipeline.balancing", "BalanceFinal"),
-    "write-shards": ("pipeline.sharding", "WriteShards"),
-}
+from pipeline.base.stage_folder import history_of, read_stage
+from pipeline.steps import Stage
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -84,14 +75,9 @@ def configured_stages(config: Mapping[str, Any], *, data: str) -> list[Stage]:
         ValueError: For an unknown stage or option, or a value out of its limits.
     """
     tables = {name: value for name, value in config.items() if isinstance(value, Mapping)}
-    if unknown := sorted(set(config) - {*STAGE_CLASSES, "data", "workers"}):
-        names = ", ".join(STAGE_ORDER)
+    if unknown := sorted(set(config) - {*STAGES, "data", "workers"}):
+        names = ", ".join(STAGES)
         raise ValueError(f"unknown name {unknown[0]!r}; a configuration holds data, workers and tables: {names}")
     if not tables:
         raise ValueError("the configuration names no stage")
-    return [options_from(_stage_class(name), tables[name], data=data) for name in STAGE_ORDER if name in tables]
-
-
-def _stage_class(name: str) -> type[Stage]:
-    module, class_name = STAGE_CLASSES[name]
-    return getattr(import_module(module), class_name)
+    return [options_from(load_stage(name), tables[name], data=data) for name in STAGES if name in tables]

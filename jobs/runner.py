@@ -4,22 +4,21 @@ Exit codes: 0 done (or nothing to do), 1 failed, 2 bad flags, configuration or i
 """
 
 import argparse
-import logging
 import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from importlib import import_module
 
 from jobs.engines import BadFlags, Engine, StepFailed, run_step
 from jobs.progress import step_progress
 from pipeline.base.drops import Counts, LostRows, add_counts, check_counts
 from pipeline.base.files import hold_folder
+from pipeline.base.flow import STAGES
 from pipeline.base.funnel import summary_line
 from pipeline.base.options import add_flags, options_from
 from pipeline.base.stage_folder import (
-    Stage,
     StageMismatch,
     State,
     commit_stage,
@@ -28,36 +27,33 @@ from pipeline.base.stage_folder import (
     read_stage,
     stage_identity,
 )
+from pipeline.steps import Stage, Step, finished_counts
 
 OK, FAILED, BAD_USE, INTERRUPTED = 0, 1, 2, 130
 DEFAULT_DATA = "data"
 
 
-class Question(NamedTuple):
-    """A flag with which a job answers a question about its input, and then ends."""
-
-    flag: str  # without dashes
-    metavar: str
-    help: str
-    answer: Callable[[Any, str], Iterable[str]]  # the stage as configured and the flag's value ► lines to print
+def load_stage(name: str) -> type[Stage]:
+    """The class of a stage."""
+    module, _, class_name = STAGES[name].stage.partition(":")
+    return getattr(import_module(module), class_name)
 
 
-def run_job(stage_class: type[Stage], argv: Sequence[str] | None = None, *, question: Question | None = None) -> int:
+def run_job(stage_class: type[Stage], argv: Sequence[str] | None = None) -> int:
     """The main function of a stage's job; returns the exit code."""
     parser = job_parser(f"wit400m {stage_class.name}", stage_class.__doc__ or "")
     add_flags(parser.add_argument_group("stage"), stage_class)
-    if question:
-        parser.add_argument(
-            f"--{question.flag}", metavar=question.metavar, help=question.help, default=argparse.SUPPRESS
-        )
+    for flag, question in stage_class.questions.items():
+        parser.add_argument(f"--{flag}", metavar=question.metavar, help=question.help, default=argparse.SUPPRESS)
     arguments, beam_flags = parser.parse_known_args(argv)
     values = {name: value for name, value in vars(arguments).items() if name not in _RUN_FLAGS}
-    asked = values.pop(question.flag, None) if question else None
+    asked = {flag: values.pop(flag) for flag in stage_class.questions if flag in values}
 
     def run() -> None:
         stage = options_from(stage_class, values, data=arguments.data or DEFAULT_DATA)
-        if question and asked is not None:
-            print("\n".join(question.answer(stage, asked)))
+        for flag, value in asked.items():
+            print("\n".join(stage.questions[flag].answer(stage, value)))
+        if asked:
             return
         run_stage(
             stage,
@@ -100,10 +96,7 @@ def run_stage(
         if state is State.DONE:
             counts = dict(read_stage(stage.output)["counts"])
         else:
-            counts = {}
-            for step in stage.steps():
-                with step_progress(step, quiet=quiet):
-                    counts = add_counts(counts, run_step(step, engine, namespace=stage.name))
+            counts = add_counts(*(_run_part(part, engine, quiet=quiet) for part in stage.steps()))
             check_counts(counts)
             commit_stage(stage, identity, counts)
     if not quiet:
@@ -144,15 +137,18 @@ def guard(run: Callable[[], None], *, prog: str, verbose: bool) -> int:
     return OK
 
 
-def show_warnings(module: str) -> None:
-    """Lets a module say on standard error that it runs without compiled code; other modules say nothing."""
-    logger = logging.getLogger(module)
-    logger.setLevel(logging.WARNING)
-    if logging.lastResort:
-        logger.addHandler(logging.lastResort)  # writes to whatever is standard error then
-
-
 _RUN_FLAGS = ("data", "workers", "overwrite", "quiet", "verbose")
+
+
+def _run_part(part: Step | Counts, engine: Engine, *, quiet: bool) -> Counts:
+    """What a part of a stage counts; a step whose outputs are all there is not run."""
+    if isinstance(part, dict):
+        return part
+    finished = finished_counts(part)
+    if finished is not None:
+        return finished
+    with step_progress(part, quiet=quiet):
+        return run_step(part, engine)
 
 
 def _complain(prog: str, error: BaseException, code: int, *, verbose: bool) -> int:

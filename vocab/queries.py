@@ -24,17 +24,17 @@ _STRINGS = pa.list_(pa.string())
 
 QUERIES = pa.schema(
     [
-        pa.field("query_id", pa.int32(), nullable=False),
-        pa.field("query", pa.string(), nullable=False),
-        pa.field("display", pa.string(), nullable=False),
-        pa.field("sources", _STRINGS, nullable=False),
-        pa.field("count", pa.int64()),
-        pa.field("first_count", pa.int64()),
-        pa.field("second_count", pa.int64()),
-        pa.field("pmi", pa.float64()),
-        pa.field("npmi", pa.float64()),
-        pa.field("views", pa.int64()),
-        pa.field("synsets", _STRINGS),
+        pa.field("query_id", pa.int32(), nullable=False),  # row number
+        pa.field("query", pa.string(), nullable=False),  # normalised, as it is searched for
+        pa.field("display", pa.string(), nullable=False),  # as it is written most often
+        pa.field("sources", _STRINGS, nullable=False),  # word, bigram, title, synset
+        pa.field("count", pa.int64()),  # occurrences in the dump (word, bigram)
+        pa.field("first_count", pa.int64()),  # occurrences of the first word (bigram)
+        pa.field("second_count", pa.int64()),  # of the second
+        pa.field("pmi", pa.float64()),  # bits (bigram)
+        pa.field("npmi", pa.float64()),  # -1 to 1 (bigram)
+        pa.field("views", pa.int64()),  # page views (title)
+        pa.field("synsets", _STRINGS),  # of this name, as n02084071 (synset)
     ]
 )
 

@@ -10,8 +10,6 @@ from typing import ClassVar, Final, Literal
 
 from clip_train.commands.shard_folder import ShardFolderOptions, encode_shards
 from clip_train.use.search.feature_files import (
-    DTYPES,
-    FEATURE_FORMATS,
     FEATURES_NAME,
     PARQUET,
     FeatureDtype,
@@ -31,13 +29,12 @@ class EmbedConfig(ShardFolderOptions):
 
     name: ClassVar[str] = "embed"
 
-    features: Literal[Kind, "both"] = option(BOTH, "What is encoded.", choices=(IMAGES, TEXTS, BOTH))
+    features: Literal[Kind, "both"] = option(BOTH, "What is encoded.")
     format: FeatureFormat = option(
         PARQUET,
         "parquet: one table a shard; npy: arrays and a table, laid out as by clip-retrieval.",
-        choices=FEATURE_FORMATS,
     )
-    dtype: FeatureDtype = option("float16", "Type of the numbers in the files.", choices=DTYPES)
+    dtype: FeatureDtype = option("float16", "Type of the numbers in the files.")
 
     @property
     def kinds(self) -> list[Kind]:

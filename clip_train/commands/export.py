@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from clip_train.api import load
 from clip_train.commands.shared_options import CHECKPOINT_HELP, require
-from clip_train.exchange.formats import FORMATS, ModelFormat, write_model
+from clip_train.exchange.formats import ModelFormat, write_model
 from pipeline.base.options import check_options, option
 
 
@@ -21,7 +21,7 @@ class ExportConfig:
 
     checkpoint: str = option("", CHECKPOINT_HELP)
     format: ModelFormat = option(
-        "hf", "hf: folder of CLIPModel and CLIPProcessor; open-clip: folder; openai: state dict.", choices=FORMATS
+        "hf", "hf: folder of CLIPModel and CLIPProcessor; open-clip: folder; openai: state dict."
     )
     output: str = option("", "Folder or file to write; it must not exist.")
 

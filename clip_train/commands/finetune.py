@@ -5,7 +5,7 @@ In: an options record. Out: a folder with the classifier; figures on stdout and,
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from clip_train.commands.shared_options import (
     require,
     write_figures,
 )
-from clip_train.config import PRECISIONS, Precision
+from clip_train.config import Precision
 from clip_train.errors import InputError
 from clip_train.evaluate.class_scores import score_with_classifier
 from clip_train.evaluate.classifier import (
@@ -56,7 +56,7 @@ class FinetuneConfig(LabelledOptions):
     train: str = option("", f"Images to train on: {IMAGES_HELP}")
     test: str = option("", "Images to test on.")
     output: str = option("", "Folder for the classifier.")
-    head: Head = option("zero-shot", "What the head begins as: prompts, or zeros.", choices=get_args(Head))
+    head: Head = option("zero-shot", "What the head begins as: prompts, or zeros.")
     templates: str = option(DEFAULT_TEMPLATES, f"For the head: {TEMPLATES_HELP}")
     epochs: int = option(10, "Passes over the training images.", minimum=1)
     batch_size: int = option(128, "Images in a step, all ranks together.", minimum=1)
@@ -71,7 +71,7 @@ class FinetuneConfig(LabelledOptions):
         maximum=1,
     )
     save_share: float = option(1.0, "Share of the trained weights in the classifier saved.", minimum=0, maximum=1)
-    precision: Precision = option("fp32", PRECISION_HELP, choices=PRECISIONS)
+    precision: Precision = option("fp32", PRECISION_HELP)
     seed: int = option(0, "Of order, crops, mirrored images and random weights.", minimum=0)
     workers: int = option(2, "Processes that read and decode, for each rank.", minimum=0)
     json: str = option("", JSON_HELP)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from clip_train.commands.shared_options import require
-from clip_train.config import ACTIVATIONS, Activation
-from clip_train.exchange.formats import AUTO, FORMATS, ModelFormat, read_model
+from clip_train.config import Activation
+from clip_train.exchange.formats import AUTO, ModelFormat, read_model
 from clip_train.training.checkpoint import save_model
 from pipeline.base.options import check_options, option
 
@@ -21,16 +21,13 @@ class ImportConfig:
     name: ClassVar[str] = "import"
 
     weights: str = option("", "Folder of CLIPModel or of open_clip, or a file of weights.")
-    format: Literal["auto", ModelFormat] = option(
-        AUTO, "Format of the weights; auto asks the files.", choices=(AUTO, *FORMATS)
-    )
+    format: Literal["auto", ModelFormat] = option(AUTO, "Format of the weights; auto asks the files.")
     output: str = option("", "Folder for the checkpoint; it must not exist.")
     tokenizer: str = option("", "Merges file, for weights that come without (OpenAI's, for OpenAI's weights).")
     config: str = option("", "open_clip's JSON configuration of a bare file of weights; their shapes tell without.")
     activation: Literal["auto", Activation] = option(
         AUTO,
         "Non-linearity of a bare file of weights; auto: quick_gelu for openai, gelu for open-clip.",
-        choices=(AUTO, *ACTIVATIONS),
     )
 
     def __post_init__(self) -> None:

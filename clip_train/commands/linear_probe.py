@@ -6,7 +6,7 @@ share the images, and the first one speaks.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 from clip_train.commands.shared_options import (
     IMAGES_HELP,
@@ -36,9 +36,7 @@ class LinearProbeConfig(LabelledOptions, ModelOptions):
 
     train: str = option("", f"Images to fit on: {IMAGES_HELP}")
     test: str = option("", "Images to test on.")
-    features: ProbedFeatures = option(
-        "pooled", "What is read: before the shared space, or in it.", choices=get_args(ProbedFeatures)
-    )
+    features: ProbedFeatures = option("pooled", "What is read: before the shared space, or in it.")
     l2: float | None = option(None, "L2 strength, 1 / C [searched on a fifth of the training images].", minimum=1e-12)
     seed: int = option(0, "Of the images held out in the search.", minimum=0)
 

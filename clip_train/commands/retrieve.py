@@ -23,9 +23,9 @@ from clip_train.errors import InputError
 from clip_train.training.checkpoint import model_digest
 from clip_train.use.features import encode_images, encode_texts
 from clip_train.use.search.exact import Found, search_exact
-from clip_train.use.search.faiss_index import FLAT, IVF, IndexKind, search_faiss
+from clip_train.use.search.faiss_index import IndexKind, search_faiss
 from clip_train.use.search.feature_files import FeatureTables
-from clip_train.use.shard_features import IMAGES, TEXTS, Kind
+from clip_train.use.shard_features import IMAGES, Kind
 from pipeline.base.options import check_options, option
 
 EXACT: Final = "exact"
@@ -40,12 +40,11 @@ class RetrieveConfig:
     checkpoint: str = option("", CHECKPOINT_HELP)
     features: str = option("", "Folder that embed wrote.")
     image: tuple[str, ...] = option((), "Image files or http(s) URLs to search with, after the texts.")
-    among: Kind = option(IMAGES, "What is searched.", choices=(IMAGES, TEXTS))
+    among: Kind = option(IMAGES, "What is searched.")
     top: int = option(10, "Samples shown for each query.", minimum=1)
     index: Literal["exact", IndexKind] = option(
         EXACT,
         "exact: block by block, no index; faiss-flat, faiss-ivf: an index beside the features (extra faiss).",
-        choices=(EXACT, FLAT, IVF),
     )
     probes: int = option(32, "Lists of faiss-ivf that are looked into: more find more, and take longer.", minimum=1)
     json: str = option("", JSON_HELP)

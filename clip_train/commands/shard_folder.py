@@ -9,7 +9,7 @@ from typing import Any
 
 from clip_train.api import find_model
 from clip_train.commands.shared_options import CHECKPOINT_HELP, DEVICE_HELP, PRECISION_HELP, load_model, require
-from clip_train.config import PRECISIONS, Precision
+from clip_train.config import Precision
 from clip_train.data.shards import ShardReader, list_shards, shards_digest
 from clip_train.models.clip import Clip
 from clip_train.training.checkpoint import model_digest
@@ -26,7 +26,7 @@ class ShardFolderOptions:
     checkpoint: str = option("", CHECKPOINT_HELP)
     output: str = option("", "Folder for what is written.")
     batch_size: int = option(256, "Images or texts encoded at once.", minimum=1)
-    precision: Precision = option("fp32", PRECISION_HELP, choices=PRECISIONS)
+    precision: Precision = option("fp32", PRECISION_HELP)
     device: str = option("auto", DEVICE_HELP)
 
     def __post_init__(self) -> None:

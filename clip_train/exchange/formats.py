@@ -5,7 +5,7 @@ In: a path and, where the files do not say it, how to read them. Out: a model; o
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 from clip_train.config import Activation, ModelConfig
 from clip_train.errors import InputError
@@ -22,7 +22,6 @@ WRITERS: Mapping[ModelFormat, Callable[[Clip, str], None]] = {
     "open-clip": open_clip.write_open_clip,
     "openai": write_openai,
 }
-FORMATS: tuple[ModelFormat, ...] = get_args(ModelFormat)
 AUTO: Final = "auto"
 
 
@@ -60,7 +59,7 @@ def read_model(
 
     Args:
         path: A folder or a file.
-        format: One of `FORMATS`, or `AUTO`.
+        format: One of `ModelFormat`, or `AUTO`.
         config: open_clip's configuration of a bare file of weights.
         activation: Non-linearity that a bare file of weights was trained with; `AUTO`: QuickGELU for OpenAI's,
             GELU for open_clip's.

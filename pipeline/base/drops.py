@@ -1,17 +1,13 @@
 """Why something was left out, and the counting of it.
 
-A step that may refuse returns a `DropReason`; a unit of work (a file) returns a `UnitReport` of its counts;
-`CountUnits` adds the reports up as Beam metrics. Keys of counts are ``THING/in``, ``THING/kept`` and
+What may refuse returns a `DropReason`; a unit of work (a file) returns its `Counts`, which `pipeline.steps` adds up.
+Keys of counts are ``THING/in``, ``THING/kept`` and
 ``THING/drop/REASON``, and for every thing ``in = kept + sum(drops)``; any other key is information.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import NamedTuple
-
-import apache_beam as beam
-from apache_beam.metrics import Metrics
 
 Counts = dict[str, int]
 
@@ -96,26 +92,8 @@ class DropReason(StrEnum):
     LOW_SCORE = "low_score"
 
 
-class UnitReport(NamedTuple):
-    """Counts of one finished unit of work; what flows out of a map step."""
-
-    unit: str
-    names: list[str]
-    values: list[int]
-
-
 class LostRows(RuntimeError):
     """A stage's counts do not add up: rows were lost or doubled on the way."""
-
-
-def report_unit(unit: str, counts: Mapping[str, int]) -> UnitReport:
-    """A report of a unit's counts, in the order of their names.
-
-    >>> report_unit("a.parquet", {"pairs/kept": 2, "pairs/in": 2}).names
-    ['pairs/in', 'pairs/kept']
-    """
-    names = sorted(counts)
-    return UnitReport(unit, names, [int(counts[name]) for name in names])
 
 
 def drop_counts(thing: str, kept: int, drops: Mapping[str, int]) -> Counts:
@@ -150,39 +128,3 @@ def check_counts(counts: Mapping[str, int]) -> None:
     for thing in out | {name.removesuffix("/in"): 0 for name in counts if name.endswith("/in")}:
         if (entered := counts.get(f"{thing}/in", 0)) != out[thing]:
             raise LostRows(f"{thing}: {entered} came in, but kept and dropped are {out[thing]}")
-
-
-class _CountUnit(beam.DoFn):
-    def __init__(self, namespace: str) -> None:
-        self._namespace = namespace
-
-    def process(self, report: UnitReport) -> list[UnitReport]:
-        for name, value in zip(report.names, report.values, strict=True):
-            Metrics.counter(self._namespace, name).inc(value)
-        return [report]
-
-
-class ReportCounts(beam.PTransform):
-    """Reports counts that are known already, as a step of its own."""
-
-    def __init__(self, stage_name: str, counts: Mapping[str, int]) -> None:
-        super().__init__()
-        self._stage_name = stage_name
-        self._report = report_unit("stage", counts)
-
-    def expand(self, root: beam.Pipeline) -> beam.PCollection:
-        """Wires PBegin to PCollection[UnitReport]."""
-        reports = beam.Create([self._report]).with_output_types(UnitReport)
-        return root | "Counts" >> reports | CountUnits(self._stage_name)
-
-
-class CountUnits(beam.PTransform):
-    """Adds the counts of unit reports to the metrics of a stage and passes the reports on."""
-
-    def __init__(self, stage_name: str) -> None:
-        super().__init__()
-        self._stage_name = stage_name
-
-    def expand(self, reports: beam.PCollection) -> beam.PCollection:
-        """Wires PCollection[UnitReport] to itself."""
-        return reports | "CountUnits" >> beam.ParDo(_CountUnit(self._stage_name)).with_output_types(UnitReport)

@@ -8,10 +8,11 @@ import fcntl
 import fnmatch
 import glob
 import hashlib
+import json
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO, cast
 
@@ -93,6 +94,16 @@ def write_bytes_whole(path: str, data: bytes) -> None:
         file.write(data)
 
 
+def write_json(path: str, content: Mapping[str, Any], *, sort_keys: bool = True) -> None:
+    """Writes a JSON file for people and programs, whole or not at all; the same bytes for the same content."""
+    write_bytes_whole(path, (json.dumps(content, indent=1, sort_keys=sort_keys) + "\n").encode())
+
+
+def read_json(path: str) -> Any:
+    """The content of a JSON file."""
+    return json.loads(read_bytes(path))
+
+
 def distinct_names(paths: Sequence[str]) -> list[str]:
     """The base names of files that come together in one folder; a name that is taken gets a number.
 
@@ -146,6 +157,20 @@ def list_files(folder: str, suffix: str = "") -> list[str]:
         found = system.ls(inner, detail=True) if system.isdir(inner) else []
         names = [basename(entry["name"]) for entry in found if entry["type"] == "file"]
     return [join(folder, name) for name in sorted(names) if name.endswith(suffix) and name[0] not in "._"]
+
+
+def existing(paths: Iterable[str]) -> set[str]:
+    """Those of some files that are there; each folder is asked once."""
+    folders: dict[str, list[str]] = {}
+    for path in paths:
+        folders.setdefault(path.rpartition("/")[0] or ".", []).append(path)
+    return {
+        path
+        for folder, its in folders.items()
+        for there in [{basename(found) for found in list_files(folder)}]
+        for path in its
+        if basename(path) in there
+    }
 
 
 def expand_inputs(patterns: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ import difflib
 import math
 import typing
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
@@ -53,12 +53,22 @@ class Option(NamedTuple):
         return typing.get_origin(self.type) is tuple
 
     @property
+    def choices(self) -> tuple[str, ...] | None:
+        """The only strings allowed: those of its `Literal` type, or those that were declared."""
+        value_type = self._value_type
+        return typing.get_args(value_type) if typing.get_origin(value_type) is Literal else self.spec.choices
+
+    @property
     def scalar(self) -> type:
         """The type of one value: bool, int, float or str."""
-        kind = self.type
-        while arguments := [a for a in typing.get_args(kind) if a not in (type(None), Ellipsis)]:
-            kind = arguments[0]
-        return kind if isinstance(kind, type) else type(kind)  # a Literal ends in one of its values
+        return str if typing.get_origin(self._value_type) is Literal else self._value_type
+
+    @property
+    def _value_type(self) -> Any:
+        if typing.get_origin(self.type) is Literal:
+            return self.type
+        arguments = [a for a in typing.get_args(self.type) if a not in (type(None), Ellipsis)]
+        return arguments[0] if arguments else self.type
 
 
 def option(
@@ -78,7 +88,7 @@ def option(
         help: One sentence for ``--help``; names the unit and the source of a magic number.
         minimum: Smallest value allowed.
         maximum: Largest value allowed.
-        choices: The only strings allowed.
+        choices: The only strings allowed, where they are made at run time; else annotate the field as `Literal`.
         under_data: For a path: where it lies below the data folder when it is left empty.
         identity: Whether the value can change the bytes of the output (time-outs and worker counts cannot).
     """
@@ -113,8 +123,8 @@ def add_flags(parser: argparse._ActionsContainer, cls: type) -> None:
         else:
             keywords["type"] = opt.scalar
             keywords["metavar"] = _metavar(opt)
-            if opt.spec.choices:
-                keywords["choices"] = opt.spec.choices
+            if opt.choices:
+                keywords["choices"] = opt.choices
             if opt.is_list:
                 keywords |= {"action": "extend", "nargs": "+"}
         parser.add_argument(opt.flag, **keywords)
@@ -188,8 +198,8 @@ def _check_value(cls: type, opt: Option, value: Any) -> None:
     if isinstance(value, float) and math.isnan(value):
         raise ValueError(f"{_title(cls)}: {_key(opt)} must be a number, not nan")
     spec = opt.spec
-    if spec.choices and value not in spec.choices:
-        raise ValueError(f"{_title(cls)}: {_key(opt)} must be one of {', '.join(spec.choices)}, not {value!r}")
+    if opt.choices and value not in opt.choices:
+        raise ValueError(f"{_title(cls)}: {_key(opt)} must be one of {', '.join(opt.choices)}, not {value!r}")
     if spec.minimum is not None and value < spec.minimum:
         raise ValueError(f"{_title(cls)}: {_key(opt)} must be at least {spec.minimum:g}, not {value!r}")
     if spec.maximum is not None and value > spec.maximum:
@@ -217,7 +227,7 @@ def _kind(opt: Option) -> str:
 
 
 def _metavar(opt: Option) -> str | None:
-    if opt.spec.choices:
+    if opt.choices:
         return None
     return {int: "N", float: "X"}.get(opt.scalar, "PATH" if opt.spec.under_data else "TEXT")
 

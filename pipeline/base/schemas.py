@@ -10,22 +10,6 @@ PAIR_ID = pa.binary(16)
 # Columns of any table whose values seldom repeat: Parquet's dictionaries of them would cost time and space.
 DISTINCT = frozenset({"pair_id", "key", "image_url", "text", "sha256", "phash", "offset", "query", "query_id", "cut"})
 
-QUERIES = pa.schema(
-    [
-        pa.field("query_id", pa.int32(), nullable=False),  # row number
-        pa.field("query", pa.string(), nullable=False),  # normalised, as it is searched for
-        pa.field("display", pa.string(), nullable=False),  # as it is written most often
-        pa.field("sources", pa.list_(pa.string()), nullable=False),  # word, bigram, title, synset
-        pa.field("count", pa.int64()),  # occurrences in the dump (word, bigram)
-        pa.field("first_count", pa.int64()),  # occurrences of the first word (bigram)
-        pa.field("second_count", pa.int64()),  # of the second
-        pa.field("pmi", pa.float64()),  # bits (bigram)
-        pa.field("npmi", pa.float64()),  # -1 to 1 (bigram)
-        pa.field("views", pa.int64()),  # page views (title)
-        pa.field("synsets", pa.list_(pa.string())),  # of this name, as n02084071 (synset)
-    ]
-)
-
 PAIRS = pa.schema(
     [
         pa.field("pair_id", PAIR_ID, nullable=False),  # blake2b-128 of (canonical image URL, NUL, text)
@@ -74,11 +58,13 @@ PLAN = BALANCED.append(pa.field("key", pa.string(), nullable=False)).append(
     pa.field("host", pa.string(), nullable=False)
 )
 
+OK_STATUS = "ok"
+
 RAW_INDEX = pa.schema(
     [
         pa.field("pair_id", PAIR_ID, nullable=False),
         pa.field("key", pa.string(), nullable=False),
-        pa.field("status", pa.string(), nullable=False),  # "ok" or a DropReason
+        pa.field("status", pa.string(), nullable=False),  # `OK_STATUS` or a DropReason
         pa.field("offset", pa.int64()),  # of the sample's first tar header in the raw tar
         pa.field("length", pa.int64()),  # bytes of all its members, headers and padding
         pa.field("sha256", pa.binary(32)),  # of the image bytes as fetched

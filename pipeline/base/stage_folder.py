@@ -1,55 +1,26 @@
-"""What a stage is, and how its output folder tells whether it is done, cut short, or somebody else's.
+"""How the output folder of a stage tells whether it is done, cut short, or somebody else's.
 
-A stage is a dataclass of options; its `steps` are Beam pipelines that run one after another. Its output folder holds
-``_started.json`` from the beginning and ``_stage.json`` as its last file: identity (options and inputs that decide
-the output), counts, the counts of the stages before it, outputs and versions. A folder whose identity matches is
-skipped or continued; any other is refused.
+The folder holds ``_started.json`` from the beginning and ``_stage.json`` as its last file: identity (options and inputs
+that decide the output), counts, the counts of the stages before it, outputs and versions. A folder whose identity
+matches is skipped or continued; any other is refused.
 """
 
 import hashlib
 import json
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, ClassVar, NamedTuple
-
-import apache_beam as beam
+from typing import Any, Final, Protocol
 
 from pipeline.base import files
 from pipeline.base.drops import Counts
-from pipeline.base.options import check_options, identity_of, option
+from pipeline.base.flow import STAGES
+from pipeline.base.options import identity_of
 
-STAGE_NAME = "_stage.json"
-_STARTED_NAME = "_started.json"
-STAGE_ORDER = (
-    "build-vocab",
-    "extract-pairs",
-    "match-pairs",
-    "balance-pairs",
-    "fetch-images",
-    "balance-final",
-    "write-shards",
-)
-_FORMAT = 3  # raise it when a stage's output changes for the same options and inputs
-_RECORDED_PACKAGES = ("wit400m", "apache-beam", "pyarrow", "numpy", "Pillow")
-
-
-class Shape(Enum):
-    """How a step uses a machine: many files apart, or small rows together."""
-
-    MAP = "map"  # worker processes
-    SHUFFLE = "shuffle"  # one process, in memory (notes on local engines: docs/engines.md)
-
-
-class Step(NamedTuple):
-    """One Beam pipeline of a stage: a transform from the pipeline's root to PCollection[UnitReport]."""
-
-    label: str
-    transform: beam.PTransform
-    shape: Shape = Shape.MAP
-    outputs: tuple[str, ...] = ()  # files it will write, for the progress bar
+STAGE_NAME: Final = "_stage.json"
+_STARTED_NAME: Final = "_started.json"
+_RECORDED_PACKAGES: Final = ("wit400m", "apache-beam", "pyarrow", "numpy", "Pillow")
+_ADVICE: Final = "--overwrite makes it anew, another --output keeps both"
 
 
 class State(Enum):
@@ -64,54 +35,45 @@ class StageMismatch(ValueError):
     """An output folder holds something that these options and inputs did not make."""
 
 
-@dataclass(kw_only=True)
-class Stage(ABC):
-    """A stage: its options are its fields (`pipeline.base.options.option`), its docstring is its help."""
+class Maker(Protocol):
+    """What fills a folder: a `pipeline.steps.Stage`."""
 
-    name: ClassVar[str]
+    output: str
 
-    output: str = option("", "Folder to write.")
+    @property
+    def name(self) -> str:
+        """Of the stage."""
 
-    def __post_init__(self) -> None:
-        """Checks the options; does no I/O."""
-        check_options(self)
+    @property
+    def format(self) -> int:
+        """Another number stands for another output of the same options and inputs."""
 
-    @abstractmethod
     def inputs(self) -> list[str]:
-        """The files, or output folders of other stages, whose content decides the output.
-
-        Raises:
-            FileNotFoundError: When one of them is missing.
-        """
-
-    @abstractmethod
-    def steps(self) -> Iterator[Step]:
-        """The pipelines to run, in order; a later one may look at what an earlier one wrote."""
+        """The files, or output folders of other stages, whose content decides the output."""
 
 
-def input_tables(folder: str, suffix: str = ".parquet") -> list[str]:
-    """The tables that another stage left in its folder.
+def check_finished(folder: str) -> None:
+    """Checks that a stage is done.
 
     Raises:
-        FileNotFoundError: When that stage has not finished there.
+        FileNotFoundError: When no stage has finished in a folder.
     """
     if not files.exists(files.join(folder, STAGE_NAME)):
         raise FileNotFoundError(f"no finished stage in {folder} (no {STAGE_NAME}); run the stage that writes it first")
-    return files.list_files(folder, suffix)
 
 
-def stage_identity(stage: Stage) -> dict[str, Any]:
+def stage_identity(stage: Maker) -> dict[str, Any]:
     """What decides a stage's output: its options and the content of its inputs, whatever their order and folder."""
     stamps = [_input_stamp(path) for path in stage.inputs()]
     return {
-        "format": _FORMAT,
+        "format": stage.format,
         "stage": stage.name,
         "options": json.loads(json.dumps(identity_of(stage))),
         "inputs": sorted(stamps, key=lambda stamp: (stamp["name"], stamp["digest"])),
     }
 
 
-def open_stage(stage: Stage, identity: Mapping[str, Any]) -> State:
+def open_stage(stage: Maker, identity: Mapping[str, Any]) -> State:
     """Looks at a stage's output folder, and marks it as started when it is new.
 
     Raises:
@@ -120,25 +82,25 @@ def open_stage(stage: Stage, identity: Mapping[str, Any]) -> State:
     for name, state in ((STAGE_NAME, State.DONE), (_STARTED_NAME, State.CUT_SHORT)):
         path = files.join(stage.output, name)
         if files.exists(path):
-            found = json.loads(files.read_bytes(path))["identity"]
+            found = files.read_json(path)["identity"]
             if found != identity:
-                raise StageMismatch(f"{stage.output}: made with {_difference(found, identity)}; {_ADVICE}")
+                raise StageMismatch(f"{stage.output}: made {_difference(found, identity)}; {_ADVICE}")
             if state is State.CUT_SHORT:
                 files.remove_temporaries(stage.output)
             return state
     if files.list_files(stage.output):
         raise StageMismatch(f"{stage.output}: holds files that no stage wrote; choose another folder")
-    _write_json(files.join(stage.output, _STARTED_NAME), {"identity": identity})
+    files.write_json(files.join(stage.output, _STARTED_NAME), {"identity": identity})
     return State.FRESH
 
 
-def discard_stage(stage: Stage) -> None:
+def discard_stage(stage: Maker) -> None:
     """Removes a stage's output folder, if a stage wrote it."""
     if any(files.exists(files.join(stage.output, name)) for name in (STAGE_NAME, _STARTED_NAME)):
         files.remove_tree(stage.output)
 
 
-def commit_stage(stage: Stage, identity: Mapping[str, Any], counts: Counts) -> None:
+def commit_stage(stage: Maker, identity: Mapping[str, Any], counts: Counts) -> None:
     """Declares a stage's output complete by its ``_stage.json``, and removes the folders it worked in."""
     outputs = [{"name": files.basename(p), "bytes": files.file_size(p)} for p in files.list_files(stage.output)]
     content = {
@@ -148,17 +110,17 @@ def commit_stage(stage: Stage, identity: Mapping[str, Any], counts: Counts) -> N
         "outputs": outputs,
         "versions": _versions(),
     }
-    _write_json(files.join(stage.output, STAGE_NAME), content)
+    files.write_json(files.join(stage.output, STAGE_NAME), content)
     files.remove_temporaries(stage.output)
     files.remove_working_folders(stage.output)
 
 
 def read_stage(folder: str) -> dict[str, Any]:
     """The ``_stage.json`` of a finished stage."""
-    return dict(json.loads(files.read_bytes(files.join(folder, STAGE_NAME))))
+    return dict(files.read_json(files.join(folder, STAGE_NAME)))
 
 
-def history_of(stage: Stage) -> list[dict[str, Any]]:
+def history_of(stage: Maker) -> list[dict[str, Any]]:
     """What the stages before this one counted: ``{"stage": name, "counts": counts}``, in the order they ran.
 
     A stage that ran in several rounds is there once a round.
@@ -170,10 +132,8 @@ def history_of(stage: Stage) -> list[dict[str, Any]]:
             own = {"stage": content["identity"]["stage"], "counts": content["counts"]}
             entries = [*content["history"], own]
             history |= {(entry["stage"], json.dumps(entry["counts"], sort_keys=True)): entry for entry in entries}
-    return [history[key] for key in sorted(history, key=lambda key: STAGE_ORDER.index(key[0]))]
-
-
-_ADVICE = "--overwrite makes it anew, another --output keeps both"
+    order = list(STAGES)
+    return [history[key] for key in sorted(history, key=lambda key: order.index(key[0]))]
 
 
 def _input_stamp(path: str) -> dict[str, Any]:
@@ -181,8 +141,7 @@ def _input_stamp(path: str) -> dict[str, Any]:
         raise FileNotFoundError(f"no such file or folder: {path}")
     if not files.is_folder(path):
         return files.file_stamp(path)
-    if not files.exists(files.join(path, STAGE_NAME)):
-        raise FileNotFoundError(f"no finished stage in {path} (no {STAGE_NAME}); run the stage that writes it first")
+    check_finished(path)
     content = read_stage(path)
     content.pop("versions")
     text = json.dumps(content, sort_keys=True)
@@ -191,13 +150,22 @@ def _input_stamp(path: str) -> dict[str, Any]:
 
 def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     if found["stage"] != wanted["stage"]:
-        return f"the stage {found['stage']}, not {wanted['stage']}"
+        return f"by the stage {found['stage']}, not {wanted['stage']}"
+    if found["format"] != wanted["format"]:
+        which = "an older" if found["format"] < wanted["format"] else "a newer"
+        return f"by {which} version of {wanted['stage']} (format {found['format']}, here it is {wanted['format']})"
     changed = [
         f"{name.replace('_', '-')} {found['options'].get(name)!r}, not {wanted['options'].get(name)!r}"
         for name in sorted(found["options"] | wanted["options"])
         if found["options"].get(name) != wanted["options"].get(name)
     ]
-    return ", ".join(changed) or "other inputs"
+    return "with " + (", ".join(changed) or f"other inputs ({_changed_inputs(found['inputs'], wanted['inputs'])})")
+
+
+def _changed_inputs(found: Sequence[Mapping[str, Any]], wanted: Sequence[Mapping[str, Any]]) -> str:
+    """The names of the inputs that one of two identities lacks."""
+    changed = {stamp["name"] for stamp in [*found, *wanted] if stamp not in found or stamp not in wanted}
+    return ", ".join(sorted(changed))
 
 
 def _versions() -> dict[str, str]:
@@ -208,7 +176,3 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:  # a checkout that was not installed
             found[package] = "unknown"
     return found
-
-
-def _write_json(path: str, content: Mapping[str, Any]) -> None:
-    files.write_bytes_whole(path, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import BinaryIO
 
@@ -15,6 +16,7 @@ from pipeline.base.schemas import DISTINCT
 
 _COUNTS_KEY = b"wit400m.counts"
 _ROW_GROUP_ROWS = 65_536
+_READERS = 16  # footers read at once
 
 
 class TableWriter:
@@ -83,8 +85,10 @@ def count_rows(path: str) -> int:
 
 
 def read_counts(path: str) -> Counts | None:
-    """The counts in a file that `write_table` wrote, or None where there is no such file."""
-    return dict(json.loads(read_metadata(path).get(_COUNTS_KEY, b"{}"))) if exists(path) else None
+    """The counts in a file that is there, none in one that is no table; None where there is no such file."""
+    if not exists(path):
+        return None
+    return dict(json.loads(read_metadata(path).get(_COUNTS_KEY, b"{}"))) if path.endswith(".parquet") else {}
 
 
 def read_metadata(path: str) -> dict[bytes, bytes]:
@@ -95,7 +99,8 @@ def read_metadata(path: str) -> dict[bytes, bytes]:
 
 def sum_counts(paths: Iterable[str]) -> Counts:
     """The counts of several files that are there, added up."""
-    return add_counts(*(read_counts(path) or {} for path in paths))
+    with ThreadPoolExecutor(_READERS) as pool:
+        return add_counts(*(counts or {} for counts in pool.map(read_counts, paths)))
 
 
 def _leaf_path(field: pa.Field) -> str:

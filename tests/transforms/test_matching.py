@@ -1,4 +1,4 @@
-"""MatchQueries and CountQueries: what is kept, what is dropped, what is counted."""
+"""Matching and counting on an engine: what is kept, what is dropped, what is counted."""
 
 from functools import partial
 
@@ -7,13 +7,14 @@ import pyarrow as pa
 import pytest
 
 from jobs.engines import Engine, StepFailed, run_step
-from pipeline.base.arrays import CountQueries, read_array, read_lists
-from pipeline.base.files import write_bytes_whole
+from pipeline.base.arrays import read_array, read_lists
+from pipeline.base.files import basename, write_bytes_whole
 from pipeline.base.ids import pair_id
+from pipeline.base.on_worker import OnWorker
 from pipeline.base.schemas import MATCHED, PAIRS
-from pipeline.base.stage_folder import Step
 from pipeline.base.tables import read_counts, read_table, write_table
-from pipeline.matching.stage import MatchQueries
+from pipeline.matching.stage import load_same_matcher, match_table
+from pipeline.steps import MapUnits, Step, count_queries
 from vocab.matcher import compile_matcher
 
 QUERIES = ["cat", "red cat", "dog", "photo of"]
@@ -42,20 +43,19 @@ def write_pairs(folder):
 
 @pytest.fixture
 def run_match(tmp_path):
-    """Runs MatchQueries on the pairs and returns its metrics."""
+    """Matches the pairs and returns its metrics."""
     matcher = compile_matcher(QUERIES)
     matcher.save(str(tmp_path / "matcher"), write_bytes_whole)
     tables = write_pairs(tmp_path)
 
     def run(digest=matcher.digest):
-        match = MatchQueries(
-            stage_name="match-pairs",
-            tables=tables,
-            matcher=str(tmp_path / "matcher"),
-            digest=digest,
-            output=str(tmp_path / "matched"),
+        shared = OnWorker(load_same_matcher, str(tmp_path / "matcher"), digest, kernel="auto")
+        match = MapUnits(
+            units=tables,
+            output_of=lambda path: str(tmp_path / "matched" / basename(path)),
+            work=partial(match_table, matcher=shared),
         )
-        return run_step(Step("MatchQueries", match), Engine(workers=1), namespace="match-pairs")
+        return run_step(Step("MatchQueries", match), Engine(workers=1))
 
     return run
 
@@ -88,14 +88,13 @@ def test_another_matcher_than_expected_is_refused(run_match):
 def test_counts_are_the_rows_that_list_a_query(run_match, tmp_path):
     run_match()
     for tables, expected in ((TEXTS, [2, 1, 1, 1]), (["c.parquet"], [0] * 4), ([], [0] * 4)):
-        count = CountQueries(
-            stage_name="match-pairs",
-            tables=[str(tmp_path / "matched" / table) for table in tables],
-            read=partial(read_lists, column="query_ids"),
-            num_queries=len(QUERIES),
+        count = count_queries(
+            [str(tmp_path / "matched" / table) for table in tables],
+            partial(read_lists, column="query_ids"),
+            len(QUERIES),
             output=str(tmp_path / "counts.npy"),
         )
-        assert run_step(Step("CountQueries", count), Engine(workers=1), namespace="match-pairs") == {}
+        assert run_step(Step("CountQueries", count), Engine(workers=1)) == {}
         counts = read_array(str(tmp_path / "counts.npy"))
         assert counts.dtype == np.int64
         assert counts.tolist() == expected

@@ -11,7 +11,7 @@ Source: https://github.com/rom1504/clip-retrieval (names of folders and files).
 import os
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
-from typing import Any, Final, Literal, NamedTuple, get_args
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -27,8 +27,6 @@ FEATURES_NAME = "features.json"
 FeatureFormat = Literal["parquet", "npy"]
 FeatureDtype = Literal["float16", "float32"]
 PARQUET: Final = "parquet"
-FEATURE_FORMATS: tuple[FeatureFormat, ...] = get_args(FeatureFormat)
-DTYPES: tuple[FeatureDtype, ...] = get_args(FeatureDtype)
 BLOCK_ROWS = 16_384
 
 _COLUMNS = {IMAGES: "image_features", TEXTS: "text_features"}

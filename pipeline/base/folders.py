@@ -1,0 +1,176 @@
+"""The folders that stages leave behind, a class each: which file in it is what. No file name is spelled elsewhere."""
+
+from dataclasses import dataclass
+
+from pipeline.base import files
+from pipeline.base.shard_format import MANIFEST_NAME, SIZES_NAME
+from pipeline.base.stage_folder import check_finished
+
+_TABLE_SUFFIX = ".parquet"
+_RAW_INDEX_SUFFIX = ".index.parquet"
+_TAR_SUFFIX = ".tar"
+
+
+@dataclass(frozen=True)
+class StageFolder:
+    """The folder of a stage.
+
+    Attributes:
+        path: Where it lies.
+    """
+
+    path: str
+
+    def file(self, *names: str) -> str:
+        """A file in it."""
+        return files.join(self.path, *names)
+
+    def working(self, name: str, *names: str) -> str:
+        """A file or folder that is gone when the stage is done."""
+        return self.file(f"_{name}", *names)
+
+    def table(self, name: str) -> str:
+        """The table of a unit.
+
+        Args:
+            name: Of the unit, without suffix.
+        """
+        return self.file(name + _TABLE_SUFFIX)
+
+    def finished_files(self, suffix: str) -> list[str]:
+        """The files with a suffix that a finished stage left here, sorted by name.
+
+        Raises:
+            FileNotFoundError: When the stage has not finished here.
+        """
+        check_finished(self.path)
+        return files.list_files(self.path, suffix)
+
+
+def table_name(path: str) -> str:
+    """The name of a table without folder and suffix: that of its unit.
+
+    >>> table_name("data/pairs/crawl.warc.gz-00ff.parquet")
+    'crawl.warc.gz-00ff'
+    """
+    return files.basename(path).removesuffix(_TABLE_SUFFIX)
+
+
+class VocabFolder(StageFolder):
+    """What build-vocab leaves."""
+
+    @property
+    def queries(self) -> str:
+        """Table of the queries (`QUERIES`)."""
+        return self.table("queries")
+
+    @property
+    def queries_tsv(self) -> str:
+        """The same for people."""
+        return self.file("queries.tsv")
+
+    @property
+    def matcher(self) -> str:
+        """Folder of the compiled queries."""
+        return self.file("matcher")
+
+    @property
+    def damages(self) -> str:
+        """The places in the dumps that could not be read."""
+        return self.file("damages.tsv")
+
+    @property
+    def report(self) -> str:
+        """The report, a page."""
+        return self.file("report.html")
+
+
+class PairsFolder(StageFolder):
+    """What extract-pairs leaves: tables of `PAIRS`."""
+
+    @property
+    def tables(self) -> list[str]:
+        """All of them; raises FileNotFoundError when the stage has not finished here."""
+        return self.finished_files(_TABLE_SUFFIX)
+
+
+class MatchedFolder(PairsFolder):
+    """What match-pairs leaves: tables of `MATCHED`, under the names of the tables of pairs."""
+
+    @property
+    def counts(self) -> str:
+        """How many pairs hold each query, [num_queries] int64."""
+        return self.file("counts.npy")
+
+
+class BalancedFolder(StageFolder):
+    """What balance-pairs and top-up-pairs leave: tables of `BALANCED`; and balance-final: tables of `RAW_INDEX`."""
+
+    @property
+    def tables(self) -> list[str]:
+        """All tables of pairs; raises FileNotFoundError when the stage has not finished here."""
+        return [path for path in self.finished_files(_TABLE_SUFFIX) if path != self.cuts]
+
+    @property
+    def cuts(self) -> str:
+        """What the cap did to every query (`CUTS` or `FINAL_CUTS`)."""
+        return self.table("cuts")
+
+    @property
+    def rule(self) -> str:
+        """What the pairs were selected by."""
+        return self.file("rule.json")
+
+
+class RawFolder(StageFolder):
+    """What fetch-images leaves: raw tars and their indexes."""
+
+    @property
+    def indexes(self) -> list[str]:
+        """Tables of `RAW_INDEX`; raises FileNotFoundError when the stage has not finished here."""
+        return self.finished_files(_RAW_INDEX_SUFFIX)
+
+    def index(self, name: str) -> str:
+        """The index of a unit."""
+        return self.file(name + _RAW_INDEX_SUFFIX)
+
+    def tar(self, name: str) -> str:
+        """The tar of a unit."""
+        return self.file(name + _TAR_SUFFIX)
+
+
+def raw_unit_name(index: str) -> str:
+    """The name of the unit that an index belongs to.
+
+    >>> raw_unit_name("data/raw/raw-00007.index.parquet")
+    'raw-00007'
+    """
+    return files.basename(index).removesuffix(_RAW_INDEX_SUFFIX)
+
+
+def raw_tar_of(index: str) -> str:
+    """The tar beside an index.
+
+    >>> raw_tar_of("data/raw/raw-00007.index.parquet")
+    'data/raw/raw-00007.tar'
+    """
+    return index.removesuffix(_RAW_INDEX_SUFFIX) + _TAR_SUFFIX
+
+
+class ShardsFolder(StageFolder):
+    """What write-shards leaves; the shards are named by `shard_format`."""
+
+    @property
+    def sizes(self) -> str:
+        """Samples of every shard."""
+        return self.file(SIZES_NAME)
+
+    @property
+    def manifest(self) -> str:
+        """All shards, with their digests."""
+        return self.file(MANIFEST_NAME)
+
+    @property
+    def card(self) -> str:
+        """Folder of the data card."""
+        return self.file("card")

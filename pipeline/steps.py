@@ -1,0 +1,324 @@
+"""What a stage is made of: steps, each a Beam pipeline over units of work. The only shared module that knows Beam.
+
+A *unit* is what one worker does at a time and a resumed run skips: it writes one file, its *output*, and where that
+lies the unit is done. There are three kinds of steps, and no stage needs another:
+
+    MapUnits      each unit ► its output                         many files apart: worker processes
+    SumUnits      an array of each unit ► their sum, one output  as well
+    GroupPacked   records of all sources ► buckets ► outputs     small rows together: one process, in memory
+
+What a unit does is a function of a module (`work`), without Beam: it takes the unit and the path of its output, writes
+it whole (`pipeline.base.files`), and returns what it counted.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
+from typing import Any, ClassVar, Final, Generic, NamedTuple, TypeVar
+
+import apache_beam as beam
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from apache_beam.metrics import Metrics
+
+from pipeline.base import files
+from pipeline.base.arrays import Ints, count_elements, write_array
+from pipeline.base.drops import Counts
+from pipeline.base.options import check_options, option
+from pipeline.base.packed import unit_straight
+from pipeline.base.tables import read_counts, sum_counts
+
+NAMESPACE: Final = "wit400m"  # of the metrics that add up counts
+
+U = TypeVar("U")
+S = TypeVar("S")
+Packed = Iterable[tuple[int, bytes]]  # records by the number of a bucket, or of a unit
+
+
+class Shape(Enum):
+    """How a step uses a machine: many files apart, or small rows together."""
+
+    MAP = "map"  # worker processes
+    SHUFFLE = "shuffle"  # one process, in memory (notes on local engines: docs/engines.md)
+
+
+class UnitsTransform(beam.PTransform, ABC):
+    """A transform from the pipeline's root to the outputs of units, PCollection[str]; it adds up what they count."""
+
+    shape: ClassVar[Shape]
+
+    @property
+    @abstractmethod
+    def outputs(self) -> tuple[str, ...]:
+        """The files that are there when it is done."""
+
+    @property
+    @abstractmethod
+    def num_tasks(self) -> int:
+        """How many workers it can keep busy."""
+
+
+@dataclass(kw_only=True, eq=False)
+class MapUnits(UnitsTransform, Generic[U]):
+    """Makes the output of every unit, unless it is there.
+
+    Attributes:
+        units: What is to be done; each is sent to a worker.
+        output_of: Where the output of a unit lies.
+        work: Makes it.
+    """
+
+    shape = Shape.MAP
+
+    units: Sequence[U]
+    output_of: Callable[[U], str]
+    work: Callable[[U, str], Counts]
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """One a unit."""
+        return tuple(map(self.output_of, self.units))
+
+    @property
+    def num_tasks(self) -> int:
+        """The units."""
+        return len(self.units)
+
+    def expand(self, root: beam.Pipeline) -> beam.PCollection:
+        """Wires PBegin to PCollection[str]."""
+        units = list(zip(self.units, self.outputs, strict=True))
+        return root | "Units" >> _create(units) | "Work" >> beam.ParDo(_Work(self.work)).with_output_types(str)
+
+
+@dataclass(kw_only=True, eq=False)
+class SumUnits(UnitsTransform, Generic[U]):
+    """Adds up an array of every unit and writes the sum, int64.
+
+    Attributes:
+        units: What is to be added up.
+        array_of: Gives the array of a unit, [size].
+        size: Of all arrays.
+        output: A ``.npy``.
+    """
+
+    shape = Shape.MAP
+
+    units: Sequence[U]
+    array_of: Callable[[U], Ints]
+    size: int
+    output: str
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The sum."""
+        return (self.output,)
+
+    @property
+    def num_tasks(self) -> int:
+        """The units."""
+        return len(self.units)
+
+    def expand(self, root: beam.Pipeline) -> beam.PCollection:
+        """Wires PBegin to PCollection[str]."""
+        return (
+            root
+            | "Units" >> _create(self.units)
+            | "Array" >> beam.Map(self.array_of).with_output_types(np.ndarray)
+            | "Sum" >> beam.CombineGlobally(_Sum(self.size))
+            | "Write" >> beam.Map(_write_sum, self.output).with_output_types(str)
+        )
+
+
+@dataclass(kw_only=True, eq=False)
+class GroupPacked(UnitsTransform, Generic[S, U]):
+    """Brings packed records of all sources together, and makes the output of every unit of what was found in them.
+
+    Attributes:
+        sources: Where records come from.
+        pack: Records of a source as bytes, by bucket (`pipeline.base.packed`).
+        find: What the records of a bucket mean for units: bytes by a unit's number. None: buckets are units already.
+        units: What is to be made; a unit's number is its place among them.
+        output_of: Where the output of a unit lies.
+        work: Makes it of the unit, the path of its output, and all that was found for it, in any order.
+    """
+
+    shape = Shape.SHUFFLE
+
+    sources: Sequence[S]
+    pack: Callable[[S], Packed]
+    find: Callable[[Iterable[bytes]], Packed] | None = None
+    units: Sequence[U]
+    output_of: Callable[[U], str]
+    work: Callable[[U, str, Iterable[bytes]], Counts]
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """One a unit."""
+        return tuple(map(self.output_of, self.units))
+
+    @property
+    def num_tasks(self) -> int:
+        """The sources."""
+        return len(self.sources)
+
+    def expand(self, root: beam.Pipeline) -> beam.PCollection:
+        """Wires PBegin to PCollection[str]."""
+        found = (
+            root
+            | "Sources" >> _create(self.sources)
+            | "Pack" >> beam.FlatMap(self.pack).with_output_types(tuple[int, bytes])
+        )
+        if self.find is not None:
+            buckets = found | "GroupBuckets" >> beam.GroupByKey()
+            found = buckets | "Find" >> beam.FlatMap(_find, self.find).with_output_types(tuple[int, bytes])
+        units = list(enumerate(zip(self.units, self.outputs, strict=True)))
+        return (
+            {"unit": root | "Units" >> _create(units, tuple[int, Any]), "found": found}
+            | "GroupUnits" >> beam.CoGroupByKey()
+            | "Work" >> beam.ParDo(_WorkOnFound(self.work)).with_output_types(str)
+        )
+
+
+def count_queries(
+    units: Sequence[U], read: Callable[[U], Iterable[pa.ListArray]], num_queries: int, *, output: str
+) -> SumUnits[U]:
+    """In how many rows of all units each query is listed: [num_queries] in a file.
+
+    Args:
+        units: What is counted.
+        read: Gives the lists of query ids of a unit, part by part.
+        num_queries: Queries.
+        output: A ``.npy``.
+    """
+    array_of = partial(_count_unit, read=read, num_queries=num_queries)
+    return SumUnits(units=units, array_of=array_of, size=num_queries, output=output)
+
+
+class Step(NamedTuple):
+    """One Beam pipeline of a stage."""
+
+    label: str
+    transform: UnitsTransform
+
+
+@dataclass(kw_only=True)
+class Stage(ABC):
+    """A stage: its options are its fields (`pipeline.base.options.option`), its docstring is its help."""
+
+    name: ClassVar[str]
+    format: ClassVar[int] = 3  # raised when the output changes for the same options and inputs
+    questions: ClassVar[Mapping[str, "Question"]] = {}
+
+    output: str = option("", "Folder to write.")
+
+    def __post_init__(self) -> None:
+        """Checks the options; does no I/O."""
+        check_options(self)
+
+    @abstractmethod
+    def inputs(self) -> list[str]:
+        """The files, or output folders of other stages, whose content decides the output.
+
+        Raises:
+            FileNotFoundError: When one of them is missing.
+        """
+
+    @abstractmethod
+    def steps(self) -> Iterator[Step | Counts]:
+        """The pipelines to run, in order; a later one may look at what an earlier one wrote.
+
+        What is known without a pipeline is given as counts.
+        """
+
+
+class Question(NamedTuple):
+    """A flag with which a stage answers a question about its input, instead of running.
+
+    Attributes:
+        metavar: What the help calls its value.
+        help: Of the flag.
+        answer: The stage as configured and the flag's value ► lines to print.
+    """
+
+    metavar: str
+    help: str
+    answer: Callable[[Any, str], Iterable[str]]
+
+
+def finished_counts(step: Step) -> Counts | None:
+    """What the outputs of a step say that was counted, when all of them are there; else None."""
+    outputs = step.transform.outputs
+    if not outputs or len(files.existing(outputs)) < len(outputs):
+        return None
+    return sum_counts(outputs)
+
+
+def _count_unit(unit: U, read: Callable[[U], Iterable[pa.ListArray]], num_queries: int) -> Ints:
+    return count_elements(read(unit), num_queries)
+
+
+def _create(elements: Iterable[Any], element_type: Any = Any) -> beam.Create:
+    """Elements that keep their types; Beam would make other ones of named tuples."""
+    return beam.Create(list(elements)).with_output_types(element_type)
+
+
+class _Work(beam.DoFn):
+    def __init__(self, work: Callable[[Any, str], Counts]) -> None:
+        self._work = work
+
+    def process(self, element: tuple[Any, str]) -> Iterator[str]:
+        unit, output = element
+        counts = read_counts(output)
+        _count(self._work(unit, output) if counts is None else counts)
+        yield output
+
+
+class _WorkOnFound(beam.DoFn):
+    def __init__(self, work: Callable[[Any, str, Iterable[bytes]], Counts]) -> None:
+        self._work = work
+
+    def process(self, element: tuple[int, dict[str, Any]]) -> Iterator[str]:
+        _, joined = element
+        [(unit, output)] = joined["unit"]
+        counts = read_counts(output)
+        _count(self._work(unit, output, joined["found"]) if counts is None else counts)
+        yield output
+
+
+class _Sum(beam.CombineFn):
+    """Adds up arrays."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def create_accumulator(self) -> Ints:
+        return np.zeros(self._size, np.int64)
+
+    def add_input(self, accumulator: Ints, array: Ints) -> Ints:
+        accumulator += array
+        return accumulator
+
+    def merge_accumulators(self, accumulators: Iterable[Ints]) -> Ints:
+        return sum(accumulators, self.create_accumulator())
+
+    def extract_output(self, accumulator: Ints) -> Ints:
+        return accumulator
+
+
+def _count(counts: Mapping[str, int]) -> None:
+    for name, number in counts.items():
+        Metrics.counter(NAMESPACE, name).inc(int(number))
+
+
+def _find(bucket: tuple[int, Iterable[bytes]], find: Callable[[Iterable[bytes]], Packed]) -> Packed:
+    number, parts = bucket
+    unit = unit_straight(number)
+    return find(parts) if unit is None else ((unit, part) for part in parts)
+
+
+def _write_sum(total: npt.NDArray[np.int64], output: str) -> str:
+    write_array(output, total)
+    return output
