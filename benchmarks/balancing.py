@@ -19,10 +19,11 @@ from watching import run_stage
 from zipf_pairs import write_stage
 
 from pipeline.base import files
-from pipeline.base.arrays import flatten_lists, write_array
+from pipeline.base.arrays import flatten_lists, read_array, write_array
+from pipeline.base.folders import BalancedFolder, MatchedFolder, RawFolder, table_name
 from pipeline.base.ids import id_words
 from pipeline.base.matched_tables import matched_schema
-from pipeline.base.schemas import PAIRS, RAW_INDEX
+from pipeline.base.schemas import OK_STATUS, PAIRS, RAW_INDEX
 from pipeline.base.stage_folder import STAGE_NAME
 from pipeline.base.tables import read_batches, read_table, write_table
 
@@ -61,11 +62,11 @@ def expect_pairs(folder: str, counts: np.ndarray, cap: int) -> float:
 
 
 def read_counts(folder: str) -> np.ndarray:
-    return np.load(files.join(folder, "matched", "counts.npy"))
+    return read_array(MatchedFolder(files.join(folder, "matched")).counts)
 
 
 def balanced_tables(folder: str) -> list[str]:
-    return [path for path in files.list_files(folder, ".parquet") if files.basename(path) != "cuts.parquet"]
+    return BalancedFolder(folder).tables
 
 
 def read_selections(folder: str) -> np.ndarray:
@@ -106,9 +107,7 @@ def compare_survival(folder: str, cap: int, share: float) -> str:
     write_living(folder, after, share)
     run_stage("balance-pairs", ["--data", after, "--vocab", files.join(folder, "vocab"), *common])
     final = files.join(folder, "survival-final")
-    run_stage(
-        "balance-pairs", ["--final", "--balanced", plan, "--raw", raw, "--output", final, "--quiet", "--overwrite"]
-    )
+    run_stage("balance-final", ["--balanced", plan, "--raw", raw, "--output", final, "--quiet", "--overwrite"])
     short = json.loads(files.read_bytes(files.join(final, STAGE_NAME)))["counts"]["short_queries"]
     found, wanted = read_selections(final), read_selections(files.join(after, "balanced"))
     return (
@@ -123,12 +122,11 @@ def write_raw(plan: str, raw: str, share: float) -> int:
     for path in balanced_tables(plan):
         table = read_table(path)
         num_fetched += table.num_rows
-        status = pa.array(np.where(is_alive(table, share).to_numpy(zero_copy_only=False), "ok", "not_found"))
+        status = pa.array(np.where(is_alive(table, share).to_numpy(zero_copy_only=False), OK_STATUS, "not_found"))
         key = pa.array([identity.hex() for identity in table["pair_id"].to_pylist()], pa.string())
         filled = {name: table[name] for name in table.schema.names} | {"status": status, "key": key}
         columns = [filled.get(field.name, pa.nulls(table.num_rows, field.type)) for field in RAW_INDEX]
-        index = files.basename(path).replace(".parquet", ".index.parquet")
-        write_table(files.join(raw, index), pa.table(columns, schema=RAW_INDEX), RAW_INDEX)
+        write_table(RawFolder(raw).index(table_name(path)), pa.table(columns, schema=RAW_INDEX), RAW_INDEX)
     write_stage(raw, "fetch-images", {})
     return num_fetched
 
@@ -144,7 +142,7 @@ def write_living(folder: str, after: str, share: float) -> None:
         of_pairs, of_matched = (files.join(after, name, files.basename(path)) for name in ("pairs", "matched"))
         write_table(of_pairs, pairs.filter(living), PAIRS)
         write_table(of_matched, matched, matched_schema(of_pairs))
-    write_array(files.join(after, "matched", "counts.npy"), counts)
+    write_array(MatchedFolder(files.join(after, "matched")).counts, counts)
     write_stage(files.join(after, "matched"), "match-pairs", {})
     write_stage(files.join(after, "pairs"), "extract-pairs", {})
 

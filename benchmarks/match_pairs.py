@@ -15,8 +15,8 @@ from multiprocessing import Pool
 from watching import run_stage
 
 from pipeline.base import files
+from pipeline.base.folders import VocabFolder
 from pipeline.base.tables import read_batches
-from pipeline.matching.stage import MATCHER_NAME
 from vocab.matcher import Matcher
 
 
@@ -41,7 +41,7 @@ def main() -> None:
 def time_matcher(folder: str, workers: int) -> tuple[float, int]:
     """CPU seconds in the matcher for all texts of a folder of pairs, and how many there are."""
     tables = files.list_files(files.join(folder, "pairs"), ".parquet")
-    with Pool(workers, initializer=load_matcher, initargs=(files.join(folder, "vocab", MATCHER_NAME),)) as pool:
+    with Pool(workers, initializer=load_matcher, initargs=(VocabFolder(files.join(folder, "vocab")).matcher,)) as pool:
         seconds, texts = zip(*pool.imap_unordered(time_table, tables), strict=True)
     return sum(seconds), sum(texts)
 

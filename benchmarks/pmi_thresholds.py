@@ -18,7 +18,8 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.build_vocab import main as build_vocab
+from jobs.__main__ import main as run
+from pipeline.base.folders import VocabFolder
 from pipeline.base.stage_folder import read_stage
 from pipeline.base.tables import read_table
 
@@ -65,9 +66,9 @@ def count_bigrams(dump: str, work: str) -> tuple[pa.Table, int]:
     output = os.path.join(work, os.path.basename(dump) + "-vocab")
     flags = [text for name, value in EVERYTHING.items() for text in (f"--{name}", value)]
     with contextlib.redirect_stdout(None):
-        if build_vocab(["--dump", dump, *flags, "--output", output, "--quiet"]):
+        if run(["build-vocab", "--dump", dump, *flags, "--output", output, "--quiet"]):
             raise SystemExit("build-vocab failed")
-    rows = read_table(os.path.join(output, "queries.parquet"))
+    rows = read_table(VocabFolder(output).queries)
     tokens = read_stage(output)["counts"]["tokens"]
     return rows.filter(pc.is_valid(rows["pmi"])), tokens
 

@@ -24,12 +24,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.base import files
+from pipeline.base.folders import VocabFolder
 from pipeline.base.ids import pair_id
-from pipeline.base.schemas import PAIRS, QUERIES
+from pipeline.base.schemas import PAIRS
 from pipeline.base.stage_folder import STAGE_NAME
 from pipeline.base.tables import write_table
-from pipeline.matching.stage import MATCHER_NAME
 from vocab.matcher import compile_matcher
+from vocab.queries import QUERIES
 
 NUM_QUERIES = 500_000
 EXPONENT, SHIFT = 1.57, 100  # of the law of shares
@@ -171,10 +172,10 @@ def make_up_urls(rng: np.random.Generator, table: Table, parts: Parts) -> pa.Arr
 
 
 def write_vocabulary(folder: str, queries: list[str]) -> None:
-    compile_matcher(queries).save(files.join(folder, MATCHER_NAME), files.write_bytes_whole)
+    compile_matcher(queries).save(VocabFolder(folder).matcher, files.write_bytes_whole)
     rows = [{"query_id": i, "query": query, "display": query, "sources": ["word"]} for i, query in enumerate(queries)]
     table = pa.Table.from_pylist(rows, QUERIES)
-    write_table(files.join(folder, "queries.parquet"), table, QUERIES)
+    write_table(VocabFolder(folder).queries, table, QUERIES)
     write_stage(folder, "build-vocab", {"queries": len(queries)})
 
 

@@ -63,12 +63,20 @@ def _overview() -> str:
     )
 
 
+def _put_ours_first() -> None:
+    """Makes ``python -m jobs`` look here first, not in the working directory, where a stage's folder may be ``vocab``."""
+    ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    if sys.path[0] in ("", os.getcwd()):
+        sys.path[0] = ours
+
+
 def run() -> NoReturn:
     """The program: `main`, then the end of the process at once.
 
     Python's own way out can abort when threads of Arrow or gRPC are still letting go of Python objects, and a script
     could not trust the exit code.
     """
+    _put_ours_first()
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -18,7 +18,6 @@ from typing import BinaryIO, NamedTuple, Self
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet
 
 _STRINGS = pa.list_(pa.string())
 
@@ -39,7 +38,7 @@ QUERIES = pa.schema(
 )
 
 
-class Source(IntEnum):
+class QuerySource(IntEnum):
     """Where a query comes from, in CLIP's order."""
 
     WORD = 0
@@ -62,19 +61,24 @@ class SourceTables(NamedTuple):
     synsets: pa.Table  # synset, display, synsets
 
 
-_PRIORITY = (Source.WORD, Source.BIGRAM, Source.SYNSET, Source.TITLE)  # who stays in the list longest, first
+_PRIORITY = (
+    QuerySource.WORD,
+    QuerySource.BIGRAM,
+    QuerySource.SYNSET,
+    QuerySource.TITLE,
+)  # who stays in the list longest, first
 
 # The sources that know a figure, best first. Whose spelling is shown: how a word is written most often, how the
 # dictionary writes a lemma; a title begins with a capital, whatever it names, a bigram is put together from its words.
 _KNOWN_BY = {
-    "display": (Source.WORD, Source.SYNSET, Source.TITLE, Source.BIGRAM),
-    "count": (Source.WORD, Source.BIGRAM),
-    "first_count": (Source.BIGRAM,),
-    "second_count": (Source.BIGRAM,),
-    "pmi": (Source.BIGRAM,),
-    "npmi": (Source.BIGRAM,),
-    "views": (Source.TITLE,),
-    "synsets": (Source.SYNSET,),
+    "display": (QuerySource.WORD, QuerySource.SYNSET, QuerySource.TITLE, QuerySource.BIGRAM),
+    "count": (QuerySource.WORD, QuerySource.BIGRAM),
+    "first_count": (QuerySource.BIGRAM,),
+    "second_count": (QuerySource.BIGRAM,),
+    "pmi": (QuerySource.BIGRAM,),
+    "npmi": (QuerySource.BIGRAM,),
+    "views": (QuerySource.TITLE,),
+    "synsets": (QuerySource.SYNSET,),
 }
 
 
@@ -94,8 +98,8 @@ class QueryTable:
         by_place = [chunk for source in _PRIORITY for chunk in sources[source].column(0).chunks]
         queries = pc.unique(pa.chunked_array(by_place, pa.string()))[:max_queries]
         queries = queries.take(pc.sort_indices(queries))
-        rows = {source: pc.index_in(queries, value_set=sources[source].column(0)) for source in Source}
-        in_sources = sum(pc.is_valid(rows[source]).to_numpy(zero_copy_only=False) << source for source in Source)
+        rows = {source: pc.index_in(queries, value_set=sources[source].column(0)) for source in QuerySource}
+        in_sources = sum(pc.is_valid(rows[source]).to_numpy(zero_copy_only=False) << source for source in QuerySource)
         columns = {
             "query_id": pa.array(np.arange(len(queries), dtype=np.int32)),
             "query": queries,
@@ -106,11 +110,6 @@ class QueryTable:
             columns[name] = pc.coalesce(*figures)
         return cls(pa.table([columns[name] for name in QUERIES.names], schema=QUERIES))
 
-    @classmethod
-    def read(cls, file: BinaryIO) -> Self:
-        """Reads ``queries.parquet``."""
-        return cls(pyarrow.parquet.read_table(file).cast(QUERIES))
-
     def __len__(self) -> int:
         return int(self.rows.num_rows)
 
@@ -120,7 +119,7 @@ class QueryTable:
         strings: list[str] = self.rows["query"].to_pylist()
         return strings
 
-    def count_source(self, source: Source) -> int:
+    def count_source(self, source: QuerySource) -> int:
         """How many queries come from a source, alone or not."""
         names = pc.list_flatten(self.rows["sources"])
         return int(pc.sum(pc.equal(names, source.label)).as_py() or 0)
@@ -130,10 +129,6 @@ class QueryTable:
         names = pc.binary_join(self.rows["sources"], ",").value_counts().to_pylist()
         found = {tuple(row["values"].split(",")): row["counts"] for row in names}
         return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
-
-    def write_parquet(self, file: BinaryIO) -> None:
-        """Writes ``queries.parquet``."""
-        pyarrow.parquet.write_table(self.rows, file, compression="zstd")
 
     def write_tsv(self, file: BinaryIO) -> None:
         """Writes the table for people to read; lists are joined by commas, what is unknown is left empty."""
@@ -149,5 +144,5 @@ class QueryTable:
 
 def _source_lists() -> pa.Array:
     """The lists of source names, by the sum of their bits."""
-    sums = range(1 << len(Source))
-    return pa.array([[source.label for source in Source if bits >> source & 1] for bits in sums], _STRINGS)
+    sums = range(1 << len(QuerySource))
+    return pa.array([[source.label for source in QuerySource if bits >> source & 1] for bits in sums], _STRINGS)

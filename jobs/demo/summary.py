@@ -4,16 +4,13 @@ In: the folder of the stages' outputs and the model's scores. Out: lines of text
 the cap, where the shards are, the scores beside chance. (The funnel is printed by `wit400m run`.)
 """
 
-import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy as np
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
 from pipeline.base import files
-from pipeline.base.shard_format import SIZES_NAME
+from pipeline.base.arrays import count_elements, read_lists
+from pipeline.base.folders import BalancedFolder, ShardsFolder
+from pipeline.base.tables import read_table
 
 
 class Score(NamedTuple):
@@ -29,8 +26,9 @@ def describe_data(data: str, *, num_queries: int = 15) -> Iterator[str]:
     yield "The head queries: pairs that hold them, pairs selected for them, pairs that hold them afterwards:"
     yield from _head_lines(data, num_queries)
     yield ""
-    sizes = json.loads(files.read_bytes(files.join(data, "shards", SIZES_NAME)))
-    yield f"Shards: {len(sizes)} with {sum(sizes.values()):,} samples in {files.join(data, 'shards')} (jpg, txt, json)"
+    shards = ShardsFolder(files.join(data, "shards"))
+    sizes = files.read_json(shards.sizes)
+    yield f"Shards: {len(sizes)} with {sum(sizes.values()):,} samples in {shards.path} (jpg, txt, json)"
 
 
 def describe_scores(scores: list[Score]) -> Iterator[str]:
@@ -41,13 +39,10 @@ def describe_scores(scores: list[Score]) -> Iterator[str]:
 
 
 def _head_lines(data: str, number: int) -> Iterator[str]:
-    balanced = files.join(data, "balanced")
-    cuts = pq.read_table(files.join(balanced, "cuts.parquet"))
-    left = np.zeros(pc.max(cuts["query_id"]).as_py() + 1, np.int64)
-    for path in files.list_files(balanced, ".parquet"):
-        if files.basename(path) != "cuts.parquet":
-            query_ids = pc.list_flatten(pq.read_table(path, columns=["query_ids"])["query_ids"]).to_numpy()
-            left += np.bincount(query_ids, minlength=len(left))
+    balanced = BalancedFolder(files.join(data, "balanced"))
+    cuts = read_table(balanced.cuts)
+    of_queries = (part for path in balanced.tables for part in read_lists(path, column="query_ids"))
+    left = count_elements(of_queries, cuts.num_rows)
     yield f"{'query':<28}{'before':>8}{'selected':>10}{'after':>8}"
     for row in cuts.sort_by([("count", "descending"), ("query_id", "ascending")]).slice(0, number).to_pylist():
         yield f"{row['query']:<28}{row['count']:>8,}{row['kept']:>10,}{left[row['query_id']]:>8,}"

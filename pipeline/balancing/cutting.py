@@ -6,34 +6,33 @@ more than are selected, packed; these alone are shuffled.
 """
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from functools import partial
 
-import apache_beam as beam
 import numpy as np
 
-from pipeline.balancing.lots import LARGEST, NO_LOTS, collect_lots, lot_bounds, take_cuts
-from pipeline.balancing.pool import DrawingFile, Source
+from pipeline.balancing.lots import LARGEST, NO_LOTS, Drawing, collect_lots, lot_bounds, take_cuts
+from pipeline.balancing.pool import PoolTable
 from pipeline.base import files
 from pipeline.base.arrays import Ints, read_array, write_array
-from pipeline.base.drops import CountUnits, LostRows, UnitReport, report_unit
+from pipeline.base.drops import Counts, LostRows
 from pipeline.base.ids import Words
-from pipeline.base.stage_folder import Shape, Step
+from pipeline.base.on_worker import OnWorker
+from pipeline.steps import GroupPacked, MapUnits, Step
 
 _NUM_BUCKETS = 256  # groups that queries are collected in
 
 
 def find_cuts(
-    sources: Sequence[Source], counts: Ints, caps: Ints, *, drawing: DrawingFile, folder: str, stage_name: str
+    tables: Sequence[PoolTable], counts: Ints, caps: Ints, *, drawing: OnWorker[Drawing], folder: str
 ) -> Generator[Step, None, Words]:
     """Asks all queries over their caps for the cuts, then again those whose bound was too low.
 
     Args:
-        sources: The pairs.
+        tables: The pairs.
         counts: [num_queries], pairs that hold each query.
         caps: [num_queries], pairs that each may select.
         drawing: What draws lots.
         folder: For working files.
-        stage_name: Namespace of the counts.
 
     Returns:
         The cuts; `LARGEST` for a query that selects all its pairs.
@@ -51,11 +50,9 @@ def find_cuts(
         bounds[unanswered] = lot_bounds(counts[unanswered], caps[unanswered], widening=widening)
         bounds_file, found_file = (files.join(folder, f"{name}-{widening}.npy") for name in ("bounds", "found"))
         write_array(bounds_file, bounds)
-        lots = tuple(files.join(folder, f"lots-{widening}", f"{source.name}.npy") for source in sources)
-        collect = CollectLots(stage_name=stage_name, sources=sources, outputs=lots, drawing=drawing, bounds=bounds_file)
-        yield Step(f"CollectLots{widening}", collect, Shape.MAP, lots)
-        take = TakeCuts(stage_name=stage_name, lots=lots, caps=caps_file, output=found_file)
-        yield Step(f"TakeCuts{widening}", take, Shape.SHUFFLE, (found_file,))
+        collect = collect_step(tables, drawing, bounds_file, files.join(folder, f"lots-{widening}"))
+        yield Step(f"CollectLots{widening}", collect)
+        yield Step(f"TakeCuts{widening}", take_step(collect.outputs, caps_file, found_file))
         found = read_array(found_file)
         cuts[found["query_id"]] = found["lot"]
         unanswered = np.setdiff1d(unanswered, found["query_id"])
@@ -65,85 +62,52 @@ def find_cuts(
     return cuts
 
 
-@dataclass(kw_only=True, eq=False)
-class CollectLots(beam.PTransform):
+def collect_step(
+    tables: Sequence[PoolTable], drawing: OnWorker[Drawing], bounds: str, folder: str
+) -> MapUnits[PoolTable]:
     """Writes for every table its lots up to the bound of their query.
 
-    Attributes:
-        stage_name: Namespace of the counts.
-        sources: The pairs.
-        outputs: One file of lots a source.
+    Args:
+        tables: The pairs.
         drawing: What draws lots.
         bounds: File of the bound of every query, [num_queries] uint64, 0 for those not asked for.
+        folder: For one file of lots a table.
     """
-
-    stage_name: str
-    sources: Sequence[Source]
-    outputs: Sequence[str]
-    drawing: DrawingFile
-    bounds: str
-
-    def expand(self, root: beam.Pipeline) -> beam.PCollection:
-        """Wires PBegin to PCollection[UnitReport]."""
-        collect = beam.ParDo(_CollectTable(self.drawing, self.bounds))
-        return (
-            root
-            | "Tables" >> beam.Create(list(zip(self.sources, self.outputs, strict=True)))
-            | "CollectTable" >> collect.with_output_types(UnitReport)
-            | CountUnits(self.stage_name)
-        )
+    return MapUnits(
+        units=tables,
+        output_of=lambda table: files.join(folder, f"{table.name}.npy"),
+        work=partial(write_lots, drawing=drawing, bounds=OnWorker(read_array, bounds)),
+    )
 
 
-@dataclass(kw_only=True, eq=False)
-class TakeCuts(beam.PTransform):
+def take_step(lots: Sequence[str], caps: str, output: str) -> GroupPacked[str, str]:
     """Finds the cuts among collected lots; only these are shuffled, packed by groups of queries.
 
-    Attributes:
-        stage_name: Namespace of the counts.
-        lots: Files that `CollectLots` wrote.
+    Args:
+        lots: Files that `collect_step` wrote.
         caps: File of the cap of every query: which lot is its cut, counted from 1.
         output: File of the cuts found, by query; those of queries whose bound was too low are missing.
     """
-
-    stage_name: str
-    lots: Sequence[str]
-    caps: str
-    output: str
-
-    def expand(self, root: beam.Pipeline) -> beam.PCollection:
-        """Wires PBegin to PCollection[UnitReport]."""
-        return (
-            root
-            | "Lots" >> beam.Create(list(self.lots)).with_output_types(str)
-            | "ReadLots" >> beam.FlatMap(_read_lots).with_output_types(tuple[int, bytes])
-            | "GroupQueries" >> beam.GroupByKey()
-            | "TakeCuts" >> beam.Map(_take_packed_cuts, self.caps).with_output_types(bytes)
-            | "AllCuts" >> beam.combiners.ToList()
-            | "WriteCuts" >> beam.Map(_write_cuts, self.output).with_output_types(UnitReport)
-            | CountUnits(self.stage_name)
-        )
+    return GroupPacked(
+        sources=lots,
+        pack=pack_lots,
+        find=partial(find_packed_cuts, caps=OnWorker(read_array, caps)),
+        units=[output],
+        output_of=str,
+        work=write_cuts,
+    )
 
 
-class _CollectTable(beam.DoFn):
-    def __init__(self, drawing: DrawingFile, bounds: str) -> None:
-        self._drawing_file = drawing
-        self._bounds_file = bounds
-
-    def setup(self) -> None:
-        self._drawing = self._drawing_file.open()
-        self._bounds = read_array(self._bounds_file)
-
-    def process(self, place: tuple[Source, str]) -> Iterator[UnitReport]:
-        source, output = Source(*place[0]), place[1]
-        if not files.exists(output):
-            batches = source.read(["pair_id", "query_ids"])
-            parts = [collect_lots(batch, self._bounds, self._drawing) for batch in batches]
-            lots = np.concatenate([NO_LOTS, *parts])
-            write_array(output, lots[np.argsort(lots["query_id"] % _NUM_BUCKETS, kind="stable")])
-        yield report_unit(source.name, {})
+def write_lots(table: PoolTable, output: str, *, drawing: OnWorker[Drawing], bounds: OnWorker[Words]) -> Counts:
+    """Writes the lots of a table, by groups of queries."""
+    batches = table.read(["pair_id", "query_ids"])
+    parts = [collect_lots(batch, bounds.get(), drawing.get()) for batch in batches]
+    lots = np.concatenate([NO_LOTS, *parts])
+    write_array(output, lots[np.argsort(lots["query_id"] % _NUM_BUCKETS, kind="stable")])
+    return {}
 
 
-def _read_lots(path: str) -> Iterator[tuple[int, bytes]]:
+def pack_lots(path: str) -> Iterator[tuple[int, bytes]]:
     """The lots of a file, by groups of queries; they lie in the order of the groups."""
     lots = read_array(path)
     present, starts = np.unique(lots["query_id"] % _NUM_BUCKETS, return_index=True)
@@ -151,10 +115,12 @@ def _read_lots(path: str) -> Iterator[tuple[int, bytes]]:
         yield bucket, part.tobytes()
 
 
-def _take_packed_cuts(bucket: tuple[int, Iterable[bytes]], caps: str) -> bytes:
-    return take_cuts(np.frombuffer(b"".join(bucket[1]), NO_LOTS.dtype), read_array(caps)).tobytes()
+def find_packed_cuts(packed: Iterable[bytes], *, caps: OnWorker[Ints]) -> Iterator[tuple[int, bytes]]:
+    """The cuts of a group of queries, all for the one output."""
+    yield 0, take_cuts(np.frombuffer(b"".join(packed), NO_LOTS.dtype), caps.get()).tobytes()
 
 
-def _write_cuts(packed: Sequence[bytes], output: str) -> UnitReport:
+def write_cuts(_: str, output: str, packed: Iterable[bytes]) -> Counts:
+    """Writes the cuts of all queries, by query."""
     write_array(output, np.sort(np.frombuffer(b"".join(packed), NO_LOTS.dtype), order="query_id"))
-    return report_unit(files.basename(output), {})
+    return {}

@@ -4,23 +4,21 @@ In: tables of pairs; the cut of every query and the share of its pairs that it s
 pairs, with the queries that selected them (`kept_for`) and how likely they were to be kept (`keep_probability`).
 """
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
 from pipeline.balancing.caps import Floats, keep_probabilities, sum_products
 from pipeline.balancing.lots import Drawing, select_lots
-from pipeline.balancing.pool import DrawingFile, Source, pair_weights
-from pipeline.base import files
+from pipeline.balancing.pool import PoolTable, pair_weights
 from pipeline.base.arrays import list_column, read_array
-from pipeline.base.drops import Counts, CountUnits, DropReason, UnitReport, drop_counts, report_unit
+from pipeline.base.drops import Counts, DropReason, drop_counts
 from pipeline.base.ids import Words
+from pipeline.base.on_worker import OnWorker
 from pipeline.base.schemas import BALANCED, MATCHED, PAIRS
-from pipeline.base.tables import count_rows, open_table_writer, read_counts
+from pipeline.base.tables import count_rows, open_table_writer
 
 _MIN_ROWS = 65_536  # written at a time: batches shrink, row groups need not
 
@@ -44,24 +42,17 @@ class Selection:
     fetched: Words | None = None
 
 
-class SelectionFiles(NamedTuple):
+def open_selection(
+    drawing: OnWorker[Drawing], *, cuts: str, shares: str, coordinated: bool, fetched: str = ""
+) -> Selection:
     """A `Selection` whose arrays lie in files; an empty name: there is none."""
-
-    drawing: DrawingFile
-    cuts: str
-    shares: str
-    coordinated: bool
-    fetched: str = ""
-
-    def open(self) -> Selection:
-        """Maps the arrays into memory."""
-        return Selection(
-            drawing=self.drawing.open(),
-            cuts=read_array(self.cuts),
-            shares=read_array(self.shares),
-            coordinated=self.coordinated,
-            fetched=read_array(self.fetched) if self.fetched else None,
-        )
+    return Selection(
+        drawing=drawing.get(),
+        cuts=read_array(cuts),
+        shares=read_array(shares),
+        coordinated=coordinated,
+        fetched=read_array(fetched) if fetched else None,
+    )
 
 
 class Kept(NamedTuple):
@@ -76,33 +67,6 @@ class Kept(NamedTuple):
     pairs: pa.RecordBatch
     num_fetched: int
     chances: Floats
-
-
-@dataclass(kw_only=True, eq=False)
-class KeepSelected(beam.PTransform):
-    """Writes the balanced pairs of every table.
-
-    Attributes:
-        stage_name: Namespace of the counts.
-        sources: The pairs.
-        selection: What selects them.
-        output: Folder for one table a source.
-    """
-
-    stage_name: str
-    sources: Sequence[Source]
-    selection: SelectionFiles
-    output: str
-
-    def expand(self, root: beam.Pipeline) -> beam.PCollection:
-        """Wires PBegin to PCollection[UnitReport]."""
-        keep = beam.ParDo(_KeepTable(self.selection, self.output))
-        return (
-            root
-            | "Tables" >> beam.Create(list(self.sources))
-            | "KeepTable" >> keep.with_output_types(UnitReport)
-            | CountUnits(self.stage_name)
-        )
 
 
 def keep_selected(matched: pa.RecordBatch, selection: Selection) -> Kept:
@@ -128,7 +92,7 @@ def with_columns(batch: pa.RecordBatch, columns: dict[str, pa.Array]) -> pa.Reco
     return pa.RecordBatch.from_pydict({name: batch[name] for name in batch.schema.names} | columns)
 
 
-def keep_table(source: Source, target: str, selection: Selection) -> Counts:
+def keep_table(table: PoolTable, target: str, *, selection: OnWorker[Selection]) -> Counts:
     """Writes the balanced pairs of one table of matched pairs.
 
     Returns:
@@ -139,8 +103,8 @@ def keep_table(source: Source, target: str, selection: Selection) -> Counts:
     expected = 0.0
     waiting: list[pa.RecordBatch] = []
     with open_table_writer(target, BALANCED) as writer:
-        for batch in source.read([*PAIRS.names, *MATCHED.names]):
-            kept = keep_selected(batch, selection)
+        for batch in table.read([*PAIRS.names, *MATCHED.names]):
+            kept = keep_selected(batch, selection.get())
             waiting.append(kept.pairs)
             if sum(part.num_rows for part in waiting) >= _MIN_ROWS:
                 writer.write(pa.Table.from_batches(waiting))
@@ -153,27 +117,10 @@ def keep_table(source: Source, target: str, selection: Selection) -> Counts:
         if waiting:
             writer.write(pa.Table.from_batches(waiting))
         drops = {
-            DropReason.KNOWN_PAIR.value: count_rows(source.path) - num_rows,
+            DropReason.KNOWN_PAIR.value: count_rows(table.path) - num_rows,
             DropReason.FETCHED_BEFORE.value: num_fetched,
             DropReason.OVER_CAP.value: num_pairs - num_fetched - writer.num_rows,
         }
         counts = drop_counts("pairs", writer.num_rows, drops)
         writer.counts = counts | {"selections": num_selections, "expected_pairs": round(expected)}
         return writer.counts
-
-
-class _KeepTable(beam.DoFn):
-    def __init__(self, selection: SelectionFiles, output: str) -> None:
-        self._files = selection
-        self._output = output
-
-    def setup(self) -> None:
-        self._selection = self._files.open()
-
-    def process(self, element: Source) -> Iterator[UnitReport]:
-        source = Source(*element)
-        target = files.join(self._output, source.name)
-        counts = read_counts(target)
-        if counts is None:
-            counts = keep_table(source, target, self._selection)
-        yield report_unit(source.name, counts)

@@ -9,84 +9,67 @@ counted twice, for queries over the earlier cap only.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from functools import partial
 
-import apache_beam as beam
 import numpy as np
 
 from pipeline.balancing.lots import Drawing, select_lots
-from pipeline.balancing.pool import DrawingFile, Source
-from pipeline.base import files
+from pipeline.balancing.pool import PoolTable
 from pipeline.base.arrays import read_array, write_array
-from pipeline.base.drops import CountUnits, UnitReport, report_unit
+from pipeline.base.drops import Counts
 from pipeline.base.ids import Words, id_strings, id_words
+from pipeline.base.on_worker import OnWorker
+from pipeline.base.packed import split_by_bucket
+from pipeline.steps import GroupPacked
 
 _NUM_BUCKETS = 256
 _EARLIER, _NEW = b"e", b"n"
 
 
-@dataclass(kw_only=True, eq=False)
-class FindKnown(beam.PTransform):
+def known_step(
+    earlier: Sequence[PoolTable], new: Sequence[PoolTable], *, drawing: OnWorker[Drawing], cuts: str, output: str
+) -> GroupPacked[tuple[PoolTable, bytes], str]:
     """Writes the ids of new pairs that are among the earlier ones.
 
-    Attributes:
-        stage_name: Namespace of the counts.
+    Args:
         earlier: Earlier balanced pairs.
         new: New matched pairs.
         drawing: What draws lots.
         cuts: File of the earlier cuts.
         output: File of the ids.
     """
-
-    stage_name: str
-    earlier: Sequence[Source]
-    new: Sequence[Source]
-    drawing: DrawingFile
-    cuts: str
-    output: str
-
-    def expand(self, root: beam.Pipeline) -> beam.PCollection:
-        """Wires PBegin to PCollection[UnitReport]."""
-        tables = [(source, _EARLIER) for source in self.earlier] + [(source, _NEW) for source in self.new]
-        pack = beam.ParDo(_PackIds(self.drawing, self.cuts))
-        return (
-            root
-            | "Tables" >> beam.Create(tables)
-            | "PackIds" >> pack.with_output_types(tuple[int, bytes])
-            | "GroupIds" >> beam.GroupByKey()
-            | "FindKnown" >> beam.Map(_find_known).with_output_types(bytes)
-            | "AllKnown" >> beam.combiners.ToList()
-            | "WriteKnown" >> beam.Map(_write_known, self.output).with_output_types(UnitReport)
-            | CountUnits(self.stage_name)
-        )
+    return GroupPacked(
+        sources=[(table, _EARLIER) for table in earlier] + [(table, _NEW) for table in new],
+        pack=partial(pack_ids, drawing=drawing, cuts=OnWorker(read_array, cuts)),
+        find=find_known,
+        units=[output],
+        output_of=str,
+        work=write_known,
+    )
 
 
-class _PackIds(beam.DoFn):
-    def __init__(self, drawing: DrawingFile, cuts: str) -> None:
-        self._drawing_file = drawing
-        self._cuts_file = cuts
-
-    def setup(self) -> None:
-        self._drawing: Drawing = self._drawing_file.open()
-        self._cuts: Words = read_array(self._cuts_file)
-
-    def process(self, table: tuple[Source, bytes]) -> Iterator[tuple[int, bytes]]:
-        """The ids of a table by bucket, each pack marked with its side."""
-        source, side = Source(*table[0]), table[1]
-        for batch in source.read(["pair_id", "query_ids"]):
-            rows = np.unique(select_lots(batch, self._cuts, self._drawing)[0])
-            ids = id_strings(batch["pair_id"])[rows]
-            buckets = (id_words(batch["pair_id"])[rows, 0] % np.uint64(_NUM_BUCKETS)).astype(np.int64)
-            for bucket in np.unique(buckets).tolist():
-                yield bucket, side + ids[buckets == bucket].tobytes()
+def pack_ids(
+    source: tuple[PoolTable, bytes], *, drawing: OnWorker[Drawing], cuts: OnWorker[Words]
+) -> Iterator[tuple[int, bytes]]:
+    """The ids that cuts select of a table by bucket, each pack marked with the table's side."""
+    table, side = source
+    for batch in table.read(["pair_id", "query_ids"]):
+        rows = np.unique(select_lots(batch, cuts.get(), drawing.get())[0])
+        ids, words = id_strings(batch["pair_id"])[rows], id_words(batch["pair_id"])[rows, 0]
+        for bucket, packed in split_by_bucket(ids, words, _NUM_BUCKETS):
+            yield bucket, side + packed
 
 
-def _find_known(bucket: tuple[int, Iterable[bytes]]) -> bytes:
-    packs = list(bucket[1])
-    earlier, new = (b"".join(pack[1:] for pack in packs if pack[:1] == side) for side in (_EARLIER, _NEW))
-    return np.intersect1d(np.frombuffer(earlier, "S16"), np.frombuffer(new, "S16")).tobytes()
+def find_known(packs: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+    """The ids of a bucket that are on both sides, for the one output."""
+    sides: dict[bytes, list[bytes]] = {_EARLIER: [], _NEW: []}
+    for pack in packs:
+        sides[pack[:1]].append(pack[1:])
+    earlier, new = (np.frombuffer(b"".join(sides[side]), "S16") for side in (_EARLIER, _NEW))
+    yield 0, np.intersect1d(earlier, new).tobytes()
 
 
-def _write_known(packed: Sequence[bytes], output: str) -> UnitReport:
+def write_known(_: str, output: str, packed: Iterable[bytes]) -> Counts:
+    """Writes the ids of all buckets, sorted."""
     write_array(output, np.sort(np.frombuffer(b"".join(packed), "S16")))
-    return report_unit(files.basename(output), {})
+    return {}

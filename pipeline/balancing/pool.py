@@ -1,4 +1,4 @@
-"""What lots are drawn by and what they are drawn for, as files that workers open."""
+"""The tables of the pool that is balanced, and what lots are drawn by, as files that workers open."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -8,23 +8,22 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.balancing.lots import Drawing
 from pipeline.base import files
 from pipeline.base.arrays import read_array
+from pipeline.base.folders import MatchedFolder, PairsFolder
 from pipeline.base.ids import contains_ids
 from pipeline.base.matched_tables import pair_tables, read_matched
-from pipeline.base.stage_folder import input_tables
 from pipeline.base.tables import read_batches
 
 _WEIGHT = "keep_probability"
 
 
-class Source(NamedTuple):
+class PoolTable(NamedTuple):
     """A table of pairs with the queries they hold; a pair may hold none.
 
     Attributes:
         path: Where it lies.
-        name: Of what is written for it.
+        name: Of the table that is written for it.
         pairs: For a matched table, its table of pairs; empty: all columns are in one table.
         known: File of sorted ids of pairs to pass over; empty: none.
         balanced: Whether it holds balanced pairs, each of which stands for those of its kind that were not kept.
@@ -45,16 +44,10 @@ class Source(NamedTuple):
                 batch = batch.filter(pc.invert(contains_ids(read_array(self.known), batch["pair_id"])))
             yield batch
 
-
-class DrawingFile(NamedTuple):
-    """A `Drawing` whose query hashes lie in a file."""
-
-    seed: int
-    query_hashes: str
-
-    def open(self) -> Drawing:
-        """Maps the hashes into memory."""
-        return Drawing(seed=self.seed, query_hashes=read_array(self.query_hashes))
+    def query_lists(self) -> Iterator[pa.ListArray]:
+        """The queries of the pairs, batch by batch."""
+        for batch in self.read(["query_ids"]):
+            yield batch["query_ids"]
 
 
 def pair_weights(pairs: pa.RecordBatch) -> npt.NDArray[np.float64]:
@@ -68,24 +61,18 @@ def pair_weights(pairs: pa.RecordBatch) -> npt.NDArray[np.float64]:
     return 1 / pairs[_WEIGHT].to_numpy().astype(np.float64)
 
 
-def list_sources(paths: Sequence[str]) -> list[Source]:
+def whole_tables(paths: Sequence[str]) -> list[PoolTable]:
     """Tables with all their columns, under distinct names."""
-    return [Source(path, name) for path, name in zip(paths, files.distinct_names(paths), strict=True)]
+    return [PoolTable(path, name) for path, name in zip(paths, files.distinct_names(paths), strict=True)]
 
 
-def list_matched(matched: str, pairs: str) -> list[Source]:
+def matched_tables(matched: str, pairs: str) -> list[PoolTable]:
     """The tables of a folder of matched pairs, each with its table in the folder of pairs.
 
     Raises:
         FileNotFoundError: When a folder is not that of a finished stage.
         OtherPairs: When a table of pairs is missing.
     """
-    tables, _ = input_tables(matched), input_tables(pairs)
+    tables, _ = MatchedFolder(matched).tables, PairsFolder(pairs).tables
     places = zip(tables, pair_tables(tables, pairs), strict=True)
-    return [Source(path, files.basename(path), of_pairs) for path, of_pairs in places]
-
-
-def read_source_lists(source: Source) -> Iterator[pa.ListArray]:
-    """The queries of the pairs of a source."""
-    for batch in Source(*source).read(["query_ids"]):
-        yield batch["query_ids"]
+    return [PoolTable(path, files.basename(path), of_pairs) for path, of_pairs in places]

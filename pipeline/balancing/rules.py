@@ -1,21 +1,17 @@
-"""What a balanced folder was made by, for those that continue from it: ``rule.json``."""
+"""What a balanced folder was made by, for those that continue from it: ``rule.json``, and the cuts."""
 
-import json
-from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from pipeline.balancing.lots import LARGEST, hash_queries, same_lots
-from pipeline.balancing.pool import DrawingFile
+from pipeline.balancing.lots import LARGEST, Drawing, hash_queries, same_lots
 from pipeline.base import files
-from pipeline.base.arrays import write_array
+from pipeline.base.arrays import read_array, write_array
+from pipeline.base.folders import BalancedFolder
 from pipeline.base.ids import Words
+from pipeline.base.on_worker import OnWorker
 from pipeline.base.tables import read_table
-
-CUTS_NAME: Final = "cuts.parquet"
-_RULE_NAME: Final = "rule.json"
 
 
 class Rule(NamedTuple):
@@ -38,23 +34,27 @@ class Rule(NamedTuple):
         """Whether all queries draw the same lot for a pair."""
         return self.hashes == "coordinated"
 
-    def prepare_drawing(self, queries: pa.ChunkedArray, folder: str) -> DrawingFile:
-        """Writes what lots are drawn by."""
+    def prepare_drawing(self, queries: pa.ChunkedArray, folder: str) -> OnWorker[Drawing]:
+        """Writes what lots are drawn by, for workers to open."""
         path = files.join(folder, "query_hashes.npy")
         write_array(path, same_lots(len(queries)) if self.coordinated else hash_queries(queries))
-        return DrawingFile(self.seed, path)
+        return OnWorker(open_drawing, self.seed, path)
+
+
+def open_drawing(seed: int, query_hashes: str) -> Drawing:
+    """A `Drawing` whose query hashes lie in a file."""
+    return Drawing(seed=seed, query_hashes=read_array(query_hashes))
 
 
 def write_rule(folder: str, rule: Rule) -> None:
     """Writes ``rule.json``."""
-    content: Mapping[str, Any] = rule._asdict()
-    files.write_bytes_whole(files.join(folder, _RULE_NAME), (json.dumps(content, indent=1) + "\n").encode())
+    files.write_json(BalancedFolder(folder).rule, rule._asdict(), sort_keys=False)
 
 
 def read_rule(folder: str) -> Rule | None:
     """The rule of a folder; None where none is written."""
-    path = files.join(folder, _RULE_NAME)
-    return Rule(**json.loads(files.read_bytes(path))) if files.exists(path) else None
+    path = BalancedFolder(folder).rule
+    return Rule(**files.read_json(path)) if files.exists(path) else None
 
 
 def finished_rule(folder: str) -> Rule:
@@ -65,13 +65,14 @@ def finished_rule(folder: str) -> Rule:
     """
     rule = read_rule(folder)
     if rule is None:
-        raise FileNotFoundError(f"no {_RULE_NAME} in {folder}; is it a folder of balance-pairs?")
+        name = files.basename(BalancedFolder(folder).rule)
+        raise FileNotFoundError(f"no {name} in {folder}; is it a folder of balance-pairs?")
     return rule
 
 
 def read_cuts(folder: str) -> pa.Table:
     """The cuts of a folder."""
-    return read_table(files.join(folder, CUTS_NAME))
+    return read_table(BalancedFolder(folder).cuts)
 
 
 def cut_words(cuts: pa.ChunkedArray) -> Words:

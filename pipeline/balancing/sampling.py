@@ -4,53 +4,39 @@ The sample is chosen by pair id, so it does not depend on the order of pairs or 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 
-import apache_beam as beam
 import pyarrow as pa
 
 from pipeline.balancing.caps import PairSample
-from pipeline.balancing.pool import Source, pair_weights
+from pipeline.balancing.pool import PoolTable, pair_weights
 from pipeline.base import files
-from pipeline.base.drops import CountUnits, UnitReport, report_unit
+from pipeline.base.drops import Counts
 from pipeline.base.ids import id_words
 from pipeline.base.schemas import MATCHED
-from pipeline.base.tables import read_table, write_table
+from pipeline.base.tables import count_rows, read_table, write_table
+from pipeline.steps import MapUnits
 
 SAMPLED = pa.schema([pa.field("weight", pa.float64(), nullable=False), MATCHED.field("query_ids")])
 
+_SAMPLED_PAIRS = 2_000_000  # leaves a standard error of about 0.1 % in the number of pairs kept
 
-@dataclass(kw_only=True, eq=False)
-class SamplePairs(beam.PTransform):
-    """Writes the sampled pairs of every table.
 
-    Attributes:
-        stage_name: Namespace of the counts.
-        sources: The pairs.
-        outputs: One table a source.
-        share: Of the pairs, from 0 to 1.
-    """
+def sample_step(tables: Sequence[PoolTable], folder: str) -> MapUnits[PoolTable]:
+    """Writes a table of sampled pairs for every table, into a folder."""
+    num_pairs = sum(count_rows(table.path) for table in tables)
+    return MapUnits(
+        units=tables,
+        output_of=lambda table: files.join(folder, table.name),
+        work=partial(write_sample, share=min(1.0, _SAMPLED_PAIRS / max(num_pairs, 1))),
+    )
 
-    stage_name: str
-    sources: Sequence[Source]
-    outputs: Sequence[str]
-    share: float
 
-    def expand(self, root: beam.Pipeline) -> beam.PCollection:
-        """Wires PBegin to PCollection[UnitReport]."""
-        return (
-            root
-            | "Tables" >> beam.Create(list(zip(self.sources, self.outputs, strict=True)))
-            | "SampleTable" >> beam.MapTuple(self._sample_table).with_output_types(UnitReport)
-            | CountUnits(self.stage_name)
-        )
-
-    def _sample_table(self, element: Source, output: str) -> UnitReport:
-        source = Source(*element)
-        if not files.exists(output):
-            batches = source.read(["pair_id", "query_ids"])
-            write_table(output, (sample_pairs(batch, self.share) for batch in batches), SAMPLED)
-        return report_unit(source.name, {})
+def write_sample(table: PoolTable, output: str, *, share: float) -> Counts:
+    """Writes a share of the pairs of a table."""
+    batches = table.read(["pair_id", "query_ids"])
+    write_table(output, (sample_pairs(batch, share) for batch in batches), SAMPLED)
+    return {}
 
 
 def sample_pairs(pairs: pa.RecordBatch, share: float) -> pa.RecordBatch:

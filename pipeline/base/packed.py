@@ -6,6 +6,7 @@ What decides is the content of records, then their unit and row, never the order
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +38,7 @@ def unit_straight(bucket: int) -> int | None:
 
 
 def split_by_bucket(
-    records: npt.NDArray[np.void], hashes: npt.NDArray[np.uint64], number: int
+    records: npt.NDArray[Any], hashes: npt.NDArray[np.uint64], number: int
 ) -> Iterator[tuple[int, bytes]]:
     r"""Records as bytes, by bucket of their hashes, in their order.
 
@@ -57,7 +58,7 @@ def split_by_bucket(
         yield int(bucket), part.tobytes()
 
 
-def split_by_unit(records: npt.NDArray[np.void], values: npt.NDArray[np.generic]) -> Iterator[tuple[int, bytes]]:
+def split_by_unit(records: npt.NDArray[Any], values: npt.NDArray[Any]) -> Iterator[tuple[int, bytes]]:
     r"""Values of records as bytes, by the records' field ``unit``, in their order.
 
     >>> records = np.array([(1,), (0,), (1,)], [("unit", "<u4")])

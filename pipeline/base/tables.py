@@ -71,6 +71,11 @@ def read_table(path: str, columns: Sequence[str] | None = None, *, where: pc.Exp
         return pq.read_table(file, columns=list(columns) if columns is not None else None, filters=where)
 
 
+def read_column(path: str, name: str) -> pa.Array:
+    """Reads a column of a Parquet file, in one piece."""
+    return read_table(path, [name])[name].combine_chunks()
+
+
 def read_batches(path: str, columns: Sequence[str] | None = None, batch_size: int = 65_536) -> Iterator[pa.RecordBatch]:
     """Reads a Parquet file batch by batch, in order, and in one thread: other files keep the other cores busy."""
     names = list(columns) if columns is not None else None
@@ -82,6 +87,12 @@ def count_rows(path: str) -> int:
     """Rows of a Parquet file, read from its footer."""
     with _open_table(path) as file:
         return int(pq.read_metadata(file).num_rows)
+
+
+def count_rows_each(paths: Iterable[str]) -> list[int]:
+    """Rows of several Parquet files."""
+    with ThreadPoolExecutor(_READERS) as pool:
+        return list(pool.map(count_rows, paths))
 
 
 def read_counts(path: str) -> Counts | None:

@@ -1,4 +1,4 @@
-"""Members of a tar as bytes: the same for the same content, no time, no owner.
+"""A tar as bytes, member by member: the same for the same content, no time, no owner.
 
 Source: POSIX.1-2017 pax, "ustar Interchange Format".
 """
@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 _BLOCK_BYTES: Final = 512
+END_OF_ARCHIVE: Final = bytes(2 * _BLOCK_BYTES)  # two empty blocks
+_RECORD_BYTES: Final = 20 * _BLOCK_BYTES
 _CHECKSUM: Final = slice(148, 156)
 _SIZE: Final = slice(124, 135)
 
@@ -40,6 +42,18 @@ def encode_member(name: str, data: bytes) -> bytes:
         header[start : start + len(field)] = field
     header[_CHECKSUM] = b"%06o\0 " % sum(header)
     return b"".join((header, data, bytes(-len(data) % _BLOCK_BYTES)))
+
+
+def fill_archive(size: int) -> bytes:
+    """What ends an archive and fills its last record, as POSIX asks for.
+
+    Args:
+        size: Bytes of all members.
+
+    >>> len(fill_archive(1536)), len(fill_archive(10_240 - 1024))
+    (8704, 1024)
+    """
+    return END_OF_ARCHIVE + bytes(-(size + len(END_OF_ARCHIVE)) % _RECORD_BYTES)
 
 
 def encode_json(content: Mapping[str, Any]) -> bytes:

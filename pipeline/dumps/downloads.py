@@ -1,10 +1,9 @@
 """Files over HTTP to disk, whole or not at all: continued where they were cut, checked, and asked for with patience.
 
-Source: RFC 9110, sections 8.8 (validators), 10.2.3 (Retry-After) and 14 (ranges);
+Source: RFC 9110, sections 8.8 (validators) and 14 (ranges);
 https://foundation.wikimedia.org/wiki/Policy:Wikimedia_Foundation_User-Agent_Policy.
 """
 
-import email.utils
 import re
 import threading
 import time
@@ -19,14 +18,11 @@ import requests
 import urllib3
 
 from pipeline.dumps.partial_files import Download, DownloadFailed, PartialFile, is_there
-from pipeline.web.optouts import PRODUCT
+from pipeline.web.http import may_pass, parse_retry_after, pause_s, user_agent
 
 T = TypeVar("T")
 
-_VERSION = "1.0"  # of this client's behaviour, for the logs of the servers
 _CHUNK_BYTES = 1 << 20
-_LONGEST_BACKOFF_S = 60.0
-_MAY_PASS = (429, 500, 502, 503, 504)
 _HEADS = {".bz2": b"BZh", ".gz": b"\x1f\x8b"}
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
@@ -66,7 +62,7 @@ class Manners:
     @property
     def user_agent(self) -> str:
         """What the client says it is."""
-        return f"{PRODUCT}/{_VERSION} ({'; '.join(filter(None, ['vocabulary builder', self.contact]))})"
+        return user_agent("vocabulary builder", self.contact)
 
 
 class Client:
@@ -190,7 +186,7 @@ class Client:
     def _pause(self, url: str, problem: _TryAgain, tries: int) -> None:
         wait_s = problem.wait_s
         if wait_s is None:
-            wait_s = min(self._manners.backoff_s * 2 ** (tries - 1), _LONGEST_BACKOFF_S)
+            wait_s = pause_s(tries, first_s=self._manners.backoff_s)
         if wait_s > self._manners.max_wait_s:
             raise DownloadFailed(f"{url}: {problem}; it asks to wait {wait_s:,.0f} s: run it again then") from problem
         if self._stopped.wait(wait_s):
@@ -222,28 +218,15 @@ class _Span(NamedTuple):
 
 def _check_status(response: requests.Response) -> None:
     status, url = response.status_code, response.url
-    if status in _MAY_PASS:
-        raise _TryAgain(f"the server answered {status}", _retry_after(response.headers.get("Retry-After", "")))
+    if may_pass(status):
+        wait_s = parse_retry_after(response.headers.get("Retry-After"), time.time())
+        raise _TryAgain(f"the server answered {status}", wait_s)
     if status in (404, 410):
         raise NotThere(f"{url}: there is no such file ({status})")
     if status == requests.codes.forbidden:
         raise DownloadFailed(f"{url}: refused (403); say who you are with --contact, which the server may insist on")
     if status not in (200, 206, 416):
         raise DownloadFailed(f"{url}: the server answered {status}")
-
-
-def _retry_after(text: str) -> float | None:
-    """Seconds to wait, from a number or a date.
-
-    >>> _retry_after("120"), _retry_after("Fri, 31 Dec 1999 23:59:59 GMT"), _retry_after("soon")
-    (120.0, 0.0, None)
-    """
-    if text.strip().isdigit():
-        return float(text)
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
-    except ValueError:
-        return None
 
 
 def _span(response: requests.Response) -> _Span:

@@ -5,15 +5,14 @@ asked for. So a run that was killed goes on with the same files, however old the
 them all asks nobody.
 """
 
-import json
 import os
 import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
-from pipeline.base.files import write_bytes_whole
+from pipeline.base.files import read_json, write_json
 from pipeline.base.options import check_options, option
 from pipeline.dumps.downloads import Client, Manners, NotThere
 from pipeline.dumps.partial_files import Download, DownloadFailed, bytes_here, is_there
@@ -44,7 +43,7 @@ class GetDump:
 
     wiki: str = option("simplewiki", "Wiki, by the name of its database: enwiki, dewiki, enwiktionary…")
     date: str = option("", f"Dump, YYYYMMDD, or {LATEST} [the one in the folder, else the newest that is finished].")
-    views: str = option("monthly", "Page-view files to get.", choices=("monthly", "hourly", "none"))
+    views: Literal["monthly", "hourly", "none"] = option("monthly", "Page-view files to get.")
     num_views: int = option(1, "Months of page views; of hourly files, days (24 files each).", minimum=1)
     base_url: str = option(DUMPS_URL, "Server of the dumps: this one or a mirror of it.")
     views_url: str = option("", f"Folder of the page views [BASE_URL{MONTHLY_PATH} or BASE_URL{HOURLY_PATH}].")
@@ -107,8 +106,7 @@ class Plan(NamedTuple):
             ValueError: When the file is no plan.
         """
         try:
-            with open(path, "rb") as file:
-                content: dict[str, Any] = json.load(file)
+            content: dict[str, Any] = read_json(path)
             files = tuple(ListedFile(FileKind(row.pop("kind")), **row) for row in content.pop("files"))
             return cls(files=files, **content)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -117,7 +115,7 @@ class Plan(NamedTuple):
     def write(self, path: str) -> None:
         """Writes the plan."""
         content = self._asdict() | {"files": [file._asdict() for file in self.files]}
-        write_bytes_whole(path, (json.dumps(content, indent=1) + "\n").encode())
+        write_json(path, content, sort_keys=False)
 
     def paths(self, kind: FileKind, folder: str) -> list[str]:
         """Where its files of a kind are."""

@@ -9,5 +9,3 @@ dedup, repeats, near_duplicates   rows that lose against others, found by losers
 inputs         files, lists of paths, parts of tables ► input units
 stage          options and wiring
 """
-
-from pipeline.extraction.stage import ExtractPairs as ExtractPairs

@@ -21,12 +21,13 @@ from pipeline.base import files
 from pipeline.extraction.filters import read_list
 from pipeline.extraction.unit import input_kind, named_kind
 from pipeline.extraction.url_lists import WHOLE, TablePart, table_parts
+from pipeline.web.http import pause_s
 
 LIST_SUFFIXES: Final = (".paths", ".paths.gz")
 COMMON_CRAWL: Final = "https://data.commoncrawl.org/"
 
 _COPY_BYTES: Final = 8 << 20
-_FIRST_PAUSE_S: Final = 1.0  # doubled at every try
+_FIRST_PAUSE_S: Final = 1.0
 _READ_ERRORS: Final = (OSError, http.aiohttp.ClientError)  # fsspec hands on what its HTTP client raises
 
 
@@ -96,7 +97,6 @@ def local_copy(path: str, *, tries: int) -> Iterator[str]:
 
 
 def _copy(path: str, copy: str, tries: int) -> None:
-    pause = _FIRST_PAUSE_S
     for number in range(1, tries + 1):
         try:
             with files.open_for_read(path) as source, open(copy, "wb") as target:
@@ -108,8 +108,7 @@ def _copy(path: str, copy: str, tries: int) -> None:
         except _READ_ERRORS as failure:  # fsspec calls any failure to look at an address "not found"
             error = failure
         if number < tries:
-            time.sleep(pause)
-            pause *= 2
+            time.sleep(pause_s(number, first_s=_FIRST_PAUSE_S))
     raise UnreadableInput(f"{path}: cannot be read after {tries} tries: {type(error).__name__}: {error}") from error
 
 

@@ -1,22 +1,22 @@
 """Which rows of which tables are left out because of rows elsewhere in the whole input.
 
 In: tables of `EXTRACTED`, one an input unit, and a rule that compares rows. Out: for each table a list of the rows that
-lose. Rows travel as packed numpy records, by bucket of a hash: a few bytes a row, never its text. What decides is the
-content of rows, then their table and place, never the order of arrival.
+lose. Rows travel as packed records (`pipeline.base.packed`), never with their text.
 """
 
-import io
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-import apache_beam as beam
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.base import files
-from pipeline.base.drops import UnitReport, report_unit
+from pipeline.base.arrays import read_array, write_array
+from pipeline.base.drops import Counts, DropReason
+from pipeline.base.folders import table_name
 from pipeline.base.schemas import PAIR_ID, PAIRS
 from pipeline.base.tables import count_rows
 
@@ -33,83 +33,61 @@ EXTRACTED = pa.schema(
 Rows = npt.NDArray[np.uint32]
 
 
-class LosingRule(ABC):
-    """What makes a row lose against another one; methods are called on workers."""
-
-    @abstractmethod
-    def pack(self, index: int, path: str) -> Iterator[tuple[int, bytes]]:
-        """What is compared of table `index`, by bucket; what loses inside the table goes to `own_bucket(index)`."""
-
-    @abstractmethod
-    def find(self, packed: bytes) -> Iterator[tuple[int, bytes]]:
-        """The losers among all that went to one bucket, table by table."""
-
-    @abstractmethod
-    def rows(self, path: str, losers: bytes) -> Rows:
-        """The rows of a table that all its losers, joined, mean."""
-
-
-@dataclass(kw_only=True, eq=False)
-class FindLosers(beam.PTransform):
-    """Writes the losing rows of every table, also where there are none.
+class Losers(NamedTuple):
+    """Rows that are left out.
 
     Attributes:
-        tables: Paths of `EXTRACTED` tables, sorted by name.
-        rule: What is compared.
-        output: Folder for one ``NAME.npy`` a table.
+        reason: Why.
+        folder: Where a file a table lists them.
     """
 
-    tables: Sequence[str]
-    rule: LosingRule
-    output: str
+    reason: DropReason
+    folder: str
 
-    def expand(self, root: beam.Pipeline) -> beam.PCollection:
-        """Wires PBegin to PCollection[UnitReport]."""
-        tables = list(enumerate(self.tables))
-        losers = (
-            root
-            | "Tables" >> beam.Create(tables).with_output_types(tuple[int, str])
-            | "Pack" >> beam.FlatMapTuple(self.rule.pack).with_output_types(tuple[int, bytes])
-            | "Group" >> beam.GroupByKey()
-            | "Find" >> beam.FlatMap(_find_in_bucket, self.rule).with_output_types(tuple[int, bytes])
-        )
-        none = root | "NoLosers" >> beam.Create([(index, b"") for index, _ in tables])
-        return (
-            (losers, none)
-            | "AllTables" >> beam.Flatten()
-            | "GroupLosers" >> beam.GroupByKey()
-            | "WriteLosers"
-            >> beam.Map(_write_losers, self.rule, list(self.tables), self.output).with_output_types(UnitReport)
-        )
+    def path(self, table: str) -> str:
+        """The file that lists the losing rows of a table."""
+        return array_beside(table, folder=self.folder)
+
+    def rows(self, table: str) -> Rows:
+        """The losing rows of a table, sorted."""
+        return read_array(self.path(table))
 
 
-def num_buckets(num_tables: int) -> int:
-    """In how many buckets the rows of some tables are compared: a bucket is sorted in memory."""
-    return max(64, 2 * num_tables)
+@dataclass(frozen=True, kw_only=True)
+class LosingRule(ABC):
+    """What makes a row lose against another one; methods are called on workers.
 
-
-def own_bucket(index: int) -> int:
-    """The bucket for what loses inside table `index`, whatever the other tables hold.
-
-    >>> own_bucket(0)
-    -1
+    Attributes:
+        num_tables: How many tables there are.
     """
-    return -1 - index
+
+    num_tables: int
+
+    @abstractmethod
+    def pack(self, source: tuple[int, str]) -> Iterator[tuple[int, bytes]]:
+        """What is compared of a table (number, path), by bucket; what loses inside the table goes straight to it."""
+
+    @abstractmethod
+    def find(self, parts: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+        """The losers among all that went to one bucket, by the number of their table."""
+
+    def rows(self, table: str, found: bytes) -> Rows:
+        """The rows of a table that all its losers, joined, mean; here: the rows, as they were packed."""
+        return np.frombuffer(found, np.uint32)
 
 
-def split_by_bucket(records: np.ndarray, hashes: npt.NDArray[np.uint64], number: int) -> Iterator[tuple[int, bytes]]:
-    """Records as bytes, by bucket of their hashes, in their order."""
-    buckets = (hashes % np.uint64(number)).astype(np.int64)
-    order = np.argsort(buckets, kind="stable")
-    found, starts = np.unique(buckets[order], return_index=True)
-    for bucket, part in zip(found, np.split(records[order], starts[1:]), strict=False):
-        yield int(bucket), part.tobytes()
+def write_losers(table: str, output: str, found: Iterable[bytes], *, rule: LosingRule) -> Counts:
+    """Writes the rows of a table that a rule found to lose."""
+    write_array(output, np.unique(rule.rows(table, b"".join(found))).astype(np.uint32))
+    return {}
 
 
-def split_by_table(records: np.ndarray, field: str) -> Iterator[tuple[int, bytes]]:
-    """One field of records, by their table."""
-    for table in np.unique(records["table"]):
-        yield int(table), records[field][records["table"] == table].tobytes()
+def surviving_rows(table: str, losers: Sequence[Losers]) -> npt.NDArray[np.int64]:
+    """The rows of a table that have not lost."""
+    kept = np.ones(count_rows(table), np.bool_)
+    for lost in losers:
+        kept[lost.rows(table)] = False
+    return np.flatnonzero(kept)
 
 
 def rank_in_groups(groups: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
@@ -124,44 +102,10 @@ def rank_in_groups(groups: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
     return places - np.maximum.accumulate(np.where(begins, places, 0))
 
 
-def losers_path(folder: str, name: str) -> str:
-    """Where the losing rows of a table are written."""
-    return files.join(folder, f"{name}.npy")
+def array_beside(table: str, *, folder: str) -> str:
+    """The array in a folder that belongs to a table.
 
-
-def read_losers(folder: str, name: str) -> Rows:
-    """The losing rows of a table, sorted."""
-    rows: Rows = np.load(io.BytesIO(files.read_bytes(losers_path(folder, name))))
-    return rows
-
-
-def surviving_rows(path: str, losers: Sequence[str]) -> npt.NDArray[np.int64]:
-    """The rows of a table that are in none of its lists of losers, which lie in some folders."""
-    kept = np.ones(count_rows(path), np.bool_)
-    for folder in losers:
-        kept[read_losers(folder, table_name(path))] = False
-    return np.flatnonzero(kept)
-
-
-def table_name(path: str) -> str:
-    """The name of a table without its suffix."""
-    return files.basename(path).removesuffix(".parquet")
-
-
-def _find_in_bucket(bucket: tuple[int, Iterable[bytes]], rule: LosingRule) -> Iterator[tuple[int, bytes]]:
-    number, parts = bucket
-    if number < 0:
-        yield -1 - number, b"".join(parts)
-    else:
-        yield from rule.find(b"".join(parts))
-
-
-def _write_losers(
-    found: tuple[int, Iterable[bytes]], rule: LosingRule, tables: Sequence[str], output: str
-) -> UnitReport:
-    index, parts = found
-    name = table_name(tables[index])
-    buffer = io.BytesIO()
-    np.save(buffer, np.unique(rule.rows(tables[index], b"".join(parts))).astype(np.uint32))
-    files.write_bytes_whole(losers_path(output, name), buffer.getvalue())
-    return report_unit(name, {})
+    >>> array_beside("out/_extracted/list.csv-ab.parquet", folder="out/_duplicates")
+    'out/_duplicates/list.csv-ab.npy'
+    """
+    return files.join(folder, f"{table_name(table)}.npy")

@@ -7,101 +7,86 @@ texts crowd no bucket: 20 bytes a band and distinct text, nine bands at 0.8.
 Source: Broder 1997 (MinHash); Leskovec, Rajaraman, Ullman, Mining of Massive Datasets 3.4 (banding).
 """
 
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import apache_beam as beam
 import numpy as np
 import numpy.typing as npt
 from datasketch import MinHash, MinHashLSH
 
-from pipeline.base import files
-from pipeline.base.drops import UnitReport, report_unit
+from pipeline.base.arrays import read_array, write_array
+from pipeline.base.drops import Counts
+from pipeline.base.packed import num_buckets, split_by_bucket, split_by_unit, straight_to
 from pipeline.base.tables import read_table
 from pipeline.extraction.filters import normalized_texts
-from pipeline.extraction.losers import (
-    LosingRule,
-    Rows,
-    num_buckets,
-    own_bucket,
-    split_by_bucket,
-    split_by_table,
-    surviving_rows,
-    table_name,
-)
+from pipeline.extraction.losers import Losers, LosingRule, Rows, array_beside, surviving_rows
 
 NUM_PERMUTATIONS: Final = 128
 
 _GRAM_CHARS: Final = 5
 _BATCH_TEXTS: Final = 4096
-_RECORD = np.dtype([("value", "u8"), ("text_key", "u8"), ("table", "u4")])
+_RECORD = np.dtype([("value", "u8"), ("text_key", "u8"), ("unit", "u4")])
 _MULTIPLIER: Final = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: spreads products over all bits
 
 Words = npt.NDArray[np.uint64]
 
 
-@dataclass(kw_only=True, eq=False)
-class SignTexts(beam.PTransform):
-    """Writes the band values of every distinct text of every table.
+def sign_texts(path: str, output: str, *, threshold: float, losers: Sequence[Losers]) -> Counts:
+    """Writes the band values of every distinct text of a table: [texts, 1 + bands] uint64, a text's key and its values.
 
-    Attributes:
-        tables: Paths of `EXTRACTED` tables.
+    Args:
+        path: A table of `EXTRACTED`.
+        output: A ``.npy``.
         threshold: Share of runs that two texts have in common from which on they count as the same.
-        losers: Folders of the rows that lost before.
-        output: Folder for one ``NAME.npy`` a table: [texts, 1 + bands] uint64, a text's key and its band values.
+        losers: The rows that lost before.
     """
-
-    tables: Sequence[str]
-    threshold: float
-    losers: Sequence[str]
-    output: str
-
-    def expand(self, root: beam.Pipeline) -> beam.PCollection:
-        """Wires PBegin to PCollection[UnitReport]."""
-        return (
-            root
-            | "Extracted" >> beam.Create(list(self.tables)).with_output_types(str)
-            | "SignTable"
-            >> beam.Map(_sign_table, self.threshold, list(self.losers), self.output).with_output_types(UnitReport)
-        )
+    rows = surviving_rows(path, losers)
+    table = read_table(path, ["text", "text_key"]).take(rows)
+    keys, places = np.unique(table["text_key"].to_numpy(), return_index=True)
+    texts = normalized_texts(table["text"].take(places)).to_pylist()
+    parts = [
+        band_values(texts[first : first + _BATCH_TEXTS], threshold)
+        for first in range(0, max(1, len(texts)), _BATCH_TEXTS)
+    ]
+    write_array(output, np.column_stack([keys, np.concatenate(parts)]))
+    return {}
 
 
 @dataclass(frozen=True, kw_only=True)
 class NearDuplicates(LosingRule):
-    """Compares what `SignTexts` wrote.
+    """Compares what `sign_texts` wrote; see `LosingRule`.
 
     Attributes:
-        signatures: Its output folder.
-        num_tables: How many tables there are.
-        losers: Folders of the rows that lost before.
+        signatures: Folder of it, one file a table.
+        losers: The rows that lost before.
     """
 
     signatures: str
-    num_tables: int
-    losers: tuple[str, ...]
+    losers: tuple[Losers, ...]
 
-    def pack(self, index: int, path: str) -> Iterator[tuple[int, bytes]]:
+    def pack(self, source: tuple[int, str]) -> Iterator[tuple[int, bytes]]:
         """The smallest text of every band value in a table."""
-        signed: Words = np.load(io.BytesIO(files.read_bytes(signatures_path(self.signatures, table_name(path)))))
+        number, path = source
+        signed: Words = read_array(array_beside(path, folder=self.signatures))
         records = np.empty(signed[:, 1:].size, _RECORD)
         records["value"] = signed[:, 1:].ravel()
         records["text_key"] = np.repeat(signed[:, 0], signed.shape[1] - 1)
-        records["table"] = index
+        records["unit"] = number
         first, rest = _split(records)
-        yield own_bucket(index), np.unique(rest["text_key"]).tobytes()
+        yield straight_to(number), np.unique(rest["text_key"]).tobytes()
         yield from split_by_bucket(first, first["value"], num_buckets(self.num_tables))
 
-    def find(self, packed: bytes) -> Iterator[tuple[int, bytes]]:
+    def find(self, parts: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
         """The texts that share a band value with a smaller one."""
-        yield from split_by_table(_split(np.frombuffer(packed, _RECORD))[1], "text_key")
+        _, larger = _split(np.frombuffer(b"".join(parts), _RECORD))
+        yield from split_by_unit(larger, larger["text_key"])
 
-    def rows(self, path: str, losers: bytes) -> Rows:
+    def rows(self, table: str, found: bytes) -> Rows:
         """The rows of the texts that lose."""
-        rows = surviving_rows(path, self.losers)
-        keys = read_table(path, ["text_key"])["text_key"].to_numpy()[rows]
-        return rows[np.isin(keys, np.frombuffer(losers, np.uint64))].astype(np.uint32)
+        rows = surviving_rows(table, self.losers)
+        keys = read_table(table, ["text_key"])["text_key"].to_numpy()[rows]
+        return rows[np.isin(keys, np.frombuffer(found, np.uint64))].astype(np.uint32)
 
 
 def band_values(texts: Sequence[str], threshold: float) -> Words:
@@ -109,7 +94,7 @@ def band_values(texts: Sequence[str], threshold: float) -> Words:
 
     Args:
         texts: Normalised.
-        threshold: See `SignTexts`; it decides the number of bands.
+        threshold: See `sign_texts`; it decides the number of bands.
     """
     bands = MinHashLSH(threshold=threshold, num_perm=NUM_PERMUTATIONS)
     signatures = MinHash.bulk([_grams(text) for text in texts], num_perm=NUM_PERMUTATIONS)
@@ -122,31 +107,9 @@ def band_values(texts: Sequence[str], threshold: float) -> Words:
     return values
 
 
-def signatures_path(folder: str, name: str) -> str:
-    """Where the band values of a table's texts are written."""
-    return files.join(folder, f"{name}.npy")
-
-
-def _sign_table(path: str, threshold: float, losers: Sequence[str], output: str) -> UnitReport:
-    target = signatures_path(output, table_name(path))
-    if not files.exists(target):
-        rows = surviving_rows(path, losers)
-        table = read_table(path, ["text", "text_key"]).take(rows)
-        keys, places = np.unique(table["text_key"].to_numpy(), return_index=True)
-        texts = normalized_texts(table["text"].take(places)).to_pylist()
-        parts = [
-            band_values(texts[first : first + _BATCH_TEXTS], threshold)
-            for first in range(0, max(1, len(texts)), _BATCH_TEXTS)
-        ]
-        buffer = io.BytesIO()
-        np.save(buffer, np.column_stack([keys, np.concatenate(parts)]))
-        files.write_bytes_whole(target, buffer.getvalue())
-    return report_unit(table_name(path), {})
-
-
 def _split(records: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The records of the smallest text of every band value, and the others; a text is not listed twice among these."""
-    records = np.unique(records[["value", "text_key", "table"]])
+    records = np.unique(records[["value", "text_key", "unit"]])
     begins = np.ones(len(records), np.bool_)
     begins[1:] = records["value"][1:] != records["value"][:-1]
     smallest = records["text_key"][np.maximum.accumulate(np.where(begins, np.arange(len(records)), 0))]

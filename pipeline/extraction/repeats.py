@@ -5,25 +5,17 @@ smallest hash of (URL, text) stay, whatever file they are in. A table sends at m
 pair.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from pipeline.base.ids import id_words
+from pipeline.base.packed import num_buckets, split_by_bucket, split_by_unit, straight_to
 from pipeline.base.tables import read_table
-from pipeline.extraction.losers import (
-    LosingRule,
-    Rows,
-    num_buckets,
-    own_bucket,
-    rank_in_groups,
-    split_by_bucket,
-    split_by_table,
-    surviving_rows,
-)
+from pipeline.extraction.losers import Losers, LosingRule, rank_in_groups, surviving_rows
 
-_RECORD = np.dtype([("text_key", "u8"), ("order", "u8"), ("table", "u4"), ("row", "u4")])
+_RECORD = np.dtype([("text_key", "u8"), ("order", "u8"), ("unit", "u4"), ("row", "u4")])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,38 +24,34 @@ class RepeatedTexts(LosingRule):
 
     Attributes:
         max_repeats: Pairs of one text that stay.
-        num_tables: How many tables there are.
-        losers: Folders of the rows that lost before.
+        losers: The rows that lost before.
     """
 
     max_repeats: int
-    num_tables: int
-    losers: tuple[str, ...]
+    losers: tuple[Losers, ...]
 
-    def pack(self, index: int, path: str) -> Iterator[tuple[int, bytes]]:
+    def pack(self, source: tuple[int, str]) -> Iterator[tuple[int, bytes]]:
         """The first pairs of every text of a table."""
+        number, path = source
         rows = surviving_rows(path, self.losers)
         table = read_table(path, ["same_id", "text_key"]).take(rows)
         records = np.empty(len(rows), _RECORD)
         records["text_key"] = table["text_key"].to_numpy()
         records["order"] = id_words(table["same_id"])[:, 1]
-        records["table"] = index
+        records["unit"] = number
         records["row"] = rows
         first, rest = self._split(records)
-        yield own_bucket(index), rest["row"].tobytes()
+        yield straight_to(number), rest["row"].tobytes()
         yield from split_by_bucket(first, first["text_key"], num_buckets(self.num_tables))
 
-    def find(self, packed: bytes) -> Iterator[tuple[int, bytes]]:
+    def find(self, parts: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
         """The pairs over the cap."""
-        yield from split_by_table(self._split(np.frombuffer(packed, _RECORD))[1], "row")
-
-    def rows(self, path: str, losers: bytes) -> Rows:
-        """The rows, as they were packed."""
-        return np.frombuffer(losers, np.uint32)
+        _, over = self._split(np.frombuffer(b"".join(parts), _RECORD))
+        yield from split_by_unit(over, over["row"])
 
     def _split(self, records: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The first `max_repeats` records of every text, and the others."""
-        order = np.lexsort((records["row"], records["table"], records["order"], records["text_key"]))
+        order = np.lexsort((records["row"], records["unit"], records["order"], records["text_key"]))
         records = records[order]
         is_first = rank_in_groups(records["text_key"]) < self.max_repeats
         return records[is_first], records[~is_first]

@@ -9,29 +9,30 @@ Source: CLIP 2.2; crawled pairs as in MetaCLIP, with the images that it misses (
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from functools import partial
+from typing import ClassVar, Literal
 
-import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
 from pipeline.base import files
-from pipeline.base.drops import Counts, CountUnits, DropReason, UnitReport, report_unit
+from pipeline.base.drops import Counts, DropReason
+from pipeline.base.folders import PairsFolder, StageFolder, table_name
 from pipeline.base.options import option
 from pipeline.base.schemas import PAIRS
-from pipeline.base.stage_folder import Shape, Stage, Step
-from pipeline.base.tables import open_table_writer, read_counts, read_table, write_table
+from pipeline.base.tables import open_table_writer, read_table, write_table
 from pipeline.extraction.dedup import Duplicates
 from pipeline.extraction.filters import FilterOptions, filter_options
 from pipeline.extraction.inputs import COMMON_CRAWL, InputUnit, UnreadableInput, list_units, local_copy
 from pipeline.extraction.languages import check_languages
-from pipeline.extraction.losers import EXTRACTED, FindLosers, LosingRule, losers_path, read_losers, table_name
-from pipeline.extraction.near_duplicates import NearDuplicates, SignTexts, signatures_path
+from pipeline.extraction.losers import EXTRACTED, Losers, LosingRule, array_beside, write_losers
+from pipeline.extraction.near_duplicates import NearDuplicates, sign_texts
 from pipeline.extraction.pages import PageRules, parse_page
 from pipeline.extraction.repeats import RepeatedTexts
 from pipeline.extraction.unit import COMPILED_BYTES, Extraction, ExtractionRules, saved_page_key
-from pipeline.extraction.url_lists import PRESETS, ListColumns, read_url_list
+from pipeline.extraction.url_lists import PRESETS, ListColumns, Preset, read_url_list
 from pipeline.extraction.wat_links import load_cutter
+from pipeline.steps import GroupPacked, MapUnits, Stage, Step
 from vocab.kernels.compiled import find_obstacle
 
 
@@ -51,16 +52,15 @@ class ExtractPairs(FilterOptions, Stage):
     path_base: str = option(
         COMMON_CRAWL, "What stands before the paths in lists; also s3://commoncrawl/ or a folder.", identity=False
     )
-    tries: int = option(5, "Times to try a remote file; pauses between are 1, 2, 4… s.", minimum=1, identity=False)
-    on_unreadable: str = option(
+    tries: int = option(
+        5, "Times to try a remote file; pauses between are 1, 2, 4… s, up to a minute.", minimum=1, identity=False
+    )
+    on_unreadable: Literal["stop", "drop"] = option(
         "stop",
         "When a listed path cannot be read: stop (run again to continue), or drop it for this output folder.",
-        choices=("stop", "drop"),
         identity=False,
     )
-    table_preset: str = option(
-        "none", "Columns of a published list: LAION, CC3M, CC12M, COYO, DataComp.", choices=("none", *PRESETS)
-    )
+    table_preset: Preset = option("none", "Columns of a published list: LAION, CC3M, CC12M, COYO, DataComp.")
     url_column: str = option("", "Column of image URLs in tables: a name, or a number from 0 without a header.")
     text_column: str = option("", "Column of texts in tables.")
     page_column: str = option("", "Column of page URLs in tables.")
@@ -70,7 +70,7 @@ class ExtractPairs(FilterOptions, Stage):
     page_urls: str = option(
         "", "TSV of saved pages: file name without .html and .gz, address of the page.", identity=False
     )
-    texts: str = option("best", "Take the best text of an image, or all of them.", choices=("best", "all"))
+    texts: Literal["best", "all"] = option("best", "Take the best text of an image, or all of them.")
     target_px: int = option(336, "Width wanted where a page offers an image in several.", minimum=1)
     noindex: bool = option(True, "Count robots noindex and noimageindex as opt-outs, as noai is.")
     page_language: tuple[str, ...] = option(
@@ -99,54 +99,52 @@ class ExtractPairs(FilterOptions, Stage):
         page_urls = [self.page_urls] if self.page_urls else []
         return [*files.expand_inputs(self.input), *self.block_files(), *page_urls]
 
-    def steps(self) -> Iterator[Step]:
+    def steps(self) -> Iterator[Step | Counts]:
         """Extract unit by unit, find what loses against others over all units, write the rest."""
         paths = files.expand_inputs(self.input)
         units = list_units(paths, path_base=self.path_base, part_bytes=self.table_part_mb << 20)
-        extracted_folder = files.join(self.output, "_extracted")
-        extracted = [files.join(extracted_folder, f"{unit.name}.parquet") for unit in units]
-        if not all(files.exists(path) for path in extracted):
-            prepare_readers(units)
-        yield Step(
-            "ExtractCandidates",
-            ExtractCandidates(
-                stage_name=self.name,
-                units=units,
-                rules=self._rules(),
-                tries=self.tries,
-                drop_unreadable=self.on_unreadable == "drop",
-                output=extracted_folder,
+        pairs = PairsFolder(self.output)
+        extracted = StageFolder(pairs.working("extracted"))
+        extract = MapUnits(
+            units=units,
+            output_of=lambda unit: extracted.table(unit.name),
+            work=partial(
+                extract_unit, rules=self._rules(), tries=self.tries, drop_unreadable=self.on_unreadable == "drop"
             ),
-            Shape.MAP,
-            tuple(extracted),
         )
-        losers: list[Losers] = []
-        duplicates = Losers(DropReason.DUPLICATE_PAIR, files.join(self.output, "_duplicates"))
-        yield from _find(extracted, Duplicates(num_tables=len(units)), duplicates, losers)
+        tables = extract.outputs
+        if len(files.existing(tables)) < len(tables):
+            prepare_readers(units)
+        yield Step("ExtractCandidates", extract)
+        duplicates = Losers(DropReason.DUPLICATE_PAIR, pairs.working("duplicates"))
+        yield find_step(tables, Duplicates(num_tables=len(tables)), duplicates)
+        losers: tuple[Losers, ...] = (duplicates,)
         if self.max_text_repeats:
-            repeated = Losers(DropReason.REPEATED_TEXT, files.join(self.output, "_repeats"))
-            cap = RepeatedTexts(max_repeats=self.max_text_repeats, num_tables=len(units), losers=_folders(losers))
-            yield from _find(extracted, cap, repeated, losers)
+            repeated = Losers(DropReason.REPEATED_TEXT, pairs.working("repeats"))
+            cap = RepeatedTexts(num_tables=len(tables), max_repeats=self.max_text_repeats, losers=losers)
+            yield find_step(tables, cap, repeated)
+            losers = (*losers, repeated)
         if self.near_duplicates:
-            signatures = files.join(self.output, "_signatures")
-            yield Step(
-                "SignTexts",
-                SignTexts(tables=extracted, threshold=self.near_duplicates, losers=_folders(losers), output=signatures),
-                Shape.MAP,
-                tuple(signatures_path(signatures, unit.name) for unit in units),
+            signatures = pairs.working("signatures")
+            sign = MapUnits(
+                units=tables,
+                output_of=partial(array_beside, folder=signatures),
+                work=partial(sign_texts, threshold=self.near_duplicates, losers=losers),
             )
-            near = Losers(DropReason.NEAR_DUPLICATE, files.join(self.output, "_near_duplicates"))
-            rule = NearDuplicates(signatures=signatures, num_tables=len(units), losers=_folders(losers))
-            yield from _find(extracted, rule, near, losers)
-        yield Step(
-            "WriteDistinctPairs",
-            WriteDistinctPairs(stage_name=self.name, tables=extracted, losers=losers, output=self.output),
-            Shape.MAP,
-            tuple(files.join(self.output, f"{unit.name}.parquet") for unit in units),
+            yield Step("SignTexts", sign)
+            near = Losers(DropReason.NEAR_DUPLICATE, pairs.working("near_duplicates"))
+            rule = NearDuplicates(num_tables=len(tables), signatures=signatures, losers=losers)
+            yield find_step(tables, rule, near)
+            losers = (*losers, near)
+        write = MapUnits(
+            units=tables,
+            output_of=lambda table: pairs.table(table_name(table)),
+            work=partial(write_distinct, losers=losers),
         )
+        yield Step("WriteDistinctPairs", write)
 
     def _rules(self) -> ExtractionRules:
-        preset = PRESETS.get(self.table_preset, ListColumns())
+        preset = PRESETS[self.table_preset]
         return ExtractionRules(
             pages=PageRules(all_texts=self.texts == "all", target_px=self.target_px, noindex=self.noindex),
             columns=ListColumns(
@@ -161,23 +159,23 @@ class ExtractPairs(FilterOptions, Stage):
 _MIN_THRESHOLD = 0.3  # below, nearly any two texts share a band
 
 
-class Losers(NamedTuple):
-    """Why some rows are left out, and the folder of `FindLosers` that lists them."""
+def find_step(tables: Sequence[str], rule: LosingRule, found: Losers) -> Step:
+    """The step that lists the losing rows of every table, also where there are none.
 
-    reason: DropReason
-    folder: str
-
-
-def _folders(losers: Sequence[Losers]) -> tuple[str, ...]:
-    return tuple(folder for _, folder in losers)
-
-
-def _find(tables: Sequence[str], rule: LosingRule, found: Losers, losers: list[Losers]) -> Iterator[Step]:
-    """The step that finds some losers, unless it is done; adds them to those found before."""
-    if not all(files.exists(losers_path(found.folder, table_name(table))) for table in tables):
-        transform = FindLosers(tables=tables, rule=rule, output=found.folder)
-        yield Step(f"Find{type(rule).__name__}", transform, Shape.SHUFFLE)
-    losers.append(found)
+    Args:
+        tables: Of `EXTRACTED`, sorted by name.
+        rule: What is compared.
+        found: Where the rows are listed.
+    """
+    transform = GroupPacked(
+        sources=list(enumerate(tables)),
+        pack=rule.pack,
+        find=rule.find,
+        units=tables,
+        output_of=found.path,
+        work=partial(write_losers, rule=rule),
+    )
+    return Step(f"Find{type(rule).__name__}", transform)
 
 
 def read_page_urls(path: str) -> dict[str, str]:
@@ -200,80 +198,28 @@ def prepare_readers(units: Sequence[InputUnit]) -> None:
         load_cutter()
 
 
-@dataclass(kw_only=True, eq=False)
-class ExtractCandidates(beam.PTransform):
-    """Writes the filtered pairs of every input file, duplicates included.
+def extract_unit(unit: InputUnit, output: str, *, rules: ExtractionRules, tries: int, drop_unreadable: bool) -> Counts:
+    """Writes the filtered pairs of an input unit, duplicates included: a table of `EXTRACTED`.
 
-    Attributes:
-        stage_name: Namespace of the counts.
-        units: What is read.
+    Args:
+        unit: What is read.
+        output: The table.
         rules: What is extracted.
         tries: How often a remote file is tried.
-        drop_unreadable: Whether a listed file that cannot be read is dropped; otherwise it ends the run.
-        output: Folder for one `EXTRACTED` table a unit.
+        drop_unreadable: Whether a listed file that cannot be read is dropped.
+
+    Raises:
+        UnreadableInput: When it cannot be read and is not dropped.
     """
-
-    stage_name: str
-    units: Sequence[InputUnit]
-    rules: ExtractionRules
-    tries: int
-    drop_unreadable: bool
-    output: str
-
-    def expand(self, root: beam.Pipeline) -> beam.PCollection:
-        """Wires PBegin to PCollection[UnitReport]."""
-        return (
-            root
-            | "Inputs" >> beam.Create(list(self.units))
-            | "ExtractUnit"
-            >> beam.Map(
-                _extract_unit, self.rules, self.output, tries=self.tries, drop_unreadable=self.drop_unreadable
-            ).with_output_types(UnitReport)
-            | CountUnits(self.stage_name)
-        )
-
-
-@dataclass(kw_only=True, eq=False)
-class WriteDistinctPairs(beam.PTransform):
-    """Writes the pairs of every input file that lose against no equal pair.
-
-    Attributes:
-        stage_name: Namespace of the counts.
-        tables: Paths of the `EXTRACTED` tables.
-        losers: What is left out; a row is in one list only.
-        output: Folder for one `PAIRS` table an input file.
-    """
-
-    stage_name: str
-    tables: Sequence[str]
-    losers: Sequence[Losers]
-    output: str
-
-    def expand(self, root: beam.Pipeline) -> beam.PCollection:
-        """Wires PBegin to PCollection[UnitReport]."""
-        return (
-            root
-            | "Extracted" >> beam.Create(list(self.tables)).with_output_types(str)
-            | "WriteUnit" >> beam.Map(_write_distinct, list(self.losers), self.output).with_output_types(UnitReport)
-            | CountUnits(self.stage_name)
-        )
-
-
-def _extract_unit(
-    unit: InputUnit, rules: ExtractionRules, output: str, *, tries: int, drop_unreadable: bool
-) -> UnitReport:
-    path = files.join(output, f"{unit.name}.parquet")
-    counts = read_counts(path)
-    if counts is None:
-        try:
-            with local_copy(unit.path, tries=tries) as copy:
-                counts = _write_extracted(path, Extraction(copy, unit.name, rules, unit.part), unit)
-        except UnreadableInput:
-            if not (unit.is_listed and drop_unreadable):
-                raise
-            counts = {"files/in": 1, f"files/drop/{DropReason.UNREADABLE_FILE}": 1}
-            write_table(path, EXTRACTED.empty_table(), EXTRACTED, counts)
-    return report_unit(unit.name, counts)
+    try:
+        with local_copy(unit.path, tries=tries) as copy:
+            return _write_extracted(output, Extraction(copy, unit.name, rules, unit.part), unit)
+    except UnreadableInput:
+        if not (unit.is_listed and drop_unreadable):
+            raise
+    counts = {"files/in": 1, f"files/drop/{DropReason.UNREADABLE_FILE}": 1}
+    write_table(output, EXTRACTED.empty_table(), EXTRACTED, counts)
+    return counts
 
 
 def _write_extracted(path: str, extraction: Extraction, unit: InputUnit) -> Counts:
@@ -284,18 +230,21 @@ def _write_extracted(path: str, extraction: Extraction, unit: InputUnit) -> Coun
     return writer.counts
 
 
-def _write_distinct(table: str, losers: Sequence[Losers], output: str) -> UnitReport:
-    name = table_name(table)
-    path = files.join(output, f"{name}.parquet")
-    counts = read_counts(path)
-    if counts is None:
-        rows = read_table(table)
-        kept = np.ones(rows.num_rows, np.bool_)
-        counts = {}
-        for reason, folder in losers:
-            lost = read_losers(folder, name)
-            kept[lost] = False
-            counts |= {f"pairs/drop/{reason}": len(lost)} if len(lost) else {}
-        counts["pairs/kept"] = int(kept.sum())
-        write_table(path, rows.filter(pa.array(kept)), PAIRS, counts)
-    return report_unit(name, counts)
+def write_distinct(table: str, output: str, *, losers: Sequence[Losers]) -> Counts:
+    """Writes the pairs of a table of `EXTRACTED` that have not lost: a table of `PAIRS`.
+
+    Args:
+        table: What was extracted of an input unit.
+        output: The table.
+        losers: What is left out; a row is in one list only.
+    """
+    rows = read_table(table)
+    kept = np.ones(rows.num_rows, np.bool_)
+    counts: Counts = {}
+    for lost in losers:
+        losing = lost.rows(table)
+        kept[losing] = False
+        counts |= {f"pairs/drop/{lost.reason}": len(losing)} if len(losing) else {}
+    counts["pairs/kept"] = int(kept.sum())
+    write_table(output, rows.filter(pa.array(kept)), PAIRS, counts)
+    return counts

@@ -12,7 +12,7 @@ import io
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, islice
-from typing import BinaryIO, Final, NamedTuple, TypeVar
+from typing import BinaryIO, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 import pyarrow as pa
@@ -46,8 +46,10 @@ class ListColumns(NamedTuple):
     page: str = ""
 
 
+Preset = Literal["none", "laion", "cc3m", "cc12m", "coyo", "datacomp"]
 # How published lists name their columns; where one has no header, the position.
-PRESETS: Final = {
+PRESETS: Final[Mapping[Preset, ListColumns]] = {
+    "none": ListColumns(),
     "laion": ListColumns("URL", "TEXT"),
     "cc3m": ListColumns("1", "0"),
     "cc12m": ListColumns("0", "1"),

@@ -5,7 +5,7 @@ rules     options of the network's use          hosts     turns, pauses and pati
 resolver  names ► public addresses              robots    robots.txt
 targets   text ► URL that may be requested      client    URL ► checked image, over the network
 archived  URL ► checked image, from archives    unit      plan ► raw tar and index     raw   tar members
-stage     the options, and the wiring to Beam
+stage     options and steps
 """
 
 from pipeline.fetching.stage import FetchImages as FetchImages

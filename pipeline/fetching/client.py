@@ -27,13 +27,14 @@ from pipeline.fetching.answers import (
     classify_error,
     classify_status,
 )
-from pipeline.fetching.hosts import Host, parse_retry_after
+from pipeline.fetching.hosts import Host
 from pipeline.fetching.images import CheckedImage
 from pipeline.fetching.resolver import GuardedResolver, parse_redirection
 from pipeline.fetching.robots import MAX_ROBOTS_BYTES, ROBOTS_PATH, Robots, read_robots
 from pipeline.fetching.rules import FetchRules
 from pipeline.fetching.targets import parse_redirect, parse_target
 from pipeline.web.bodies import decode_body
+from pipeline.web.http import parse_retry_after, pause_s
 from pipeline.web.optouts import is_opted_out
 
 
@@ -121,11 +122,11 @@ class ImageClient:
 
     async def _try_again(self, attempt: Callable[[], Awaitable[Fetched]]) -> Fetched:
         fetched = await attempt()
-        for number in range(self._rules.retries):
+        for tries in range(1, self._rules.retries + 1):
             if fetched.image not in RETRIED or fetched.fetch_ms is None:  # None: it was not even asked
                 break
             if fetched.image is not DropReason.THROTTLED:  # then the host's next turn is late enough
-                await asyncio.sleep(_RETRY_SECONDS * 2**number)
+                await asyncio.sleep(pause_s(tries))
             fetched = await attempt()
         return fetched
 
@@ -163,10 +164,10 @@ class ImageClient:
 
     async def _fetch_robots(self, host: Host, origin: URL) -> Robots | DropReason:
         reply = await self._exchange_robots(origin)
-        for number in range(self._rules.retries):
+        for tries in range(1, self._rules.retries + 1):
             if reply.content not in RETRIED:
                 break
-            await asyncio.sleep(_RETRY_SECONDS * 2**number)
+            await asyncio.sleep(pause_s(tries))
             reply = await self._exchange_robots(origin)
         content = DropReason.BAD_REDIRECT if isinstance(reply.content, URL) else reply.content
         robots = read_robots(reply.status, content)
@@ -255,4 +256,3 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _ACCEPT: Final = "image/jpeg,image/png,image/webp,image/*;q=0.8,*/*;q=0.5"
 _DNS_SECONDS: Final = 600
 _KEEPALIVE_SECONDS: Final = 10.0
-_RETRY_SECONDS: Final = 1.0

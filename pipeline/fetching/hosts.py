@@ -2,14 +2,11 @@
 
 In: requests that want their turn, and how the host answered the earlier ones. Out: a turn when it is due, or the
 reason why there is none any more. Times are seconds of a monotonic clock.
-Source: RFC 9110 10.2.3 (Retry-After).
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import Final
 
 from yarl import URL
@@ -17,6 +14,7 @@ from yarl import URL
 from pipeline.base.drops import DropReason
 from pipeline.fetching.robots import Robots
 from pipeline.fetching.rules import FetchRules
+from pipeline.web.http import MOST_SECONDS, pause_s
 
 # What tells against the host, not against the URL.
 HOST_FAILURES: Final = frozenset(
@@ -86,32 +84,9 @@ class Host:
             return
         self._failures += 1
         if outcome is DropReason.THROTTLED:
-            wait_s = 2.0 ** (self._failures - 1) if retry_after_s is None else retry_after_s
+            wait_s = pause_s(self._failures, longest_s=MOST_SECONDS) if retry_after_s is None else retry_after_s
             self._next_start = max(self._next_start, self._clock() + wait_s)
             if wait_s > self._rules.max_wait_s:
                 self.closed = self.closed or DropReason.THROTTLED
         if self._failures >= self._rules.host_failures:
             self.closed = self.closed or DropReason.HOST_DOWN
-
-
-def parse_retry_after(value: str | None, now: float) -> float | None:
-    """Seconds that a Retry-After line asks for, or None when there is none or it cannot be read.
-
-    Args:
-        value: Seconds, or a date.
-        now: Seconds since the epoch.
-
-    >>> parse_retry_after("30", 0), parse_retry_after("Thu, 01 Jan 1970 00:01:00 GMT", 50)
-    (30.0, 10.0)
-    """
-    if value is None:
-        return None
-    if value.strip().isdecimal():
-        return float(value)
-    try:
-        date = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    if date.tzinfo is None:
-        date = date.replace(tzinfo=UTC)
-    return max(0.0, date.timestamp() - now)

@@ -6,12 +6,10 @@ Names by `pipeline.base.shard_format`, members by `pipeline.base.tar`.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from pipeline.base.shard_format import IMAGE_SUFFIXES, JSON_SUFFIX, TEXT_SUFFIX, member_name
 from pipeline.base.tar import encode_json, encode_member
-
-END_OF_ARCHIVE: Final = bytes(1024)  # two empty blocks
 
 
 def encode_sample(key: str, *, image: bytes, mime: str, text: str, provenance: Mapping[str, Any]) -> bytes:

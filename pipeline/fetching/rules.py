@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 
 from pipeline.base.options import option
-from pipeline.web.optouts import PRODUCT
-
-_VERSION = "1.0"  # of the fetcher's behaviour, for the logs of those who are visited
+from pipeline.web.http import user_agent
 
 
 @dataclass(kw_only=True, eq=False)
@@ -41,5 +39,4 @@ class FetchRules:
     @property
     def user_agent(self) -> str:
         """What the fetcher says it is."""
-        contact = f"; {self.contact}" if self.contact else ""
-        return f"{PRODUCT}/{_VERSION} (image-text data set builder{contact})"
+        return user_agent("image-text data set builder", self.contact)

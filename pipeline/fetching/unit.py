@@ -1,8 +1,8 @@
 """One fetch unit: a plan ► a raw tar and its index.
 
-In: the plan of a unit (`PLAN`) and a source of images, the network or archives. Out: ``raw-NNNNN.tar``, the samples in
-key order, and ``raw-NNNNN.index.parquet`` (`RAW_INDEX`, a row for every pair of the plan), which is written last: where
-it lies, the unit is done. The bytes of the tar depend on the answers alone, not on their order or speed.
+In: the plan of a unit (`PLAN`) and where images come from, the network or archives. Out: ``raw-NNNNN.tar``, the samples
+in key order, and ``raw-NNNNN.index.parquet`` (`RAW_INDEX`, a row for every pair of the plan), which is written last:
+where it lies, the unit is done. The bytes of the tar depend on the answers alone, not on their order or speed.
 """
 
 import tempfile
@@ -14,16 +14,18 @@ import pyarrow as pa
 
 from pipeline.base import files
 from pipeline.base.drops import Counts, DropReason, drop_counts
-from pipeline.base.schemas import RAW_INDEX
+from pipeline.base.folders import raw_tar_of
+from pipeline.base.on_worker import OnWorker
+from pipeline.base.schemas import OK_STATUS, RAW_INDEX
 from pipeline.base.shard_format import describe_probability
-from pipeline.base.tables import write_table
+from pipeline.base.tables import read_table, write_table
+from pipeline.base.tar import END_OF_ARCHIVE
 from pipeline.fetching.answers import Fetched, Store
 from pipeline.fetching.images import CheckedImage
-from pipeline.fetching.raw import END_OF_ARCHIVE, encode_sample
+from pipeline.fetching.raw import encode_sample
 
-Source = Callable[[Sequence[str], Store], None]
+ImageSource = Callable[[Sequence[str], Store], None]  # fetches distinct URLs and hands each to the store
 
-OK_STATUS: Final = "ok"
 _SPOOL_BYTES: Final = 64 << 20  # images kept in memory; what is more goes to a temporary file
 _PLAN_COLUMNS: Final = (  # of the index, by where they come from
     "pair_id",
@@ -54,19 +56,19 @@ class Place(NamedTuple):
     length: int
 
 
-def write_unit(plan: pa.Table, source: Source, *, queries: pa.Array, tar_path: str, index_path: str) -> Counts:
-    """Fetches the images of a plan and writes them.
+def fetch_unit(plan_file: str, index: str, *, source: OnWorker[ImageSource], queries: OnWorker[pa.Array]) -> Counts:
+    """Fetches the images of a plan and writes them to a tar beside their index.
 
     Args:
-        plan: Rows of `PLAN`, in key order.
-        source: Fetches URLs and hands each to a `Store`.
+        plan_file: Rows of `PLAN`, in key order.
+        index: Where the index goes, last.
+        source: Where images come from.
         queries: Query strings, by query id.
-        tar_path: Where the samples go.
-        index_path: Where the index goes, last.
 
     Returns:
         Counts of images: one for every row of the plan.
     """
+    plan = read_table(plan_file)
     urls = plan["image_url"].unique().to_pylist()
     stored: dict[str, StoredUrl] = {}
     with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as spool:
@@ -74,11 +76,11 @@ def write_unit(plan: pa.Table, source: Source, *, queries: pa.Array, tar_path: s
         def store(url: str, fetched: Fetched) -> None:
             stored[url] = _put(spool, fetched)
 
-        source(urls, store)
-        with files.write_whole(tar_path) as tar:
+        source.get()(urls, store)
+        with files.write_whole(raw_tar_of(index)) as tar:
             places: list[Place | None] = []
             offset = 0
-            for sample in _samples(plan, stored, spool, queries):
+            for sample in _samples(plan, stored, spool, queries.get()):
                 length = tar.write(sample)
                 places.append(Place(offset, length) if length else None)
                 offset += length
@@ -86,7 +88,7 @@ def write_unit(plan: pa.Table, source: Source, *, queries: pa.Array, tar_path: s
     answers = [stored[url].fetched for url in plan["image_url"].to_pylist()]
     drops = Counter(str(answer.image) for answer in answers if isinstance(answer.image, DropReason))
     counts = drop_counts("images", len(answers) - drops.total(), drops) | {"urls": len(urls)}
-    write_table(index_path, index_unit(plan, answers, places), RAW_INDEX, counts)
+    write_table(index, index_unit(plan, answers, places), RAW_INDEX, counts)
     return counts
 
 

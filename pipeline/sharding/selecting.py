@@ -8,30 +8,31 @@ most).
 """
 
 import hashlib
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Literal
 
-import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from pipeline.base import files
-from pipeline.base.drops import CountUnits, DropReason, UnitReport, drop_counts, report_unit
+from pipeline.base.arrays import read_array
+from pipeline.base.drops import Counts, DropReason, drop_counts
+from pipeline.base.folders import table_name
 from pipeline.base.ids import id_words
+from pipeline.base.packed import split_by_bucket, split_by_unit
 from pipeline.base.schemas import SHARD_INDEX
-from pipeline.base.tables import count_rows, read_counts, read_table, write_table
-from pipeline.sharding.scores import JoinScores, unpack_scores
-from pipeline.sharding.stored_samples import read_stored
+from pipeline.base.tables import count_rows_each, read_table, write_table
+from pipeline.sharding.stored_samples import NUM_BUCKETS, RawTar, read_stored
+
+# Of samples with the same image bytes keep one a text, one at all, or all.
+Duplicates = Literal["pair", "image", "keep"]
 
 SELECTED = SHARD_INDEX.append(pa.field("offset", pa.int64(), nullable=False)).append(
     pa.field("length", pa.int64(), nullable=False)
 )
 SHARD_PLAN = SELECTED.append(pa.field("raw_name", pa.string(), nullable=False))
-_NUM_BUCKETS = 64
-_RECORD = np.dtype([("duplicate_id", ">u8", 2), ("key", ">u8", 2), ("raw", "i4"), ("row", "i4")])
+_RECORD = np.dtype([("duplicate_id", ">u8", 2), ("key", ">u8", 2), ("unit", "i4"), ("row", "i4")])
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class ShardSpec:
     """One shard to plan: samples [first, last) of a group of raw tars, in key order."""
 
     shard_index: int
-    raw_names: tuple[str, ...]
+    tables: tuple[str, ...]  # `SELECTED`
     first: int
     last: int
 
@@ -85,12 +86,13 @@ def spec_shards(selected: Sequence[str], *, group_size: int, max_samples: int) -
     """The shards that the survivors of all raw tars make, numbered through.
 
     Args:
-        selected: Tables that `SelectSamples` wrote, in order of their names.
+        selected: Tables of survivors (`SELECTED`), in order of their names.
         group_size: Raw tars a group.
         max_samples: Samples a shard may hold.
     """
-    groups = [tuple(selected[i : i + group_size]) for i in range(0, len(selected), group_size)]
-    cuts = cut_shards([sum(map(count_rows, group)) for group in groups], max_samples)
+    starts, sizes = range(0, len(selected), group_size), count_rows_each(selected)
+    groups = [tuple(selected[start : start + group_size]) for start in starts]
+    cuts = cut_shards([sum(sizes[start : start + group_size]) for start in starts], max_samples)
     flat = [(group, first, last) for group, edges in zip(groups, cuts, strict=True) for first, last in edges]
     return [ShardSpec(index, group, first, last) for index, (group, first, last) in enumerate(flat)]
 
@@ -98,128 +100,61 @@ def spec_shards(selected: Sequence[str], *, group_size: int, max_samples: int) -
 def plan_shard(spec: ShardSpec) -> pa.Table:
     """The rows of one shard, in key order."""
     tables = []
-    for path in spec.raw_names:
+    for path in spec.tables:
         table = read_table(path)
-        name = pa.scalar(files.basename(path).removesuffix(".parquet"))
-        tables.append(table.append_column("raw_name", pa.repeat(name, table.num_rows)))
+        tables.append(table.append_column("raw_name", pa.repeat(table_name(path), table.num_rows)))
     group = pa.concat_tables(tables)
     keys = group["key"].to_numpy(zero_copy_only=False).astype("S32")
     return group.take(np.argsort(keys, kind="stable")[spec.first : spec.last])
 
 
-@dataclass(kw_only=True, eq=False)
-class SelectSamples(beam.PTransform):
-    """Writes the survivors of every raw tar; only records of at most 40 bytes are shuffled.
-
-    Attributes:
-        stage_name: Namespace of the counts.
-        indexes: The raw indexes, by names that differ.
-        output: Folder for one `SELECTED` table a raw tar, under its name.
-        duplicates: ``keep`` all, or keep one sample a ``pair`` (same image bytes, same text) or an ``image``.
-        scores: Tables of scores; without any, samples are not chosen by score.
-        min_score: The lowest score that is kept.
-    """
-
-    stage_name: str
-    indexes: Mapping[str, str]
-    output: str
-    duplicates: str
-    scores: Sequence[str] = ()
-    min_score: float = -math.inf
-
-    def expand(self, root: beam.Pipeline) -> beam.PCollection:
-        """Wires PBegin to PCollection[UnitReport]."""
-        indexes = list(enumerate(self.indexes.values()))
-        names = [name.removesuffix(".index.parquet") for name in self.indexes]
-        raws = root | "RawIndexes" >> beam.Create(indexes).with_output_types(tuple[int, str])
-        losers = (
-            raws
-            | "HashSamples" >> beam.FlatMap(_hash_samples, self.duplicates)
-            | "GroupDuplicates" >> beam.GroupByKey()
-            | "FindLosers" >> beam.FlatMap(_find_losers)
-        )
-        joined = {"path": raws, "losers": losers}
-        if self.scores:
-            scores = JoinScores(indexes=list(self.indexes.values()), tables=self.scores)
-            joined["scores"] = root | "JoinScores" >> scores
-        min_score = self.min_score if self.scores else None
-        return (
-            joined
-            | "JoinLosers" >> beam.CoGroupByKey()
-            | "WriteSurvivors"
-            >> beam.Map(_write_survivors, names, self.output, self.duplicates, min_score).with_output_types(UnitReport)
-            | CountUnits(self.stage_name)
-        )
-
-
-@dataclass(kw_only=True, eq=False)
-class PlanShards(beam.PTransform):
-    """Writes the plan of every shard.
-
-    Attributes:
-        specs: The shards to plan.
-        output: Folder for one `SHARD_PLAN` table a shard.
-    """
-
-    specs: Sequence[ShardSpec]
-    output: str
-
-    def expand(self, root: beam.Pipeline) -> beam.PCollection:
-        """Wires PBegin to PCollection[str], the plans' paths."""
-        return root | "Shards" >> beam.Create(list(self.specs)) | "PlanShard" >> beam.Map(_write_plan, self.output)
-
-
-def plan_path(folder: str, shard_index: int) -> str:
-    """Where the plan of a shard lies."""
-    return files.join(folder, f"{shard_index:05d}.parquet")
-
-
-def _hash_samples(raw: tuple[int, str], duplicates: str) -> Iterator[tuple[int, bytes]]:
-    raw_index, path = raw
+def pack_samples(raw: RawTar, *, duplicates: Duplicates) -> Iterator[tuple[int, bytes]]:
+    """The samples of a raw tar as records of 40 bytes, by bucket of their duplicate ids."""
     if duplicates == "keep":
         return
-    table = read_stored(path)
+    table = read_stored(raw.index_file)
     records = np.empty(table.num_rows, _RECORD)
     records["duplicate_id"] = id_words(duplicate_ids(table, by_text=duplicates == "pair"))
     records["key"] = id_words(table["pair_id"])
-    records["raw"] = raw_index
-    records["row"] = np.arange(table.num_rows)
-    buckets = records["duplicate_id"][:, 0] % np.uint64(_NUM_BUCKETS)
-    for bucket in np.unique(buckets):
-        yield int(bucket), records[buckets == bucket].tobytes()
+    records["unit"], records["row"] = raw.number, np.arange(table.num_rows)
+    yield from split_by_bucket(records, records["duplicate_id"][:, 0], NUM_BUCKETS)
 
 
-def _find_losers(bucket: tuple[int, Iterable[bytes]]) -> Iterator[tuple[int, bytes]]:
-    losers = find_losers(np.frombuffer(b"".join(bucket[1]), _RECORD))
-    for raw_index in np.unique(losers["raw"]):
-        yield int(raw_index), losers["row"][losers["raw"] == raw_index].tobytes()
+def find_losing_rows(parts: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+    """The rows of the losers among all records in a bucket, by raw tar."""
+    losers = find_losers(np.frombuffer(b"".join(parts), _RECORD))
+    return split_by_unit(losers, losers["row"])
 
 
-def _write_survivors(
-    joined: tuple[int, dict[str, Any]], names: Sequence[str], output: str, duplicates: str, min_score: float | None
-) -> UnitReport:
-    raw_index, parts = joined
-    [index_path] = parts["path"]
-    name = names[raw_index]
-    path = files.join(output, f"{name}.parquet")
-    table = read_stored(index_path)
-    losers = np.frombuffer(b"".join(parts["losers"]), np.int32)
+def write_survivors(
+    raw: RawTar, output: str, parts: Iterable[bytes], *, duplicates: Duplicates, min_score: float | None
+) -> Counts:
+    """Writes the samples of a raw tar that stay (`SELECTED`).
+
+    Args:
+        raw: The raw tar.
+        output: Where to write.
+        parts: The rows that lose to a duplicate.
+        duplicates: What was compared.
+        min_score: The lowest score that is good enough; None: samples are not chosen by score.
+    """
+    table = read_stored(raw.index_file)
+    losers = np.frombuffer(b"".join(parts), np.int32)
     kept = np.ones(table.num_rows, bool)
     kept[losers] = False
     reason = DropReason.DUPLICATE_IMAGE if duplicates == "image" else DropReason.DUPLICATE_SAMPLE
     drops: dict[str, int] = {reason: len(losers)}
     if min_score is not None:
-        scores = unpack_scores(parts["scores"], table.num_rows)
+        scores = read_array(raw.scores)
         is_unknown, is_low = np.isnan(scores), scores < np.float32(min_score)
         drops |= {DropReason.NO_SCORE: int((kept & is_unknown).sum()), DropReason.LOW_SCORE: int((kept & is_low).sum())}
         kept &= ~is_unknown & ~is_low
     counts = drop_counts("samples", int(kept.sum()), drops)
-    write_table(path, table.filter(pa.array(kept)), SELECTED, counts)
-    return report_unit(name, counts)
+    write_table(output, table.filter(pa.array(kept)), SELECTED, counts)
+    return counts
 
 
-def _write_plan(spec: ShardSpec, output: str) -> str:
-    path = plan_path(output, spec.shard_index)
-    if read_counts(path) is None:
-        write_table(path, plan_shard(spec), SHARD_PLAN)
-    return path
+def write_plan(spec: ShardSpec, output: str) -> Counts:
+    """Writes the plan of a shard."""
+    write_table(output, plan_shard(spec), SHARD_PLAN)
+    return {}

@@ -6,14 +6,16 @@ metaclip1/substr_matching.py) for the preset.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, cast
+from typing import Any, ClassVar, Final, Literal
 
 from pipeline.base.options import option
-from pipeline.base.stage_folder import Stage
-from vocab.normalize import METACLIP, Case, Normalization
+from pipeline.steps import Stage
+from vocab.normalize import METACLIP, Case, Normalization, Style
+from vocab.pageviews import Access
 from vocab.titles import check_pattern
 
 NO_WORDNET: Final = "none"
+KeepOrDrop = Literal["keep", "drop"]
 
 
 @dataclass(kw_only=True)
@@ -42,10 +44,8 @@ class VocabOptions(Stage):
     project: str = option("", "Wiki whose page views count, e.g. en.wikipedia [the dump's own].")
     wordnet: str = option("", "Folder of NLTK data, or none for no WordNet [where NLTK looks].", identity=False)
     output: str = option("", "Folder to write.", under_data="vocab")
-    case: str = option("fold", "Whether case makes no difference (fold).", choices=("fold", "sensitive"))
-    style: str = option(
-        "words", "How queries are searched for: word by word, or as MetaCLIP does.", choices=("words", "metaclip")
-    )
+    case: Case = option("fold", "Whether case makes no difference (fold).")
+    style: Style = option("words", "How queries are searched for: word by word, or as MetaCLIP does.")
     min_word_count: int = option(100, "Occurrences that make a word a query (CLIP 2.2).", minimum=1)
     max_words: int | None = option(None, "Words at most, the most frequent ones [no limit].", minimum=0)
     numbers_below: int = option(0, "The numbers below this one are queries, too (MetaCLIP: 100).", minimum=0)
@@ -54,20 +54,16 @@ class VocabOptions(Stage):
         None, "Occurrences that both words of a bigram need (MetaCLIP: 1) [min-word-count].", minimum=1
     )
     min_pmi: float = option(5.0, "Bits of mutual information that a bigram needs (MetaCLIP: 30).")
-    rank_bigrams: str = option("pmi", "What ranks bigrams: PMI, or PMI normalised.", choices=("pmi", "npmi"))
+    rank_bigrams: Literal["pmi", "npmi"] = option("pmi", "What ranks bigrams: PMI, or PMI normalised.")
     max_bigrams: int | None = option(100_000, "Bigrams at most, the best ones (MetaCLIP has 100,646).", minimum=0)
     min_views: int = option(70, "Views that make a title a query (MetaCLIP).", minimum=1)
     max_titles: int | None = option(None, "Titles at most, the most viewed ones [as many as fit].", minimum=0)
-    view_access: str = option(
-        "all", "Whose views count; files that do not tell count all.", choices=("all", "desktop", "mobile")
-    )
+    view_access: Access = option("all", "Whose views count; files that do not tell count all.")
     max_title_chars: int = option(256, "Characters of a title at most (MetaCLIP 2: 256).", minimum=1)
-    disambiguation: str = option(
-        "keep", "What becomes of pages that only tell subjects of one name apart.", choices=("keep", "drop")
-    )
-    lists: str = option("keep", "What becomes of lists (List of …, in the wiki's language).", choices=("keep", "drop"))
+    disambiguation: KeepOrDrop = option("keep", "What becomes of pages that only tell subjects of one name apart.")
+    lists: KeepOrDrop = option("keep", "What becomes of lists (List of …, in the wiki's language).")
     drop_titles: tuple[str, ...] = option((), "Regular expressions (RE2); titles that one is found in are dropped.")
-    qualifiers: str = option("strip", "What becomes of the (film) after a title.", choices=("strip", "keep", "drop"))
+    qualifiers: Literal["strip", "keep", "drop"] = option("strip", "What becomes of the (film) after a title.")
     articles_only: bool = option(True, "Take no titles but those of articles in the dump.")
     all_lemmas: bool = option(True, "Take every lemma of a WordNet synset, not only the first (MetaCLIP: the first).")
     max_queries: int = option(500_000, "Queries at most; titles give way first (CLIP 2.2).", minimum=1)
@@ -87,14 +83,12 @@ class VocabOptions(Stage):
                 raise ValueError(f"build-vocab: drop-titles: {error}") from error
 
     @property
-    def words_case(self) -> Case:
-        """Whether words are counted in lower case; MetaCLIP's are, though it searches for them with their case."""
-        return cast(Case, self.case)
-
-    @property
     def normalization(self) -> Normalization:
-        """Which strings count as the same when queries are searched for."""
-        return METACLIP if self.style == "metaclip" else Normalization(case=self.words_case)
+        """Which strings count as the same when queries are searched for.
+
+        MetaCLIP's heed case, though its words are counted in lower case.
+        """
+        return METACLIP if self.style == "metaclip" else Normalization(case=self.case)
 
     @property
     def least_bigram_word_count(self) -> int:

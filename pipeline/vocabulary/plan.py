@@ -1,11 +1,11 @@
 """The files of a run of build-vocab: dumps cut into units, page views, and where their counts go; what was in them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.base import files
+from pipeline.base.folders import StageFolder
 from pipeline.base.tables import sum_counts
-from pipeline.vocabulary.file_views import ViewsTask
 from pipeline.vocabulary.options import VocabOptions
 from pipeline.vocabulary.unit_counts import CountTask, choose_unit_bytes, file_digest, plan_tasks
 from vocab.dump import Site, plan_units, read_index, read_site
@@ -24,40 +24,45 @@ class VocabPlan:
 
     Attributes:
         site: The wiki.
+        project: The wiki whose page views count.
         tasks: Units of the dumps, and where their counts go.
-        views_tasks: Page-view files, and where their sums go.
+        views: Page-view files, and where the views in each go.
         known_titles: Table of the titles whose views count; empty: all.
         kept_words: Table of the words that are frequent in all units together.
         word_survey: What is known of all words, the rare ones as well.
+        sums: Folder of what is added up range by range.
     """
 
     site: Site
+    project: str
     tasks: tuple[CountTask, ...]
-    views_tasks: tuple[ViewsTask, ...]
+    views: Mapping[str, str]
     known_titles: str
     kept_words: str
     word_survey: str
+    sums: StageFolder
 
 
 def plan_vocab(options: VocabOptions) -> VocabPlan:
     """Cuts the dumps into units and names all files."""
-    dumps, views = files.expand_inputs(options.dump), files.expand_inputs(options.pageviews)
+    dumps, view_files = files.expand_inputs(options.dump), files.expand_inputs(options.pageviews)
     starts = read_index(options.index, files.open_for_read) if options.index else ()
     unit_bytes = options.unit_bytes or choose_unit_bytes(dumps)
     units = [
         unit for path in dumps for unit in plan_units(path, files.open_for_read, unit_bytes=unit_bytes, starts=starts)
     ]
-    folder = files.join(options.output, "_views")
-    by_digest = {file_digest(path): path for path in views}  # a file given twice counts once
+    folder, site = StageFolder(options.output), find_site(dumps)
+    units_folder, views, sums = (StageFolder(folder.working(name)) for name in ("units", "views", "sums"))
+    by_digest = {file_digest(path): path for path in view_files}  # a file given twice counts once
     return VocabPlan(
-        site=find_site(dumps),
-        tasks=tuple(plan_tasks(units, files.join(options.output, "_units"))),
-        views_tasks=tuple(
-            ViewsTask(source=path, path=files.join(folder, f"{digest}.parquet")) for digest, path in by_digest.items()
-        ),
-        known_titles=files.join(folder, "titles.parquet") if options.articles_only else "",
-        kept_words=files.join(options.output, "_sums", "words.parquet"),
-        word_survey=files.join(options.output, "_sums", "words.json"),
+        site=site,
+        project=options.project or site.project,
+        tasks=tuple(plan_tasks(units, units_folder)),
+        views={path: views.table(digest) for digest, path in by_digest.items()},
+        known_titles=views.table("titles") if options.articles_only else "",
+        kept_words=sums.table("words"),
+        word_survey=sums.file("words.json"),
+        sums=sums,
     )
 
 

@@ -22,12 +22,17 @@ from pipeline.vocabulary.plots import (
     draw_ranks,
     draw_stacks,
 )
-from pipeline.vocabulary.selected_sources import PMI_BIN_BITS, VIEWS_BINS_PER_DECADE, Selection
+from pipeline.vocabulary.selected_sources import PMI_BIN_BITS, VIEWS_BINS_PER_DECADE, SelectedSources
 from pipeline.vocabulary.survey import Near
-from vocab.queries import QueryTable, Source
+from vocab.queries import QuerySource, QueryTable
 
 TOP_ROWS = 12
-_PLURALS = {Source.WORD: "words", Source.BIGRAM: "bigrams", Source.TITLE: "titles", Source.SYNSET: "synset names"}
+_PLURALS = {
+    QuerySource.WORD: "words",
+    QuerySource.BIGRAM: "bigrams",
+    QuerySource.TITLE: "titles",
+    QuerySource.SYNSET: "synset names",
+}
 
 
 class ReportFacts(NamedTuple):
@@ -44,7 +49,7 @@ class ReportFacts(NamedTuple):
     """
 
     options: VocabOptions
-    selection: Selection
+    selection: SelectedSources
     queries: QueryTable
     damages: pa.Table
     wiki: str
@@ -52,15 +57,15 @@ class ReportFacts(NamedTuple):
     identity: Mapping[str, Any]
 
 
-def _rules(options: VocabOptions) -> dict[Source, str]:
+def _rules(options: VocabOptions) -> dict[QuerySource, str]:
     numbers = f", and the numbers below {options.numbers_below}" if options.numbers_below else ""
     lemmas = "every lemma" if options.all_lemmas else "the first lemma of each synset"
     return {
-        Source.WORD: f"{options.min_word_count:,} occurrences or more{numbers}",
-        Source.BIGRAM: f"{options.min_bigram_count:,} occurrences and PMI {options.min_pmi:g} bits or more, "
+        QuerySource.WORD: f"{options.min_word_count:,} occurrences or more{numbers}",
+        QuerySource.BIGRAM: f"{options.min_bigram_count:,} occurrences and PMI {options.min_pmi:g} bits or more, "
         f"of words with {options.least_bigram_word_count:,} occurrences or more",
-        Source.TITLE: f"{options.min_views:,} views or more",
-        Source.SYNSET: lemmas,
+        QuerySource.TITLE: f"{options.min_views:,} views or more",
+        QuerySource.SYNSET: lemmas,
     }
 
 
@@ -88,7 +93,9 @@ def show_sources(facts: ReportFacts) -> list[Html]:
             tuple(_FATES.items()),
         ),
         figure(
-            draw_overlaps("overlaps", "Queries by the sources that give them", [s.label for s in Source], overlaps),
+            draw_overlaps(
+                "overlaps", "Queries by the sources that give them", [s.label for s in QuerySource], overlaps
+            ),
             "How many queries come from exactly which sources.",
         ),
     ]
@@ -106,7 +113,7 @@ _FATES = {
 def show_words(facts: ReportFacts) -> list[Html]:
     """Words by rank, and those nearest to the threshold."""
     surveys, options = facts.selection.surveys, facts.options
-    every, bigrams = surveys[Source.WORD].curve, surveys[Source.BIGRAM].curve
+    every, bigrams = surveys[QuerySource.WORD].curve, surveys[QuerySource.BIGRAM].curve
     if not every:
         return [paragraph("No word was counted.")]
     curves = [
@@ -126,17 +133,17 @@ def show_words(facts: ReportFacts) -> list[Html]:
             "Occurrences of words and bigrams, the most frequent first; both axes are logarithmic, so that Zipf's law "
             "would be a straight line.",
         ),
-        columns([top, *_near_tables(surveys[Source.WORD].near, "occurrences")]),
+        columns([top, *_near_tables(surveys[QuerySource.WORD].near, "occurrences")]),
     ]
 
 
 def show_bigrams(facts: ReportFacts) -> list[Html]:
     """Bigrams by PMI, those nearest to the threshold, and the first ones."""
-    survey, options = facts.selection.surveys[Source.BIGRAM], facts.options
+    survey, options = facts.selection.surveys[QuerySource.BIGRAM], facts.options
     if not survey.histogram:
         return [paragraph(f"No bigram occurs {options.min_bigram_count:,} times.")]
     bars = [
-        Bar(low, low + PMI_BIN_BITS, number, Source.BIGRAM.label if place >= 0 else "below")
+        Bar(low, low + PMI_BIN_BITS, number, QuerySource.BIGRAM.label if place >= 0 else "below")
         for place, number in survey.histogram.items()
         for low in [options.min_pmi + place * PMI_BIN_BITS]
     ]
@@ -164,7 +171,7 @@ def show_bigrams(facts: ReportFacts) -> list[Html]:
 
 def show_titles(facts: ReportFacts) -> list[Html]:
     """Titles by views, and those nearest to the threshold."""
-    survey, options = facts.selection.surveys[Source.TITLE], facts.options
+    survey, options = facts.selection.surveys[QuerySource.TITLE], facts.options
     if not survey.histogram:
         return [paragraph("No page views were given, or none of an article.")]
 
@@ -172,7 +179,7 @@ def show_titles(facts: ReportFacts) -> list[Html]:
         return max(1.0, options.min_views * 10.0 ** (place / VIEWS_BINS_PER_DECADE))
 
     bars = [
-        Bar(edge(place), edge(place + 1), number, Source.TITLE.label if place >= 0 else "below")
+        Bar(edge(place), edge(place + 1), number, QuerySource.TITLE.label if place >= 0 else "below")
         for place, number in survey.histogram.items()
     ]
     plot = draw_histogram(

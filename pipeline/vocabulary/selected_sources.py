@@ -25,9 +25,8 @@ from pipeline.vocabulary.survey import (
     rank_curve,
 )
 from pipeline.vocabulary.title_views import sum_views
-from pipeline.vocabulary.total_counts import RangeTask
 from vocab.bigrams import BIGRAM_COUNTS, score_bigrams, select_bigrams, unpack_bigrams
-from vocab.queries import Source, SourceTables
+from vocab.queries import QuerySource, SourceTables
 from vocab.synsets import LEMMAS, name_synsets, read_lemmas
 from vocab.titles import select_titles
 
@@ -35,26 +34,32 @@ PMI_BIN_BITS = 0.5
 VIEWS_BINS_PER_DECADE = 5
 
 
-class Selection(NamedTuple):
+class SelectedSources(NamedTuple):
     """What the sources give."""
 
     tables: SourceTables
-    surveys: dict[Source, SourceSurvey]
+    surveys: dict[QuerySource, SourceSurvey]
     num_tokens: int
 
 
-def select_sources(options: VocabOptions, plan: VocabPlan, ranges: Sequence[RangeTask]) -> Selection:
-    """The rows of every source under a stage's options."""
+def select_sources(options: VocabOptions, plan: VocabPlan, bigrams: Sequence[str]) -> SelectedSources:
+    """The rows of every source under a stage's options.
+
+    Args:
+        options: Of the stage.
+        plan: Its files.
+        bigrams: Tables of the frequent bigrams, `BIGRAM_COUNTS`.
+    """
     kept = read_table(plan.kept_words)
     counts = read_counts(plan.kept_words) or {}
     words, of_words = _select_words(options, kept, WordSurvey.from_json(files.read_bytes(plan.word_survey)))
-    bigrams, of_bigrams = _select_bigrams(options, kept, ranges, num_tokens=counts["tokens"])
+    pairs, of_bigrams = _select_bigrams(options, kept, bigrams, num_tokens=counts["tokens"])
     titles, of_titles = _select_titles(options, plan)
     synsets, of_synsets = _select_synsets(options)
     of_words.found = counts["distinct_tokens"]
-    return Selection(
-        SourceTables(words, bigrams, titles, synsets),
-        dict(zip(Source, (of_words, of_bigrams, of_titles, of_synsets), strict=True)),
+    return SelectedSources(
+        SourceTables(words, pairs, titles, synsets),
+        dict(zip(QuerySource, (of_words, of_bigrams, of_titles, of_synsets), strict=True)),
         counts["tokens"],
     )
 
@@ -74,11 +79,11 @@ def _select_words(options: VocabOptions, kept: pa.Table, every: WordSurvey) -> t
 
 
 def _select_bigrams(
-    options: VocabOptions, words: pa.Table, ranges: Sequence[RangeTask], *, num_tokens: int
+    options: VocabOptions, words: pa.Table, tables: Sequence[str], *, num_tokens: int
 ) -> tuple[pa.Table, SourceSurvey]:
     found, histograms, near, passed = 0, [], [], [_score_bigrams(BIGRAM_COUNTS.empty_table(), words, num_tokens=1)]
-    for task in ranges:
-        scored = _score_bigrams(read_table(task.path), words, num_tokens=num_tokens)
+    for path in tables:
+        scored = _score_bigrams(read_table(path), words, num_tokens=num_tokens)
         scored = scored.filter(_both_at_least(scored, options.least_bigram_word_count))
         found += scored.num_rows
         near.append(find_near(scored, figure="pmi", threshold=options.min_pmi))

@@ -1,11 +1,11 @@
 """Wikipedia dump, page views and WordNet ► the query vocabulary: the stage build-vocab.
 
-In: MediaWiki dumps, page-view files, WordNet. Out, in one folder, what `merging` lists: the queries, their matcher,
-and a report.
+In: MediaWiki dumps, page-view files, WordNet. Out, in one folder (`VocabFolder`): the queries, their matcher, and a
+report.
 
 A unit of work is a run of a dump's streams. The first pass parses and tokenises it once and leaves its words with
 their counts, its tokens as numbers, and its titles; the second pass counts bigrams of the words that all units
-together keep, from those numbers alone (`counting`). Counts travel as arrays in files and are added up, so
+together keep, from those numbers alone (`unit_counts`). Counts travel in tables and are added up (`total_counts`), so
 neither the cutting into units nor their order shows in the result.
 
 Source: Radford et al. 2021, section 2.2.
@@ -13,18 +13,26 @@ Source: Radford et al. 2021, section 2.2.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from functools import partial
+from typing import ClassVar
 
 from pipeline.base import files
-from pipeline.base.stage_folder import Shape, Step
-from pipeline.vocabulary.file_views import CountViews, HashTitles
+from pipeline.base.folders import VocabFolder
+from pipeline.steps import MapUnits, Step
+from pipeline.vocabulary.file_views import count_file_views, write_known_titles
 from pipeline.vocabulary.options import NO_WORDNET, VocabOptions
-from pipeline.vocabulary.outputs import QUERIES_NAME, MergeSources
-from pipeline.vocabulary.plan import check_counted_articles, find_site, hidden_namespaces, plan_vocab
+from pipeline.vocabulary.outputs import write_vocab
+from pipeline.vocabulary.plan import VocabPlan, check_counted_articles, find_site, hidden_namespaces, plan_vocab
 from pipeline.vocabulary.title_views import check_counted_views
-from pipeline.vocabulary.total_counts import JoinWords, MergeBigrams, MergeWords, plan_ranges, plan_word_ranges
-from pipeline.vocabulary.unit_counts import CountBigrams, CountWords
-from vocab.pageviews import Access, check_views
+from pipeline.vocabulary.total_counts import (
+    join_words,
+    merge_bigrams,
+    merge_words,
+    plan_bigram_ranges,
+    plan_word_ranges,
+)
+from pipeline.vocabulary.unit_counts import count_unit_bigrams, count_unit_words
+from vocab.pageviews import check_views
 from vocab.synsets import find_wordnet
 
 
@@ -49,42 +57,46 @@ class BuildVocab(VocabOptions):
     def steps(self) -> Iterator[Step]:
         """Count words and views file by file, add up; bigrams likewise; then merge the sources."""
         plan = plan_vocab(self)
-        name, tasks, kept_words = self.name, plan.tasks, plan.kept_words
-        hidden, case = hidden_namespaces(plan.site), self.words_case
-        count_words = CountWords(stage_name=name, tasks=tasks, hidden_namespaces=hidden, case=case)
-        yield Step("CountWords", count_words, Shape.MAP, tuple(task.paths.words for task in tasks))
+        count_words = MapUnits(
+            units=plan.tasks,
+            output_of=lambda task: task.paths.words,
+            work=partial(count_unit_words, hidden_namespaces=hidden_namespaces(plan.site), case=self.case),
+        )
+        yield Step("CountWords", count_words)
         check_counted_articles(plan)
-        if plan.views_tasks:
-            if plan.known_titles:
-                yield Step("HashTitles", HashTitles(tasks=tasks, output=plan.known_titles), Shape.MAP)
-            project = self.project or plan.site.project
-            count_views = CountViews(
-                stage_name=name,
-                tasks=plan.views_tasks,
-                project=project,
-                access=cast(Access, self.view_access),
-                known_titles=plan.known_titles,
-            )
-            yield Step("CountViews", count_views, Shape.MAP, tuple(task.path for task in plan.views_tasks))
-            check_counted_views(plan, project)
-        sums = files.join(self.output, "_sums")
-        word_ranges = plan_word_ranges(tasks, sums)
-        merge_words = MergeWords(
-            stage_name=name,
-            tasks=tasks,
-            ranges=word_ranges,
+        if plan.views:
+            yield from self._count_views(plan)
+            check_counted_views(plan)
+        word_ranges = plan_word_ranges(plan.tasks, plan.sums)
+        merge = partial(
+            merge_words,
+            tables=count_words.outputs,
             min_count=min(self.min_word_count, self.least_bigram_word_count),
             numbers_below=self.numbers_below,
         )
-        yield Step("MergeWords", merge_words, Shape.MAP, tuple(task.path for task in word_ranges))
-        join_words = JoinWords(
-            ranges=word_ranges, output=kept_words, survey=plan.word_survey, threshold=self.min_word_count
+        yield Step("MergeWords", MapUnits(units=word_ranges, output_of=lambda words: words.kept, work=merge))
+        join = partial(join_words, survey=plan.word_survey, threshold=self.min_word_count)
+        yield Step("JoinWords", MapUnits(units=[word_ranges], output_of=lambda _: plan.kept_words, work=join))
+        count_bigrams = MapUnits(
+            units=plan.tasks,
+            output_of=lambda task: task.paths.bigrams,
+            work=partial(count_unit_bigrams, kept_words=plan.kept_words),
         )
-        yield Step("JoinWords", join_words, Shape.MAP, (kept_words,))
-        count_bigrams = CountBigrams(stage_name=name, tasks=tasks, kept_words=kept_words)
-        yield Step("CountBigrams", count_bigrams, Shape.MAP, tuple(task.paths.bigrams for task in tasks))
-        ranges = plan_ranges(tasks, kept_words, sums)
-        merge_bigrams = MergeBigrams(stage_name=name, tasks=tasks, ranges=ranges, min_count=self.min_bigram_count)
-        yield Step("MergeBigrams", merge_bigrams, Shape.MAP, tuple(task.path for task in ranges))
-        merge_sources = MergeSources(options=self, plan=plan, ranges=tuple(ranges))
-        yield Step("MergeSources", merge_sources, Shape.MAP, (files.join(self.output, QUERIES_NAME),))
+        yield Step("CountBigrams", count_bigrams)
+        merge_ranges = MapUnits(
+            units=plan_bigram_ranges(plan.tasks, plan.kept_words),
+            output_of=lambda bounds: plan.sums.table("bigrams-{:019d}-{:019d}".format(*bounds)),
+            work=partial(merge_bigrams, tables=count_bigrams.outputs, min_count=self.min_bigram_count),
+        )
+        yield Step("MergeBigrams", merge_ranges)
+        write = partial(write_vocab, options=self, bigrams=merge_ranges.outputs)
+        queries = VocabFolder(self.output).queries
+        yield Step("MergeSources", MapUnits(units=[plan], output_of=lambda _: queries, work=write))
+
+    def _count_views(self, plan: VocabPlan) -> Iterator[Step]:
+        if plan.known_titles:
+            titles = [task.paths.titles for task in plan.tasks]
+            known = MapUnits(units=[titles], output_of=lambda _: plan.known_titles, work=write_known_titles)
+            yield Step("HashTitles", known)
+        count = partial(count_file_views, project=plan.project, access=self.view_access, known_titles=plan.known_titles)
+        yield Step("CountViews", MapUnits(units=list(plan.views), output_of=plan.views.__getitem__, work=count))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from pipeline.base.tables import count_rows, read_counts, read_table
+from pipeline.base.tables import count_rows, read_table, sum_counts
 from pipeline.vocabulary.options import VocabOptions
 from pipeline.vocabulary.plan import VocabPlan
 from vocab.kernels.sums import add_up
@@ -28,22 +28,21 @@ class OtherWiki(ValueError):
     """The page views are of another wiki than the dump."""
 
 
-def check_counted_views(plan: VocabPlan, project: str) -> None:
+def check_counted_views(plan: VocabPlan) -> None:
     """Checks, when page views are counted, that some were of the wiki.
 
     Raises:
         OtherWiki: When no file has a row of the wiki, or none a title of the dump.
     """
-    paths = [task.path for task in plan.views_tasks]
-    if not any((read_counts(path) or {}).get("view_rows/in") for path in paths):
-        raise OtherWiki(f"no row of {project} is in the page-view files: are they of another wiki than the dump?")
-    if plan.known_titles and not any(map(count_rows, paths)):
+    if not sum_counts(plan.views.values()).get("view_rows/in"):
+        raise OtherWiki(f"no row of {plan.project} is in the page-view files: are they of another wiki than the dump?")
+    if plan.known_titles and not any(map(count_rows, plan.views.values())):
         raise OtherWiki("no title in the page-view files is in the dump: are they of another wiki?")
 
 
 def sum_views(options: VocabOptions, plan: VocabPlan) -> pa.Table:
     """The views of every title that may be a query, views of redirects at their targets."""
-    views = add_up((read_table(task.path) for task in plan.views_tasks), VIEWS)
+    views = add_up(map(read_table, plan.views.values()), VIEWS)
     titles = pa.concat_tables([TITLES.empty_table(), *(read_table(task.paths.titles) for task in plan.tasks)])
     views = follow_redirects(views, titles)
     if options.articles_only:

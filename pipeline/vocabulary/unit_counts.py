@@ -1,20 +1,20 @@
-"""Dump units ► their words and bigrams: the transforms of the stage build-vocab that count.
+"""Dump units ► their words and bigrams: what the stage build-vocab counts unit by unit.
 
 In: units of dumps. Out: the files of `UnitPaths` of every unit, in two passes: the dump is read once, and what the
 second pass needs of it is the row of numbers that the first pass wrote.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import apache_beam as beam
 import pyarrow as pa
 
 from pipeline.base import files
-from pipeline.base.drops import Counts, CountUnits, DropReason, UnitReport, drop_counts, report_unit
-from pipeline.base.tables import read_counts, read_table, write_table
+from pipeline.base.drops import Counts, DropReason, drop_counts
+from pipeline.base.folders import StageFolder
+from pipeline.base.tables import read_table, write_table
 from vocab.bigrams import BIGRAM_COUNTS, count_bigrams, number_words
 from vocab.dump import Article, Redirect, Refusal, RefusalReason, StreamEnd, Unit, read_dump
 from vocab.normalize import Case
@@ -54,7 +54,7 @@ class CountTask:
     paths: UnitPaths
 
 
-def plan_tasks(units: Sequence[Unit], folder: str) -> list[CountTask]:
+def plan_tasks(units: Sequence[Unit], folder: StageFolder) -> list[CountTask]:
     """Names the files of every unit after the content of its dump; a dump given twice counts once.
 
     Args:
@@ -66,7 +66,7 @@ def plan_tasks(units: Sequence[Unit], folder: str) -> list[CountTask]:
     tasks = {}
     for unit in units:
         name = f"{digests[unit.path]}-{unit.start:012d}-{unit.end:012d}"
-        paths = UnitPaths(*(files.join(folder, f"{name}.{kind}.parquet") for kind in UnitPaths._fields))
+        paths = UnitPaths(*(folder.table(f"{name}.{kind}") for kind in UnitPaths._fields))
         tasks[name] = CountTask(unit=unit, paths=paths)
     return [tasks[name] for name in sorted(tasks)]
 
@@ -81,75 +81,40 @@ def file_digest(path: str) -> str:
     return str(files.file_stamp(path)["digest"])[:16]
 
 
-@dataclass(kw_only=True, eq=False)
-class CountWords(beam.PTransform):
-    """First pass: writes the words, tokens, titles and damages of every unit.
+def count_unit_words(task: CountTask, output: str, *, hidden_namespaces: tuple[str, ...], case: Case) -> Counts:
+    """First pass: writes the words, tokens, titles and damages of a unit.
 
-    Attributes:
-        stage_name: Namespace of the counts.
-        tasks: The units.
+    Args:
+        task: The unit and its files.
+        output: The file of its words, which is written last.
         hidden_namespaces: Names of the namespaces whose links show no text.
         case: Of the normalisation.
+
+    Returns:
+        Pages and streams in, kept and dropped.
     """
-
-    stage_name: str
-    tasks: Sequence[CountTask]
-    hidden_namespaces: tuple[str, ...]
-    case: Case
-
-    def expand(self, root: beam.Pipeline) -> beam.PCollection:
-        """Wires PBegin to PCollection[UnitReport]."""
-        return (
-            root
-            | "Units" >> beam.Create(list(self.tasks))
-            | "CountUnitWords"
-            >> beam.Map(_count_words, self.hidden_namespaces, self.case).with_output_types(UnitReport)
-            | CountUnits(self.stage_name)
-        )
+    counter = TokenCounter(case)
+    content = _read_unit(task.unit, hidden_namespaces, counter)
+    table = counter.count()
+    write_table(task.paths.titles, content.titles, TITLES)
+    write_table(task.paths.damages, content.damages, DAMAGES)
+    write_table(task.paths.tokens, pa.table([table.tokens], schema=TOKENS), TOKENS)
+    write_table(output, table.word_forms, WORD_FORMS, content.counts)
+    return content.counts
 
 
-@dataclass(kw_only=True, eq=False)
-class CountBigrams(beam.PTransform):
-    """Second pass: writes the bigrams of kept words of every unit.
+def count_unit_bigrams(task: CountTask, output: str, *, kept_words: str) -> Counts:
+    """Second pass: writes the bigrams of kept words of a unit.
 
-    Attributes:
-        stage_name: Namespace of the counts.
-        tasks: The counted units.
+    Args:
+        task: A counted unit.
+        output: The file of its bigrams.
         kept_words: Table of the kept words.
     """
-
-    stage_name: str
-    tasks: Sequence[CountTask]
-    kept_words: str
-
-    def expand(self, root: beam.Pipeline) -> beam.PCollection:
-        """Wires PBegin to PCollection[UnitReport]."""
-        return (
-            root
-            | "Units" >> beam.Create([task.paths for task in self.tasks])
-            | "CountUnitBigrams" >> beam.Map(_count_bigrams, self.kept_words).with_output_types(UnitReport)
-            | CountUnits(self.stage_name)
-        )
-
-
-def write_once(path: str, write: Callable[[], Counts]) -> UnitReport:
-    """Reports the counts of a unit whose last file is there; makes its files otherwise."""
-    counts = read_counts(path)
-    return report_unit(files.basename(path), write() if counts is None else counts)
-
-
-def _count_words(task: CountTask, hidden_namespaces: tuple[str, ...], case: Case) -> UnitReport:
-    def write() -> Counts:
-        counter = TokenCounter(case)
-        content = _read_unit(task.unit, hidden_namespaces, counter)
-        table = counter.count()
-        write_table(task.paths.titles, content.titles, TITLES)
-        write_table(task.paths.damages, content.damages, DAMAGES)
-        write_table(task.paths.tokens, pa.table([table.tokens], schema=TOKENS), TOKENS)
-        write_table(task.paths.words, table.word_forms, WORD_FORMS, content.counts)
-        return content.counts
-
-    return write_once(task.paths.words, write)
+    unit_words, kept = (read_table(path, ["word"])["word"].combine_chunks() for path in (task.paths.words, kept_words))
+    tokens = read_table(task.paths.tokens)["token"].to_numpy()
+    write_table(output, count_bigrams(tokens, number_words(unit_words, kept)), BIGRAM_COUNTS)
+    return {}
 
 
 class _UnitContent(NamedTuple):
@@ -194,13 +159,3 @@ def _unit_counts(titles: Sequence[_Title], refusals: Sequence[Refusal], num_stre
     drops[DropReason.REDIRECT] = len(titles) - num_articles
     pages = drop_counts("wiki_pages", num_articles, drops)
     return pages | drop_counts("streams", num_streams, {DropReason.DAMAGED_STREAM: num_damaged})
-
-
-def _count_bigrams(paths: UnitPaths, kept_words: str) -> UnitReport:
-    def write() -> Counts:
-        unit_words, kept = (read_table(path, ["word"])["word"].combine_chunks() for path in (paths.words, kept_words))
-        tokens = read_table(paths.tokens)["token"].to_numpy()
-        write_table(paths.bigrams, count_bigrams(tokens, number_words(unit_words, kept)), BIGRAM_COUNTS)
-        return {}
-
-    return write_once(paths.bigrams, write)

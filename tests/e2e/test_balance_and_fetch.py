@@ -8,16 +8,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-import jobs.balance_pairs
-import jobs.fetch_images
-import jobs.match_pairs
-import jobs.write_shards
+from jobs.__main__ import main
 from pipeline.base import files
 from pipeline.base.ids import pair_id
-from pipeline.base.schemas import PAIRS, QUERIES
+from pipeline.base.schemas import PAIRS
 from pipeline.base.stage_folder import STAGE_NAME, read_stage
 from pipeline.base.tables import read_table, write_table
 from vocab.matcher import compile_matcher
+from vocab.queries import QUERIES
 
 WORDS = ["cat", "dog", "tree", "house", "river"]
 CAP = 10
@@ -52,16 +50,16 @@ def match(data, pool):
         path = str(data / "pairs" / f"part-{part}.parquet")
         write_table(path, pa.Table.from_pylist(rows[part::3], PAIRS), PAIRS)
     write_stage(data / "pairs", "extract-pairs")
-    run(jobs.match_pairs, data)
+    run("match-pairs", data)
 
 
-def run(job, data, *flags):
-    assert job.main(["--data", str(data), "--quiet", "--workers", "1", *flags]) == 0
+def run(command, data, *flags):
+    assert main([command, "--data", str(data), "--quiet", "--workers", "1", *flags]) == 0
 
 
 def fetch(data, loopback, *flags):
     server = ["--connect-to", *loopback.connect_to, "--host-rate", "0", "--read-timeout-s", "2", "--retries", "0"]
-    run(jobs.fetch_images, data, *server, "--unit-urls", "60", *flags)
+    run("fetch-images", data, *server, "--unit-urls", "60", *flags)
 
 
 def read_rows(folder, suffix, columns):
@@ -88,33 +86,33 @@ def test_balancing_before_the_fetch_gives_the_shards_of_balancing_after_it(tmp_p
     match(before, pool)
 
     # After: every image of the pool is fetched; what came is balanced.
-    run(jobs.balance_pairs, before, "--cap", "100000", "--output", str(before / "everything"))
+    run("balance-pairs", before, "--cap", "100000", "--output", str(before / "everything"))
     fetch(before, loopback, "--balanced", str(before / "everything"), "--output", str(before / "raw-everything"))
     came = read_rows(before / "raw-everything", ".index.parquet", ["image_url", "text", "status"])
     assert len(came) == len(pool) and len({row["status"] for row in came}) >= 5
     match(after, [(row["image_url"], row["text"]) for row in came if row["status"] == "ok"])
-    run(jobs.balance_pairs, after, "--cap", str(CAP))
+    run("balance-pairs", after, "--cap", str(CAP))
     wanted = selections(after / "balanced")
 
     # Before: a few pairs more than the cap are fetched, and more where too few came.
-    run(jobs.balance_pairs, before, "--cap", str(CAP), "--yield", "0.65")
+    run("balance-pairs", before, "--cap", str(CAP), "--yield", "0.65")
     fetch(before, loopback)
     raws, final, shortages = [str(before / "raw")], before / "final", []
-    run(jobs.balance_pairs, before, "--final")
+    run("balance-final", before)
     while read_stage(str(final))["counts"]["short_queries"]:
         shortages.append(read_stage(str(final))["counts"]["missing_pairs"])
         number = len(shortages)
         planned, raw = (str(before / f"{name}-{number}") for name in ("top-up", "raw"))
-        run(jobs.balance_pairs, before, "--final", str(final), "--output", planned, "--top-up")
+        run("top-up-pairs", before, "--final", str(final), "--output", planned)
         fetch(before, loopback, "--balanced", planned, "--output", raw)
         raws.append(raw)
         final = before / f"final-{number}"
-        run(jobs.balance_pairs, before, "--balanced", planned, "--raw", *raws, "--output", str(final), "--final")
+        run("balance-final", before, "--balanced", planned, "--raw", *raws, "--output", str(final))
     tried = [row for raw in raws for row in read_rows(Path(raw), ".index.parquet", ["pair_id"])]
     assert shortages and len(tried) < 0.8 * len(pool)
     assert selections(final, ".index.parquet") == wanted
 
-    run(jobs.write_shards, before, "--raw", *raws, "--final", str(final), "--max-samples", "30")
+    run("write-shards", before, "--raw", *raws, "--final", str(final), "--max-samples", "30")
     assert selections(before / "shards") == wanted
     described = {(sample["url"], sample["text"]): sample["kept_for"] for sample in read_samples(before / "shards")}
     assert described == {pair: [WORDS[query] for query in kept_for] for pair, kept_for in wanted.items()}

@@ -8,16 +8,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import jobs.balance_pairs
+from jobs.__main__ import main
 from jobs.runner import run_stage
-from pipeline.balancing import BalanceFinal, BalancePairs, TopUpPairs
+from pipeline.balancing.final import BalanceFinal
+from pipeline.balancing.stage import BalancePairs
+from pipeline.balancing.top_up import TopUpPairs
 from pipeline.base import files
 from pipeline.base.arrays import write_array
 from pipeline.base.ids import pair_id
 from pipeline.base.matched_tables import matched_schema
-from pipeline.base.schemas import MATCHED, PAIRS, QUERIES, RAW_INDEX
+from pipeline.base.schemas import MATCHED, PAIRS, RAW_INDEX
 from pipeline.base.stage_folder import STAGE_NAME, read_stage
 from pipeline.base.tables import read_table, write_table
+from vocab.queries import QUERIES
 
 NUM_QUERIES = 120
 CAP = 60
@@ -151,7 +154,7 @@ def test_a_cap_by_tail_share_is_the_cap_that_it_names(world):
     ids=["cap and share", "share and target"],
 )
 def test_two_rules_for_the_cap_are_an_error(world, capsys, flags):
-    assert jobs.balance_pairs.main(["--data", str(world), *flags]) == 2
+    assert main(["balance-pairs", "--data", str(world), *flags]) == 2
     assert "give one of cap, tail-share and target-pairs, not" in capsys.readouterr().err
 
 
@@ -200,7 +203,7 @@ def test_adding_to_a_selection_of_another_making_is_an_error(world, capsys):
     second = write_matched(world / "second", range(500, 900))
     flags = ["--data", str(world), "--matched", second, "--pairs", f"{second}-pairs", "--previous", earlier, "--quiet"]
     for more, message in ((["--cap", "21"], "left some out at 20"), (["--cap", "20", "--seed", "1"], "give the same")):
-        assert jobs.balance_pairs.main([*flags, "--output", str(world / message[:4]), *more]) == 2
+        assert main(["balance-pairs", *flags, "--output", str(world / message[:4]), *more]) == 2
         assert message in capsys.readouterr().err
 
 
@@ -271,7 +274,7 @@ def test_only_a_whole_selection_can_be_added_to(world, what):
     final, _ = finish(world, plan, [fetch(world, plan, "raw", lambda number: is_alive(number, 0.2))], "final")
     top_up = TopUpPairs(matched=matched, pairs=f"{matched}-pairs", final=final, output=str(world / "top-up"))
     run_stage(top_up, workers=1, quiet=True)
-    with pytest.raises(ValueError, match="to which no crawl can be added"):
+    with pytest.raises(ValueError, match="no crawl can be added to it"):
         balance(world, matched, "more", cap=10, previous=str(world / what))
 
 

@@ -25,7 +25,7 @@ import regex
 import zstandard
 from nltk.metrics import BigramAssocMeasures
 
-from jobs.build_vocab import main
+from jobs.__main__ import main
 from pipeline.base.tables import read_table
 from vocab.matcher import Matcher
 from vocab.wikitext import clean_wikitext
@@ -78,7 +78,8 @@ def made(tmp_path):
 
 def build(folder, *flags, workers=1):
     arguments = [*flags, "--output", str(folder), "--quiet", "--workers", str(workers)]
-    assert main(arguments if "--wordnet" in flags else [*arguments, "--wordnet", "none"]) == 0
+    wordnet = [] if "--wordnet" in flags else ["--wordnet", "none"]
+    assert main(["build-vocab", *arguments, *wordnet]) == 0
     return {row["query"]: row for row in read_table(str(folder / "queries.parquet")).to_pylist()}
 
 
@@ -244,7 +245,7 @@ def test_a_mistake_gives_one_clear_line_and_leaves_no_folder(made, capsys, flags
     (made / "page.html").write_text("<!DOCTYPE html><html>404 Not Found</html>")
     given = [flag.format(made=made) for flag in flags]
     wordnet = [] if "--wordnet" in given else ["--wordnet", "none"]
-    assert main([*given, *wordnet, "--output", str(made / "vocab")]) == 2
+    assert main(["build-vocab", *given, *wordnet, "--output", str(made / "vocab")]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert message in line
     assert not (made / "vocab").exists()

@@ -23,7 +23,8 @@ from clip_train.training.checkpoint import save_model
 from jobs.__main__ import main as wit400m
 from pipeline.base import files
 from pipeline.base.ids import pair_id
-from pipeline.base.schemas import BALANCED, CUTS, QUERIES
+from pipeline.base.schemas import BALANCED, CUTS
+from vocab.queries import QUERIES
 from pipeline.base.stage_folder import STAGE_NAME
 from pipeline.base.tables import read_table, write_table
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.extract_pairs import main
+from jobs.__main__ import main
 from jobs.runner import run_stage
 from pipeline.base.tables import read_table
 from pipeline.extraction import inputs
@@ -127,11 +127,11 @@ def test_a_path_that_is_not_there_stops_the_run_and_a_second_run_reads_only_what
 ):
     lost = store.content.pop("crawl-data/segments/1.warc.gz")
     flags = ["--input", str(path_list), "--path-base", store.base, "--output", str(tmp_path / "out"), "--tries", "2"]
-    assert main([*flags, "--workers", "1", "--quiet"]) == 1
+    assert main(["extract-pairs", *flags, "--workers", "1", "--quiet"]) == 1
     assert "segments/1.warc.gz: cannot be read after 2 tries" in capsys.readouterr().err
     store.content["crawl-data/segments/1.warc.gz"] = lost
     asked = store.asked.copy()
-    assert main([*flags, "--workers", "1", "--quiet"]) == 0
+    assert main(["extract-pairs", *flags, "--workers", "1", "--quiet"]) == 0
     assert store.asked["crawl-data/segments/0.warc.gz"] == asked["crawl-data/segments/0.warc.gz"]
     extract(path_list, store, tmp_path / "whole")
     assert contents(tmp_path / "whole") == contents(tmp_path / "out")
@@ -149,7 +149,8 @@ def test_a_path_that_is_not_there_is_dropped_and_counted_on_request(path_list, s
 
 def test_a_line_that_names_no_archive_is_refused(tmp_path, capsys):
     (tmp_path / "x.paths").write_text("a/b.txt\n")
-    assert main(["--input", str(tmp_path / "x.paths"), "--output", str(tmp_path / "out"), "--quiet"]) == 2
+    paths = ["--input", str(tmp_path / "x.paths"), "--output", str(tmp_path / "out")]
+    assert main(["extract-pairs", *paths, "--quiet"]) == 2
     assert "a/b.txt: the name of no web archive" in capsys.readouterr().err
 
 

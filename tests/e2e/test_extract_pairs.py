@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from jobs.extract_pairs import main
+from jobs.__main__ import main
 from jobs.runner import run_stage
 from pipeline.base.drops import check_counts
 from pipeline.base.tables import read_table
@@ -109,7 +109,7 @@ def test_a_run_that_was_cut_short_ends_as_a_whole_one_does(crawl, tmp_path):
 )
 def test_bad_use_gives_one_clear_line(flags, message, checkout, tmp_path, capsys):
     flags = [str(checkout / flag) if flag.endswith(".toml") else flag for flag in flags]
-    assert main([*flags, "--output", str(tmp_path / "out"), "--quiet"]) == 2
+    assert main(["extract-pairs", *flags, "--output", str(tmp_path / "out"), "--quiet"]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert message in line
 
@@ -117,7 +117,8 @@ def test_bad_use_gives_one_clear_line(flags, message, checkout, tmp_path, capsys
 def test_columns_and_filters_are_flags(tmp_path):
     (tmp_path / "list.tsv").write_text("who\twhat\nhttp://a.example/1.jpg\ta red cat\nhttp://a.example/2.jpg\tdog\n")
     flags = ["--url-column", "who", "--text-column", "what", "--min-words", "2"]
-    assert main(["--input", str(tmp_path / "list.tsv"), *flags, "--output", str(tmp_path / "out"), "--quiet"]) == 0
+    paths = ["--input", str(tmp_path / "list.tsv"), "--output", str(tmp_path / "out")]
+    assert main(["extract-pairs", *paths, *flags, "--quiet"]) == 0
     counts = json.loads((tmp_path / "out" / "_stage.json").read_text())["counts"]
     assert counts == {"pairs/in": 2, "pairs/kept": 1, "pairs/drop/too_few_words": 1}
 

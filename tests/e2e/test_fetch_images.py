@@ -13,16 +13,17 @@ import pyarrow as pa
 import pytest
 import webdataset
 
-from jobs.fetch_images import main
+from jobs.__main__ import main
 from jobs.runner import run_stage
 from pipeline.base import files
 from pipeline.base.ids import pair_id
-from pipeline.base.schemas import BALANCED, QUERIES
+from pipeline.base.schemas import BALANCED
 from pipeline.base.shard_format import SAMPLE_JSON_KEYS
 from pipeline.base.stage_folder import STAGE_NAME
 from pipeline.base.tables import read_table, write_table
 from pipeline.fetching import FetchImages
 from pipeline.web.archives.records import index_images
+from vocab.queries import QUERIES
 
 QUERY_STRINGS = ["a cat", "a dog", "the sea"]
 
@@ -198,9 +199,9 @@ def test_a_killed_run_goes_on_where_it_was_and_ends_with_the_same_tars(tmp_path,
 
 
 def test_bad_options_end_the_command_with_a_clear_line(tmp_path, capsys):
-    assert main(["--data", str(tmp_path), "--connect-to", "nonsense"]) == 2
+    assert main(["fetch-images", "--data", str(tmp_path), "--connect-to", "nonsense"]) == 2
     assert "HOSTGLOB" in capsys.readouterr().err
-    assert main(["--data", str(tmp_path)]) == 2
+    assert main(["fetch-images", "--data", str(tmp_path)]) == 2
     assert "balanced" in capsys.readouterr().err
 
 

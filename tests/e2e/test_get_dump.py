@@ -20,7 +20,7 @@ from collections import defaultdict
 
 import pytest
 
-from jobs.build_vocab import main as build_vocab
+from jobs.__main__ import main as run
 from jobs.demo.world.wiki import make_pages, write_dump
 from jobs.get_dump import main
 from jobs.get_wordnet import main as get_wordnet
@@ -438,7 +438,9 @@ def test_build_vocab_reads_urls_as_it_reads_files(mirror, tmp_path, capsys):
     urls = [f"{mirror.url}/simplewiki/{NEW}/{name}" for name in (DUMP, INDEX)] + [f"{mirror.url}{VIEWS_PATH}"]
     remote = dict(zip(["--dump", "--index", "--pageviews"], urls, strict=True))
     for name, given in (("local", flags), ("remote", [word for pair in remote.items() for word in pair])):
-        assert build_vocab([*given, "--wordnet", "none", "--workers", "1", "--output", str(tmp_path / name)]) == 0
+        assert (
+            run(["build-vocab", *given, "--wordnet", "none", "--workers", "1", "--output", str(tmp_path / name)]) == 0
+        )
     queries = [(tmp_path / name / "queries.tsv").read_bytes() for name in ("local", "remote")]
     assert queries[0] == queries[1]
     assert b"circle" in queries[0]

@@ -11,15 +11,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-import jobs.balance_pairs
-import jobs.match_pairs
 import pipeline.balancing.lots
+from jobs.__main__ import main
 from pipeline.base import files
 from pipeline.base.ids import pair_id
-from pipeline.base.schemas import PAIRS, QUERIES
+from pipeline.base.schemas import PAIRS
 from pipeline.base.stage_folder import STAGE_NAME, read_stage
 from pipeline.base.tables import read_table, write_table
 from vocab.matcher import compile_matcher
+from vocab.queries import QUERIES
 
 WORDS = ["cat", "dog", "tree", "house", "river", "New York", "photo", "red", "blue", "green"]
 CAP = 40
@@ -65,8 +65,8 @@ def texts():
 
 
 def run_both(data, *flags, cap=CAP):
-    assert jobs.match_pairs.main(["--data", str(data), "--quiet", *flags]) == 0
-    assert jobs.balance_pairs.main(["--data", str(data), "--quiet", "--cap", str(cap), *flags]) == 0
+    assert main(["match-pairs", "--data", str(data), "--quiet", *flags]) == 0
+    assert main(["balance-pairs", "--data", str(data), "--quiet", "--cap", str(cap), *flags]) == 0
 
 
 def output_bytes(data):
@@ -158,7 +158,7 @@ def test_bounds_that_are_too_low_are_raised_until_every_cut_is_found(tmp_path, r
 def test_smaller_cap_keeps_a_subset_and_another_seed_other_pairs(tmp_path, reference):
     for name, flags in (("small", ["--cap", "15"]), ("seed", ["--cap", str(CAP), "--seed", "1"])):
         output = ["--output", str(tmp_path / name / "balanced"), "--workers", "1"]
-        assert jobs.balance_pairs.main(["--data", str(reference), "--quiet", *output, *flags]) == 0
+        assert main(["balance-pairs", "--data", str(reference), "--quiet", *output, *flags]) == 0
     all_kept, few = kept_pairs(reference), kept_pairs(tmp_path / "small")
     assert few.keys() < all_kept.keys()
     assert all(set(few[pair]) <= set(all_kept[pair]) for pair in few)
@@ -178,7 +178,7 @@ def test_counts_that_the_tables_contradict_are_an_error(reference, tmp_path, cap
     shutil.copytree(reference / "matched", matched)
     np.save(matched / "counts.npy", change(np.load(matched / "counts.npy")))
     flags = ["--data", str(reference), "--matched", str(matched), "--output", str(tmp_path / "balanced")]
-    assert jobs.balance_pairs.main([*flags, "--cap", str(cap), "--workers", "1", "--quiet"]) in (1, 2)
+    assert main(["balance-pairs", *flags, "--cap", str(cap), "--workers", "1", "--quiet"]) in (1, 2)
     assert message in capsys.readouterr().err
     assert not (tmp_path / "balanced" / STAGE_NAME).exists()
 
@@ -186,10 +186,10 @@ def test_counts_that_the_tables_contradict_are_an_error(reference, tmp_path, cap
 def test_pairs_that_changed_since_they_were_matched_are_an_error(reference, tmp_path, texts, capsys):
     write_pairs(tmp_path, [(number, f"{text} more") for number, text in texts])
     flags = ["--data", str(reference), "--pairs", str(tmp_path / "pairs"), "--output", str(tmp_path / "balanced")]
-    assert jobs.balance_pairs.main([*flags, "--workers", "1", "--quiet"]) == 1
+    assert main(["balance-pairs", *flags, "--workers", "1", "--quiet"]) == 1
     assert re.search(r"pairs/p\d.parquet is not the table that \S*matched/p\d.parquet", capsys.readouterr().err)
     (tmp_path / "pairs" / "p1.parquet").unlink()
-    assert jobs.balance_pairs.main([*flags, "--workers", "1", "--quiet", "--overwrite"]) == 2
+    assert main(["balance-pairs", *flags, "--workers", "1", "--quiet", "--overwrite"]) == 2
     assert "not its table of pairs" in capsys.readouterr().err
     assert not (tmp_path / "balanced" / STAGE_NAME).exists()
 
@@ -197,7 +197,7 @@ def test_pairs_that_changed_since_they_were_matched_are_an_error(reference, tmp_
 def test_the_same_pairs_in_another_folder_do(reference, tmp_path, texts):
     write_pairs(tmp_path, texts)
     flags = ["--data", str(reference), "--pairs", str(tmp_path / "pairs"), "--output", str(tmp_path / "balanced")]
-    assert jobs.balance_pairs.main([*flags, "--cap", str(CAP), "--workers", "1", "--quiet"]) == 0
+    assert main(["balance-pairs", *flags, "--cap", str(CAP), "--workers", "1", "--quiet"]) == 0
     assert kept_pairs(tmp_path) == kept_pairs(reference)
 
 
@@ -212,14 +212,14 @@ def test_the_same_pairs_in_another_folder_do(reference, tmp_path, texts):
 def test_queries_match_as_asked(tmp_path, flags, matched):
     write_vocab(tmp_path, ["st. louis", "New York", "York"])
     write_pairs(tmp_path, list(enumerate(["ST. LOUIS", "New  York", "st louis", "nothing"])), names=("p",))
-    assert jobs.match_pairs.main(["--data", str(tmp_path), "--quiet", "--workers", "1", *flags]) == 0
+    assert main(["match-pairs", "--data", str(tmp_path), "--quiet", "--workers", "1", *flags]) == 0
     found = read_table(str(tmp_path / "matched" / "p.parquet"))["query_ids"].to_pylist()
     assert found == matched
 
 
 def test_explain_prints_the_queries_of_a_text(reference, capsys):
     flags = ["--data", str(reference), "--explain", "A RED cat in New  York!"]
-    assert jobs.match_pairs.main(flags) == 0
+    assert main(["match-pairs", *flags]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "a red cat in new york",
         "0\tcat\tword",
@@ -229,9 +229,9 @@ def test_explain_prints_the_queries_of_a_text(reference, capsys):
 
 
 def test_bad_options_are_one_line(tmp_path, capsys):
-    assert jobs.balance_pairs.main(["--data", str(tmp_path), "--cap", "0"]) == 2
+    assert main(["balance-pairs", "--data", str(tmp_path), "--cap", "0"]) == 2
     assert "balance-pairs: cap must be at least 1, not 0" in capsys.readouterr().err
-    assert jobs.match_pairs.main(["--data", str(tmp_path), "--preset", "metaclip", "--case", "fold"]) == 2
+    assert main(["match-pairs", "--data", str(tmp_path), "--preset", "metaclip", "--case", "fold"]) == 2
     assert "case-sensitive" in capsys.readouterr().err
-    assert jobs.match_pairs.main(["--data", str(tmp_path)]) == 2
+    assert main(["match-pairs", "--data", str(tmp_path)]) == 2
     assert "no such file or folder" in capsys.readouterr().err

@@ -5,13 +5,14 @@ import json
 import pyarrow as pa
 import pytest
 
-import jobs.match_pairs
+from jobs.__main__ import main
 from pipeline.base import files
 from pipeline.base.ids import pair_id
-from pipeline.base.schemas import PAIRS, QUERIES
+from pipeline.base.schemas import PAIRS
 from pipeline.base.stage_folder import STAGE_NAME
 from pipeline.base.tables import write_table
 from vocab.matcher import compile_matcher
+from vocab.queries import QUERIES
 
 QUERY_LIST = ["cat", "New York", "中国"]
 TEXTS = ["A cat in New York", "nothing", "在中国的人", "", "CAT cat’s"]
@@ -36,7 +37,7 @@ def data(tmp_path):
 
 
 def run(data, *flags):
-    return jobs.match_pairs.main(["--data", str(data), "--workers", "1", *flags])
+    return main(["match-pairs", "--data", str(data), "--workers", "1", *flags])
 
 
 def test_explain_shows_id_query_and_sources(data, capsys):
@@ -62,7 +63,7 @@ def test_explain_matches_no_pairs_and_obeys_the_preset(data, capsys):
 
 def test_help_shows_explain(capsys):
     with pytest.raises(SystemExit):
-        jobs.match_pairs.main(["--help"])
+        main(["match-pairs", "--help"])
     assert "--explain TEXT" in capsys.readouterr().out
 
 

@@ -14,28 +14,31 @@ TOY = '''
 import os, signal, time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
-import apache_beam as beam
+import pyarrow as pa
 
 from pipeline.base import files
-from pipeline.base.drops import CountUnits, UnitReport, report_unit
+from pipeline.base.drops import Counts
 from pipeline.base.options import option
-from pipeline.base.stage_folder import Shape, Stage, Step
+from pipeline.base.tables import write_table
+from pipeline.steps import MapUnits, Stage, Step
+
+SCHEMA = pa.schema([("unit", pa.string())])
 
 
-def work(unit: str, output: str, fault: str, pause_s: float) -> UnitReport:
-    path = files.join(output, unit)
-    if not files.exists(path):
-        time.sleep(pause_s)
-        if unit == "u3":
-            if fault == "kill":
-                os.kill(os.getpid(), signal.SIGKILL)
-            if fault == "raise":
-                raise OSError("no space left on the moon")
-        files.write_bytes_whole(path, unit.encode())
+def work(unit: str, output: str, *, fault: str, pause_s: float) -> Counts:
+    time.sleep(pause_s)
+    if unit == "u3":
+        if fault == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if fault == "raise":
+            raise OSError("no space left on the moon")
     lost = 1 if fault == "lose" else 0
-    return report_unit(unit, {"things/in": 3, "things/kept": 2 - lost, "things/drop/no_query": 1})
+    counts = {"things/in": 3, "things/kept": 2 - lost, "things/drop/no_query": 1}
+    write_table(output, pa.table({"unit": [unit]}), SCHEMA, counts)
+    return counts
 
 
 @dataclass(kw_only=True)
@@ -51,13 +54,12 @@ class Toy(Stage):
         return []
 
     def steps(self) -> Iterator[Step]:
+        make = partial(work, fault=self.fault, pause_s=self.pause_s)
         units = [f"u{number}" for number in range(6)]
-        works = (
-            beam.Create(units)
-            | beam.Map(work, self.output, self.fault, self.pause_s).with_output_types(UnitReport)
-            | CountUnits(self.name)
-        )
-        yield Step("Work", works, Shape.MAP, tuple(files.join(self.output, unit) for unit in units))
+        yield Step("Work", MapUnits(units=units, output_of=self.output_of, work=make))
+
+    def output_of(self, unit: str) -> str:
+        return files.join(self.output, f"{unit}.parquet")
 '''
 
 MAIN = """
@@ -107,7 +109,7 @@ def test_a_killed_worker_ends_the_run_with_an_error_and_a_re_run_continues(toy, 
     assert "a worker process died" in err
     assert "Traceback" not in err
     done = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "data" / "toy").glob("u*")}
-    assert "u3" not in done
+    assert done.keys() == {path.name for path in (tmp_path / "data" / "toy").glob("u*")} - {"u3.parquet"}
     code, out, err = finish(toy("--workers", "2"))
     assert code == 0
     assert out.startswith("toy: 12 of 18 things")
@@ -157,6 +159,16 @@ def test_what_goes_wrong_is_one_line_and_an_exit_code(toy, flags, code, message)
     assert found == code
     assert message in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("module", ["vocab", "jobs", "pipeline", "queue"])
+def test_folders_in_the_working_directory_do_not_stand_before_packages(toy, tmp_path, monkeypatch, module):
+    (tmp_path / "data" / module).mkdir(parents=True)
+    (tmp_path / "data" / module / "__init__.py").write_text("raise ImportError('of the working directory')")
+    monkeypatch.chdir(tmp_path / "data")
+    code, out, err = finish(toy("--workers", "2"))
+    assert (code, err) == (0, "")
+    assert out.startswith("toy: 12 of 18 things")
 
 
 def test_known_beam_flags_pass_through(toy):

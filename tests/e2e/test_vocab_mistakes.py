@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from jobs.build_vocab import main
+from jobs.__main__ import main
 from jobs.demo.world.wiki import make_pages, write_dump
 
 FAILED, BAD_USE = 1, 2
@@ -75,7 +75,7 @@ def test_a_mistake_is_one_line_and_an_exit_code(inputs, tmp_path, monkeypatch, c
     monkeypatch.chdir(inputs)
     wordnet = [] if "--wordnet" in flags else ["--wordnet", "none"]
     output = [] if "--output" in flags else ["--output", str(tmp_path / "vocab")]
-    assert main([*flags, *wordnet, *output, "--workers", "1"]) == code
+    assert main(["build-vocab", *flags, *wordnet, *output, "--workers", "1"]) == code
     [line] = capsys.readouterr().err.splitlines()
     assert message in line
     assert not (tmp_path / "vocab" / "queries.parquet").exists()
@@ -88,9 +88,9 @@ def test_a_full_disk_is_one_line_and_the_next_run_continues(inputs, tmp_path, mo
     flags = ["--dump", str(inputs / "dump.xml.bz2"), "--wordnet", "none", "--output", str(tmp_path / "vocab")]
     with monkeypatch.context() as full:
         full.setattr("pipeline.base.files.os.fsync", fail)
-        assert main([*flags, "--workers", "1"]) == FAILED
+        assert main(["build-vocab", *flags, "--workers", "1"]) == FAILED
     [line] = capsys.readouterr().err.splitlines()
     assert "No space left on device" in line
     assert not (tmp_path / "vocab" / "queries.parquet").exists()
-    assert main([*flags, "--workers", "1", "--quiet"]) == 0
+    assert main(["build-vocab", *flags, "--workers", "1", "--quiet"]) == 0
     assert (tmp_path / "vocab" / "queries.parquet").exists()

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from jobs.build_vocab import main
+from jobs.__main__ import main
 from pipeline.base.tables import read_table
 from vocab.matcher import Matcher
 from vocab.normalize import METACLIP
@@ -43,7 +43,9 @@ def wiki(tmp_path):
 def build(wiki, name, *flags):
     arguments = ["--dump", str(wiki / "dump.xml.bz2"), "--pageviews", str(wiki / "views"), *flags]
     folder = wiki / name
-    assert main([*arguments, "--wordnet", str(wiki / "nltk_data"), "--output", str(folder), "--quiet"]) == 0
+    assert (
+        main(["build-vocab", *arguments, "--wordnet", str(wiki / "nltk_data"), "--output", str(folder), "--quiet"]) == 0
+    )
     return {row["query"]: row for row in read_table(str(folder / "queries.parquet")).to_pylist()}
 
 
@@ -191,7 +193,7 @@ def test_the_report_has_the_same_bytes_for_any_cut_and_place(wiki):
 def test_a_report_on_no_words_and_no_views_says_so(wiki):
     (wiki / "dump.xml.bz2").write_bytes(bz2.compress((HEAD + page("Fox", "")).encode()))
     flags = ["--dump", str(wiki / "dump.xml.bz2"), "--wordnet", "none", "--numbers-below", "1", "--quiet"]
-    assert main([*flags, "--output", str(wiki / "no")]) == 0
+    assert main(["build-vocab", *flags, "--output", str(wiki / "no")]) == 0
     shown = Page((wiki / "no" / "report.html").read_text(encoding="utf-8"))
     assert {"No word was counted.", "No page views were given, or none of an article."} <= set(shown.texts)
 

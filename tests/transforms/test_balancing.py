@@ -5,20 +5,22 @@ import pyarrow as pa
 import pytest
 
 from jobs.engines import Engine, StepFailed, run_step
-from pipeline.balancing.cutting import CollectLots, TakeCuts
-from pipeline.balancing.keeping import KeepSelected, SelectionFiles
+from pipeline.balancing.cutting import collect_step, take_step
 from pipeline.balancing.lots import LARGEST, Drawing, hash_queries, lot_bounds
-from pipeline.balancing.pool import DrawingFile, list_sources
-from pipeline.balancing.stage import check_kept, cuts_table
+from pipeline.balancing.pool import whole_tables
+from pipeline.balancing.rules import Rule
+from pipeline.balancing.stage import check_kept, cuts_table, keep_by_cuts
 from pipeline.base.arrays import read_array, write_array
-from pipeline.base.drops import LostRows
+from pipeline.base.drops import LostRows, add_counts
+from pipeline.base.folders import BalancedFolder
 from pipeline.base.ids import pair_id
 from pipeline.base.schemas import BALANCED, CUTS, MATCHED, PAIRS
-from pipeline.base.stage_folder import Step
 from pipeline.base.tables import read_table, write_table
+from pipeline.steps import Step
 
 QUERIES = pa.chunked_array([["everywhere", "often", "rare", "nowhere"]])
 CAP = 10
+SEED = 3
 COUNTS = np.array([90, 45, 9, 0])
 
 
@@ -48,31 +50,24 @@ def world(tmp_path):
     for name, numbers in (("a", range(60)), ("b", range(60, 90)), ("c", ())):
         tables.append(str(tmp_path / "matched" / f"{name}.parquet"))
         write_table(tables[-1], matched_table(numbers), MATCHED_PAIRS)
-    write_array(str(tmp_path / "query_hashes.npy"), hash_queries(QUERIES))
     return tmp_path, tables
 
 
 def run(transform):
-    return run_step(Step(type(transform).__name__, transform), Engine(workers=1), namespace="balance-pairs")
+    return run_step(Step("Step", transform), Engine(workers=1))
 
 
 def find_cuts(world, bounds, cap=CAP):
     folder, tables = world
     write_array(str(folder / "bounds.npy"), bounds)
     write_array(str(folder / "caps.npy"), np.full(4, cap))
-    lots = [str(folder / f"lots-{place}-{hash(bounds.tobytes())}.npy") for place in range(len(tables))]
-    collect = CollectLots(
-        stage_name="balance-pairs",
-        sources=list_sources(tables),
-        outputs=lots,
-        drawing=DrawingFile(3, str(folder / "query_hashes.npy")),
-        bounds=str(folder / "bounds.npy"),
-    )
-    take = TakeCuts(
-        stage_name="balance-pairs", lots=lots, caps=str(folder / "caps.npy"), output=str(folder / "found.npy")
-    )
+    drawing = Rule(cap, cap, SEED, "independent").prepare_drawing(QUERIES, str(folder))
+    lots_folder = str(folder / f"lots-{hash(bounds.tobytes())}")
+    collect = collect_step(whole_tables(tables), drawing, str(folder / "bounds.npy"), lots_folder)
+    found = str(folder / f"found-{hash(bounds.tobytes())}.npy")
+    take = take_step(collect.outputs, str(folder / "caps.npy"), found)
     assert run(collect) == run(take) == {}
-    return read_array(take.output)
+    return read_array(found)
 
 
 def asked(counts, cap=CAP):
@@ -81,7 +76,7 @@ def asked(counts, cap=CAP):
 
 def all_lots(query_id):
     numbers = [number for number in range(90) if query_id in query_ids_of(number)]
-    drawing = Drawing(seed=3, query_hashes=hash_queries(QUERIES))
+    drawing = Drawing(seed=SEED, query_hashes=hash_queries(QUERIES))
     pair_ids = matched_table(numbers)["pair_id"].combine_chunks()
     return np.sort(drawing.draw(pair_ids, np.arange(len(numbers)), np.full(len(numbers), query_id)))
 
@@ -115,17 +110,13 @@ def test_every_query_keeps_its_share_and_pairs_are_kept_or_over_the_cap(world):
     assert table.schema.equals(CUTS)
     assert table["kept"].to_pylist() == [10, 10, 9, 0]
     assert table["cut"].is_null().to_pylist() == [False, False, True, True]
-    write_array(str(folder / "cuts.npy"), cuts)
-    write_array(str(folder / "shares.npy"), np.minimum(1, CAP / np.maximum(COUNTS, 1)))
-    drawing = DrawingFile(3, str(folder / "query_hashes.npy"))
-    keep = KeepSelected(
-        stage_name="balance-pairs",
-        sources=list_sources(tables),
-        selection=SelectionFiles(drawing, str(folder / "cuts.npy"), str(folder / "shares.npy"), False),
-        output=str(folder / "balanced"),
-    )
-    counts = run(keep)
-    balanced = pa.concat_tables([read_table(str(folder / "balanced" / f"{name}.parquet")) for name in "abc"])
+    balanced_folder = BalancedFolder(str(folder / "balanced"))
+    write_table(balanced_folder.cuts, table, CUTS)
+    rule = Rule(CAP, CAP, SEED, "independent")
+    drawing = rule.prepare_drawing(QUERIES, str(folder))
+    steps = keep_by_cuts(whole_tables(tables), balanced_folder, rule, drawing)
+    counts = add_counts(*(run(step.transform) for step in steps))
+    balanced = pa.concat_tables([read_table(balanced_folder.table(name)) for name in "abc"])
     assert balanced.schema.equals(BALANCED)
     assert counts["pairs/in"] == 90
     assert counts["pairs/kept"] == balanced.num_rows == 90 - counts["pairs/drop/over_cap"]

@@ -1,20 +1,27 @@
-"""The counting transforms of build-vocab, one after another on a dump of three streams."""
+"""The counting steps of build-vocab, one after another on a dump of three streams."""
 
 import bz2
+from functools import partial
 
 import pyarrow as pa
 import pytest
 
 from jobs.engines import Engine, run_step
 from pipeline.base.drops import check_counts
-from pipeline.base.stage_folder import Step
+from pipeline.base.folders import StageFolder
 from pipeline.base.tables import read_counts, read_table
-from pipeline.vocabulary.file_views import CountViews, HashTitles, ViewsTask
-from pipeline.vocabulary.total_counts import JoinWords, MergeBigrams, MergeWords, plan_ranges, plan_word_ranges
-from pipeline.vocabulary.unit_counts import CountBigrams, CountWords, plan_tasks
+from pipeline.steps import MapUnits, Step
+from pipeline.vocabulary.file_views import count_file_views, write_known_titles
+from pipeline.vocabulary.total_counts import (
+    join_words,
+    merge_bigrams,
+    merge_words,
+    plan_bigram_ranges,
+    plan_word_ranges,
+)
+from pipeline.vocabulary.unit_counts import count_unit_bigrams, count_unit_words, plan_tasks
 from vocab.dump import plan_units
 
-STAGE = "build-vocab"
 HEAD = "<mediawiki><siteinfo><base>https://en.wikipedia.org/wiki/Main_Page</base></siteinfo>"
 
 
@@ -36,26 +43,32 @@ def tasks(tmp_path):
     path = tmp_path / "dump.xml.bz2"
     path.write_bytes(b"".join(bz2.compress(part.encode()) for part in (HEAD, *PAGES, "</mediawiki>")))
     units = plan_units(str(path), open_file, unit_bytes=150)
-    return plan_tasks([*units, *units], str(tmp_path / "units"))
+    return plan_tasks([*units, *units], StageFolder(str(tmp_path / "units")))
 
 
 def open_file(path):
     return open(path, "rb")
 
 
-def run(transform, label="Step"):
-    return run_step(Step(label, transform), Engine(workers=1), namespace=STAGE)
+def run(units, output_of, work, **options):
+    """What the units count."""
+    step = Step("Step", MapUnits(units=units, output_of=output_of, work=partial(work, **options)))
+    return run_step(step, Engine(workers=1))
 
 
 def count_words(tasks):
-    return run(CountWords(stage_name=STAGE, tasks=tasks, hidden_namespaces=("File",), case="fold"))
+    return run(tasks, lambda task: task.paths.words, count_unit_words, hidden_namespaces=("File",), case="fold")
 
 
-def merge_words(tasks, output):
-    ranges = plan_word_ranges(tasks, f"{output}-sums")
-    counts = run(MergeWords(stage_name=STAGE, tasks=tasks, ranges=ranges, min_count=2, numbers_below=4))
-    assert run(JoinWords(ranges=ranges, output=output, survey=f"{output}.json", threshold=2)) == {}
-    return counts
+def add_up_words(tasks, output):
+    ranges = plan_word_ranges(tasks, StageFolder(f"{output}-sums"))
+    tables = [task.paths.words for task in tasks]
+    assert run(ranges, lambda words: words.kept, merge_words, tables=tables, min_count=2, numbers_below=4) == {}
+    return run([ranges], lambda _: output, join_words, survey=f"{output}.json", threshold=2)
+
+
+def count_views(source, output, **options):
+    return run([str(source)], lambda _: str(output), count_file_views, project="en.wikipedia", **options)
 
 
 def test_count_words_leaves_words_tokens_and_titles_and_counts_what_is_no_article(tasks):
@@ -84,9 +97,9 @@ def test_words_are_kept_with_their_display_however_many_ranges_there_are(
 ):
     monkeypatch.setattr("pipeline.vocabulary.total_counts._RANGE_ROWS", range_rows)
     count_words(tasks)
-    assert len(plan_word_ranges(tasks, "")) == num_ranges
+    assert len(plan_word_ranges(tasks, StageFolder(""))) == num_ranges
     output = str(tmp_path / "kept.parquet")
-    counts = merge_words(tasks, output)
+    counts = add_up_words(tasks, output)
     kept = read_table(output)
     assert list(zip(*kept.to_pydict().values(), strict=True)) == [
         *(("0", 0, "0"), ("1", 0, "1"), ("2", 0, "2"), ("3", 0, "3")),
@@ -101,12 +114,14 @@ def test_bigrams_of_kept_words_are_counted_and_added_up(tasks, tmp_path, monkeyp
     monkeypatch.setattr("pipeline.vocabulary.total_counts._RANGE_ROWS", range_rows)
     count_words(tasks)
     output = str(tmp_path / "kept.parquet")
-    merge_words(tasks, output)
-    run(CountBigrams(stage_name=STAGE, tasks=tasks, kept_words=output))
-    ranges = plan_ranges(tasks, output, str(tmp_path / "sums"))
+    add_up_words(tasks, output)
+    assert run(tasks, lambda task: task.paths.bigrams, count_unit_bigrams, kept_words=output) == {}
+    ranges = plan_bigram_ranges(tasks, output)
     assert len(ranges) == (4 if range_rows == 1 else 1)
-    counts = run(MergeBigrams(stage_name=STAGE, tasks=tasks, ranges=ranges, min_count=2))
-    sums = pa.concat_tables([read_table(task.path) for task in ranges])
+    tables = [task.paths.bigrams for task in tasks]
+    outputs = {bounds: str(tmp_path / f"{bounds}.parquet") for bounds in ranges}
+    counts = run(ranges, outputs.get, merge_bigrams, tables=tables, min_count=2)
+    sums = pa.concat_tables(map(read_table, outputs.values()))
     city, new, the, york = 4, 5, 6, 7
     assert sums.to_pydict() == {"bigram": [(new << 32) + york, (the << 32) + city], "count": [3, 2]}
     assert counts["frequent_bigrams"] == 2
@@ -115,21 +130,22 @@ def test_bigrams_of_kept_words_are_counted_and_added_up(tasks, tmp_path, monkeyp
 def test_count_views_writes_the_views_of_a_file(tmp_path):
     source = tmp_path / "views"
     source.write_text("en New_York 5 0\nen.m New_York 7 0\nen broken 0\nde New_York 9 0\n")
-    task = ViewsTask(source=str(source), path=str(tmp_path / "views.parquet"))
-    counts = run(CountViews(stage_name=STAGE, tasks=[task], project="en.wikipedia"))
+    output = str(tmp_path / "views.parquet")
+    counts = count_views(source, output)
     check_counts(counts)
     assert (counts["view_rows/kept"], counts["view_rows/drop/bad_row"]) == (2, 1)
-    assert read_table(task.path).to_pylist() == [{"title": "New York", "views": 12}]
+    assert read_table(output).to_pylist() == [{"title": "New York", "views": 12}]
 
 
 def test_only_views_of_titles_of_the_dump_are_kept_when_these_are_known(tasks, tmp_path):
     count_words(tasks)
     known = str(tmp_path / "titles.parquet")
-    run(HashTitles(tasks=tasks, output=known))
+    titles = [task.paths.titles for task in tasks]
+    assert run([titles], lambda _: known, write_known_titles) == {}
     source = tmp_path / "views"
     source.write_text("en New_York 5 0\nen york 7 0\nen NYC 3 0\nen Boston 9 0\nen Talk:New_York 9 0\nen newYork 1 0\n")
-    task = ViewsTask(source=str(source), path=str(tmp_path / "views.parquet"))
-    counts = run(CountViews(stage_name=STAGE, tasks=[task], project="en.wikipedia", known_titles=known))
+    output = str(tmp_path / "views.parquet")
+    counts = count_views(source, output, known_titles=known)
     assert counts["view_rows/kept"] == 6
-    views = read_table(task.path)
+    views = read_table(output)
     assert dict(zip(*views.to_pydict().values(), strict=True)) == {"NYC": 3, "New York": 5, "york": 7}

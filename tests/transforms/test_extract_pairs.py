@@ -1,28 +1,29 @@
 import itertools
 import random
 from collections import Counter
+from functools import partial
 
-import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pytest
-from apache_beam.metrics import MetricsFilter
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
+from jobs.engines import Engine, run_step
 from pipeline.base.drops import DropReason
+from pipeline.base.files import basename
 from pipeline.base.ids import pair_id
 from pipeline.base.schemas import PAIRS
 from pipeline.base.tables import read_counts, read_table, write_table
 from pipeline.extraction.dedup import _RECORD, Duplicates, find_losers
 from pipeline.extraction.filters import FilterOptions
 from pipeline.extraction.inputs import InputUnit
-from pipeline.extraction.losers import EXTRACTED, FindLosers, read_losers
-from pipeline.extraction.near_duplicates import NearDuplicates, SignTexts, band_values
+from pipeline.extraction.losers import EXTRACTED, Losers, array_beside
+from pipeline.extraction.near_duplicates import NearDuplicates, band_values, sign_texts
 from pipeline.extraction.pages import PageRules
 from pipeline.extraction.repeats import RepeatedTexts
-from pipeline.extraction.stage import ExtractCandidates, Losers, WriteDistinctPairs
+from pipeline.extraction.stage import extract_unit, find_step, write_distinct
 from pipeline.extraction.unit import ExtractionRules, text_key
 from pipeline.extraction.url_lists import ListColumns
+from pipeline.steps import MapUnits, Step
 
 
 def write_extracted(path, rows):
@@ -56,19 +57,22 @@ def tables(tmp_path):
 
 
 def run(transform):
-    """Runs a transform; returns the sums of the stage's counts."""
-    pipeline = beam.Pipeline(FnApiRunner())
-    _ = pipeline | transform
-    result = pipeline.run()
-    result.wait_until_finish()
-    counters = result.metrics().query(MetricsFilter().with_namespace("extract-pairs"))["counters"]
-    return {counter.key.metric.name: counter.result for counter in counters}
+    """Runs a transform; returns what was counted."""
+    return run_step(Step("Tested", transform), Engine(workers=1))
+
+
+def find(tables, rule, folder):
+    """Runs the step of a rule; returns its losers."""
+    lost = Losers(DropReason.DUPLICATE_PAIR, str(folder))
+    step = find_step(tables, rule, lost)
+    assert run_step(step, Engine(workers=1)) == {}
+    assert step.transform.outputs == tuple(map(lost.path, tables))
+    return lost
 
 
 def test_duplicates_lose_by_preference_then_table_then_row(tables, tmp_path):
-    run(FindLosers(tables=tables, rule=Duplicates(num_tables=4), output=str(tmp_path / "losers")))
-    losers = {name: read_losers(str(tmp_path / "losers"), name).tolist() for name in "abcd"}
-    assert losers == {"a": [0, 1], "b": [1], "c": [], "d": []}
+    lost = find(tables, Duplicates(num_tables=4), tmp_path / "losers")
+    assert [lost.rows(table).tolist() for table in tables] == [[0, 1], [1], [], []]
 
 
 def test_the_order_of_arrival_decides_nothing():
@@ -79,19 +83,19 @@ def test_the_order_of_arrival_decides_nothing():
     for _ in range(5):
         rng.shuffle(rows)
         losers = find_losers(np.array(rows, _RECORD))
-        found = sorted((int(record["table"]), int(record["row"])) for record in losers)
+        found = sorted((int(record["unit"]), int(record["row"])) for record in losers)
         expected = expected or found
         assert found == expected
     assert len(expected) == len(rows) - len({row[0] for row in rows})
 
 
 def test_what_is_distinct_is_written_once_and_the_rest_is_counted(tables, tmp_path):
-    run(FindLosers(tables=tables, rule=Duplicates(num_tables=4), output=str(tmp_path / "losers")))
+    lost = find(tables, Duplicates(num_tables=4), tmp_path / "losers")
     output = tmp_path / "pairs"
 
     def write():
-        losers = [Losers(DropReason.DUPLICATE_PAIR, str(tmp_path / "losers"))]
-        return WriteDistinctPairs(stage_name="extract-pairs", tables=tables, losers=losers, output=str(output))
+        work = partial(write_distinct, losers=[lost])
+        return MapUnits(units=tables, output_of=lambda table: str(output / basename(table)), work=work)
 
     assert run(write()) == {"pairs/kept": 5, "pairs/drop/duplicate_pair": 3}
     texts = {path.stem: read_table(str(path))["text"].to_pylist() for path in output.iterdir()}
@@ -106,28 +110,27 @@ def test_every_input_gives_a_table_with_its_counts_inside(tmp_path):
     source = tmp_path / "list.csv"
     source.write_text("url,text\nhttp://a.example/1.jpg,a cat\nhttp://a.example/2.jpg,\n")
     rules = ExtractionRules(PageRules(), ListColumns(), FilterOptions(), {})
-    units = [InputUnit(str(source), "list.csv-1", "table")]
+    output = tmp_path / "out" / "list.csv-1.parquet"
 
     def extract():
-        output = str(tmp_path / "out")
-        return ExtractCandidates(
-            stage_name="extract-pairs", units=units, rules=rules, tries=1, drop_unreadable=False, output=output
-        )
+        work = partial(extract_unit, rules=rules, tries=1, drop_unreadable=False)
+        units = [InputUnit(str(source), "list.csv-1", "table")]
+        return MapUnits(units=units, output_of=lambda _: str(output), work=work)
 
     counts = {"pairs/in": 2, "pairs/drop/no_text": 1}
     assert run(extract()) == counts
-    assert read_counts(str(tmp_path / "out" / "list.csv-1.parquet")) == counts
+    assert read_counts(str(output)) == counts
     source.unlink()
     assert run(extract()) == counts, "a table that is there is not made again"
 
 
-def texts_left(tables, *folders):
-    found = []
-    for table in tables:
-        rows = read_table(table)
-        lost = {row for folder in folders for row in read_losers(str(folder), table.rsplit("/", 1)[1][:-8]).tolist()}
-        found += [text for row, text in enumerate(rows["text"].to_pylist()) if row not in lost]
-    return Counter(found)
+def texts_left(tables, lost):
+    return Counter(
+        text
+        for table in tables
+        for row, text in enumerate(read_table(table)["text"].to_pylist())
+        if row not in lost.rows(table)
+    )
 
 
 def test_a_text_keeps_as_many_pairs_as_the_cap_wherever_they_are(tmp_path):
@@ -137,15 +140,14 @@ def test_a_text_keeps_as_many_pairs_as_the_cap_wherever_they_are(tmp_path):
         random.Random(seed).shuffle(rows)
         folder = tmp_path / str(seed)
         tables = [write_extracted(folder / f"{i}.parquet", rows[i::3]) for i in range(3)]
-        run(FindLosers(tables=tables, rule=Duplicates(num_tables=3), output=str(folder / "none")))
-        rule = RepeatedTexts(max_repeats=3, num_tables=3, losers=(str(folder / "none"),))
-        run(FindLosers(tables=tables, rule=rule, output=str(folder / "over")))
-        assert texts_left(tables, folder / "over") == {"logo": 3, "cat": 3, "dog": 1}
+        none = find(tables, Duplicates(num_tables=3), folder / "none")
+        over = find(tables, RepeatedTexts(max_repeats=3, num_tables=3, losers=(none,)), folder / "over")
+        assert texts_left(tables, over) == {"logo": 3, "cat": 3, "dog": 1}
         kept.append({
             url
-            for i, table in enumerate(tables)
+            for table in tables
             for row, url in enumerate(read_table(table)["image_url"].to_pylist())
-            if row not in read_losers(str(folder / "over"), str(i))
+            if row not in over.rows(table)
         })  # fmt: skip
     assert kept[0] == kept[1] == kept[2], "which pairs stay depends on the pairs alone"
 
@@ -160,12 +162,12 @@ def test_of_texts_that_are_nearly_the_same_one_stays_with_all_its_pairs(tmp_path
     for parts in (1, 4):
         folder = tmp_path / str(parts)
         tables = [write_extracted(folder / f"{i}.parquet", rows[i::parts]) for i in range(parts)]
-        run(FindLosers(tables=tables, rule=Duplicates(num_tables=parts), output=str(folder / "none")))
-        none, signed = str(folder / "none"), str(folder / "signed")
-        run(SignTexts(tables=tables, threshold=0.8, losers=[none], output=signed))
+        none = find(tables, Duplicates(num_tables=parts), folder / "none")
+        signed = str(folder / "signed")
+        sign = partial(sign_texts, threshold=0.8, losers=[none])
+        run(MapUnits(units=tables, output_of=partial(array_beside, folder=signed), work=sign))
         rule = NearDuplicates(signatures=signed, num_tables=parts, losers=(none,))
-        run(FindLosers(tables=tables, rule=rule, output=str(folder / "near")))
-        left.append(texts_left(tables, folder / "near"))
+        left.append(texts_left(tables, find(tables, rule, folder / "near")))
     assert left[0] == left[1], "how rows lie in tables decides nothing"
     assert {text: left[0][text] for text in texts[12:]} == {"a red cat": 1, "a blue dog": 1, "logo": 1, "x": 2}
     assert [number for text, number in left[0].items() if text.startswith(LONG)] == [2]

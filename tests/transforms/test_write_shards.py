@@ -254,6 +254,13 @@ def test_of_several_scores_of_a_sample_the_highest_counts(tmp_path, units):
     assert tars[0] == tars[1]
 
 
+def test_scores_without_any_score_keep_nothing(tmp_path, units):
+    write_raw(tmp_path, [*units[:2], [("http://a.example/gone", b"", "gone", "http_404")]])
+    counts = run_stage(stage_for(tmp_path, scores=write_scores(tmp_path / "scores", []), min_score=0.1), quiet=True)
+    assert counts["samples/in"] == counts["samples/drop/no_score"] > 0
+    assert counts["shards"] == 0
+
+
 def test_scores_of_other_shards_are_an_error_and_a_missing_folder_too(tmp_path, units):
     write_raw(tmp_path, units)
     scores = write_scores(tmp_path / "scores", [[("000000017", 0.4)]])

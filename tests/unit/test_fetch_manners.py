@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from pipeline.base.drops import DropReason
-from pipeline.fetching.hosts import Host, parse_retry_after
+from pipeline.fetching.hosts import Host
 from pipeline.fetching.robots import Robots, read_robots
 from pipeline.fetching.rules import FetchRules
 from pipeline.web.bodies import decode_body
@@ -98,24 +98,6 @@ def test_a_missing_robots_txt_allows_and_a_failing_one_forbids(status, content, 
 )
 def test_header_lines_that_opt_out_are_understood(tags, tdm, noindex, expected):
     assert is_opted_out(tags, tdm, noindex=noindex) is expected
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        (None, None),
-        ("120", 120.0),
-        (" 7 ", 7.0),
-        ("Thu, 01 Jan 1970 00:01:40 GMT", 40.0),
-        ("Thu, 01 Jan 1970 00:00:10 GMT", 0.0),
-        ("-5", None),
-        ("whenever", None),
-        ("", None),
-        ("Thu, 99 Jan 1970 00:00:10 GMT", None),
-    ],
-)
-def test_retry_after_is_seconds_or_a_date_or_nothing(value, expected):
-    assert parse_retry_after(value, now=60.0) == expected
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, zlib.compress, brotli.compress], ids=["gzip", "deflate", "br"])

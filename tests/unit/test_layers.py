@@ -1,27 +1,52 @@
-"""The layers of docs/design.md: who may import whom, read from the source without running it."""
+"""The layers of docs/design.md: who may import whom, directly and through others, read from the source."""
 
 import ast
+import functools
 import importlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from pipeline.base.flow import STAGES
+
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("vocab", "pipeline", "jobs", "clip_train")
-BEAM_FREE = ("pipeline.base.options", "pipeline.base.shard_format")
+STAGE_ROOMS = tuple(sorted({entry.stage.rpartition(".")[0] for entry in STAGES.values()}))
+BELOW = ("pipeline.base", "pipeline.web", "vocab")
+# What a room may import of ours, besides itself; the longest name that fits a module is its room.
 ALLOWED = {
-    "vocab": ("vocab",),
-    "pipeline": ("pipeline", "vocab"),
-    "jobs": ("jobs", "pipeline", "vocab"),
-    "clip_train": ("clip_train", *BEAM_FREE),
+    "vocab.kernels": (),
+    "vocab": ("vocab.kernels",),
+    "pipeline": (),
+    "pipeline.base": (),
+    "pipeline.web": ("pipeline.base",),
+    "pipeline.steps": ("pipeline.base",),
+    "pipeline.dumps": BELOW,
+    **dict.fromkeys(STAGE_ROOMS, (*BELOW, "pipeline.steps")),
+    "jobs": ("pipeline", "vocab"),
+    "clip_train": ("pipeline.base",),
 }
+KNOW_BEAM = {"pipeline.steps", "jobs.engines", "jobs.worker"}
+WITHOUT_BEAM = ("vocab", "pipeline.base", "pipeline.web", "pipeline.dumps", "clip_train")
 NETWORKED = ("pipeline.fetching", "pipeline.dumps.downloads", "clip_train.data.remote")
-STAGES = ("vocabulary", "extraction", "matching", "balancing", "fetching", "sharding")
 
 
-def imported_modules(path: Path) -> set[str]:
-    """Dotted names of every module that a file imports, wherever in the file."""
+def module_name(path: Path) -> str:
+    return path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
+
+
+SOURCES = {module_name(path): path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))}
+
+
+def is_below(module: str, parents: tuple[str, ...]) -> bool:
+    return any(module == parent or module.startswith(parent + ".") for parent in parents)
+
+
+def names_in(nodes) -> set[str]:
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -30,62 +55,90 @@ def imported_modules(path: Path) -> set[str]:
     return names
 
 
-def sources(checkout: Path, package: str) -> list[Path]:
-    return sorted((checkout / package).rglob("*.py"))
+@functools.cache
+def imported_anywhere(module: str) -> frozenset[str]:
+    """Dotted names that a module imports, wherever in its file; a name of ours is that of a module."""
+    found = names_in(ast.walk(ast.parse(SOURCES[module].read_text())))
+    ours = {name for name in found if name in SOURCES}
+    packages = {name for name in ours if any(other.startswith(name + ".") for other in ours)}
+    return frozenset({name for name in found if name.split(".")[0] not in PACKAGES} | (ours - packages))
 
 
-def is_below(module: str, parents: tuple[str, ...]) -> bool:
-    return any(module == parent or module.startswith(parent + ".") for parent in parents)
+@functools.cache
+def loaded_with(module: str) -> frozenset[str]:
+    """What the top of a module's file imports, packages around it as well; and so on."""
+    seen: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        if name in SOURCES:
+            parts = name.split(".")
+            waiting += [".".join(parts[:end]) for end in range(1, len(parts))]
+            waiting += names_in(ast.parse(SOURCES[name].read_text()).body)
+    return frozenset(seen)
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_a_package_imports_only_the_packages_below_it(checkout, package):
-    for path in sources(checkout, package):
-        ours = {name for name in imported_modules(path) if name.split(".")[0] in PACKAGES}
-        # `from pipeline import options` names the package too; the longer name decides
-        ours -= {name for name in ours if any(other.startswith(name + ".") for other in ours)}
-        wrong = {name for name in ours if not is_below(name, ALLOWED[package])}
-        assert not wrong, f"{path.name} imports {sorted(wrong)}"
+def room_of(module: str) -> str:
+    return max((room for room in ALLOWED if is_below(module, (room,))), key=len)
 
 
-@pytest.mark.parametrize("package", ["vocab", "clip_train"])
-def test_vocabulary_and_trainer_do_without_beam(checkout, package):
-    for path in sources(checkout, package):
-        assert not any(is_below(name, ("apache_beam",)) for name in imported_modules(path)), path.name
+@pytest.mark.parametrize("module", SOURCES)
+def test_a_module_imports_only_the_rooms_below_its_own(module):
+    room = room_of(module)
+    ours = {name for name in imported_anywhere(module) if name.split(".")[0] in PACKAGES}
+    wrong = {name for name in ours if room_of(name) != room and not is_below(name, ALLOWED[room])}
+    assert not wrong, f"{module} imports {sorted(wrong)}"
 
 
-@pytest.mark.parametrize("module", BEAM_FREE)
-def test_what_the_trainer_shares_needs_only_the_standard_library(checkout, module):
-    path = checkout / (module.replace(".", "/") + ".py")
-    import sys
-
-    assert {name.split(".")[0] for name in imported_modules(path)} <= set(sys.stdlib_module_names)
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_imports_no_other_stage(checkout, stage):
-    found = [checkout / "pipeline" / f"{stage}.py", *(checkout / "pipeline" / stage).glob("*.py")]
-    others = tuple(f"pipeline.{other}" for other in STAGES if other != stage)
-    assert any(path.exists() for path in found)
-    for path in filter(Path.exists, found):
-        wrong = {name for name in imported_modules(path) if is_below(name, others)}
-        assert not wrong, f"{path.name} imports {sorted(wrong)}"
+def test_no_module_imports_itself_through_others():
+    for module in SOURCES:
+        tops = names_in(ast.parse(SOURCES[module].read_text()).body) & SOURCES.keys()
+        circular = {name for name in tops if name != module and module in loaded_with(name) and "." in module}
+        assert not circular or SOURCES[module].name == "__init__.py", f"{module} and {sorted(circular)}"
 
 
-def test_what_stages_share_imports_no_stage(checkout):
-    stages = tuple(f"pipeline.{stage}" for stage in STAGES)
-    for path in sources(checkout, "pipeline"):
-        if path.relative_to(checkout / "pipeline").parts[0].removesuffix(".py") not in STAGES:
-            assert not any(is_below(name, stages) for name in imported_modules(path)), path.name
+def test_beam_is_imported_in_three_modules():
+    assert {module for module in SOURCES if is_below_any(imported_anywhere(module), "apache_beam")} == KNOW_BEAM
 
 
-def test_the_network_is_touched_only_where_images_or_dumps_are_fetched(checkout):
+def is_below_any(names, package: str) -> bool:
+    return any(is_below(name, (package,)) for name in names)
+
+
+@pytest.mark.parametrize("module", [module for module in SOURCES if is_below(module, WITHOUT_BEAM)])
+def test_what_is_below_the_stages_loads_no_beam_through_others(module):
+    assert not is_below_any(loaded_with(module), "apache_beam")
+
+
+def test_what_is_below_the_stages_runs_where_beam_cannot_be_imported():
+    modules = [module for module in SOURCES if is_below(module, WITHOUT_BEAM) and not is_below(module, ("clip_train",))]
+    modules.remove("vocab.matcher_compiled") if not numba_works() else None
+    block = "import sys; sys.modules['apache_beam'] = None"
+    code = "; ".join([block, *(f"import {module}" for module in modules)])
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=100)
+
+
+def numba_works() -> bool:
+    from vocab.kernels.compiled import find_obstacle
+
+    return not find_obstacle()
+
+
+@pytest.mark.parametrize("module", ["pipeline.base.options", "pipeline.base.shard_format"])
+def test_what_the_trainer_shares_needs_only_the_standard_library(module):
+    others = {name.split(".")[0] for name in loaded_with(module)} - {"pipeline"}
+    assert others <= set(sys.stdlib_module_names)
+
+
+def test_the_network_is_touched_only_where_images_or_dumps_are_fetched():
     network = ("aiohttp", "requests", "socket", "urllib.request", "http.client")
-    for package in ("vocab", "pipeline", "clip_train"):
-        for path in sources(checkout, package):
-            if is_below(path.relative_to(checkout).as_posix().replace("/", "."), NETWORKED):
-                continue
-            assert not any(is_below(name, network) for name in imported_modules(path)), path.name
+    for module in SOURCES:
+        if is_below(module, ("jobs", *NETWORKED)):
+            continue
+        assert not any(is_below(name, network) for name in imported_anywhere(module)), module
 
 
 @pytest.mark.parametrize("package", PACKAGES)

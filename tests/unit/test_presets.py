@@ -57,7 +57,7 @@ def test_metaclips_preset_has_its_thresholds_and_its_matching():
     assert (stage.qualifiers, stage.articles_only, stage.all_lemmas) == ("keep", False, False)
     assert stage.max_queries == 500_000
     assert stage.normalization == METACLIP
-    assert stage.words_case == "fold"  # its words are in lower case
+    assert stage.case == "fold"  # its words are in lower case
 
 
 def test_clips_numbers_are_the_default():

@@ -5,8 +5,7 @@ import io
 import pyarrow as pa
 import pytest
 
-from pipeline.base import schemas
-from vocab.queries import QUERIES, QueryTable, Source, SourceTables
+from vocab.queries import QUERIES, QuerySource, QueryTable, SourceTables
 
 
 def make_sources(words=(), bigrams=(), titles=(), synsets=()):
@@ -51,7 +50,7 @@ def test_queries_are_sorted_distinct_and_keep_all_their_sources_and_figures():
     dog = {"display": "Dog", "sources": ["word", "title", "synset"], "count": 200, "views": 400, "synsets": ["n-dog"]}
     assert rows["dog"] == UNKNOWN | dog
     assert rows["entity"] == UNKNOWN | {"display": "entity", "sources": ["synset"], "synsets": ["n-entity"]}
-    assert [table.count_source(source) for source in Source] == [3, 2, 4, 3]
+    assert [table.count_source(source) for source in QuerySource] == [3, 2, 4, 3]
 
 
 def test_overlaps_are_counted_by_the_exact_sources_the_most_first():
@@ -75,7 +74,7 @@ def test_the_display_form_is_that_of_the_best_speller(sources, shown):
     tables = SourceTables(
         *(
             table.set_column(1, "display", pa.array([f"as a {source.label}"])).slice(0, int(source.label in sources))
-            for source, table in zip(Source, tables, strict=True)
+            for source, table in zip(QuerySource, tables, strict=True)
         )
     )
     assert QueryTable.merge(tables, max_queries=5).rows["display"].to_pylist() == [shown]
@@ -85,13 +84,6 @@ def test_titles_give_way_first_then_synsets_bigrams_words():
     kept = {size: set(QueryTable.merge(SOURCES, max_queries=size).queries) for size in range(1, 10)}
     expected = ["the", "york", "dog", "new york", "of the", "cat", "entity", "taylor swift", "zebra"]
     assert [kept[1], *(kept[size] - kept[size - 1] for size in range(2, 10))] == [{query} for query in expected]
-
-
-def test_a_table_reads_back_as_it_was_written():
-    table = QueryTable.merge(SOURCES, max_queries=100)
-    file = io.BytesIO()
-    table.write_parquet(file)
-    assert QueryTable.read(io.BytesIO(file.getvalue())).rows.equals(table.rows)
 
 
 def test_the_tsv_is_readable():
@@ -108,7 +100,3 @@ def test_the_tsv_is_readable():
 
 def test_no_sources_give_an_empty_table():
     assert len(QueryTable.merge(make_sources(), max_queries=10)) == 0
-
-
-def test_the_schema_is_that_of_the_pipeline():
-    assert QUERIES == schemas.QUERIES

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.base.tar import encode_member, update_json
-from pipeline.fetching.raw import END_OF_ARCHIVE, encode_sample
+from pipeline.base.tar import END_OF_ARCHIVE, encode_member, update_json
+from pipeline.fetching.raw import encode_sample
 
 
 @given(st.binary(max_size=2000), st.text("abcdef0123456789", min_size=1, max_size=32))

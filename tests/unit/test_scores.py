@@ -7,14 +7,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipeline.base.arrays import read_array
 from pipeline.base.tables import write_table
-from pipeline.sharding.scores import find_cut, rank_scores, score_tables
+from pipeline.sharding.scores import _NO_UNIT, _RECORD, find_cut, find_scores, rank_scores, score_tables, write_scores
 from pipeline.sharding.stage import WriteShards
 
 SCHEMA = pa.schema([("key", pa.string()), ("score", pa.float32())])
 
 
-def write_scores(folder, *parts):
+def write_score_tables(folder, *parts):
     paths = []
     for number, scores in enumerate(parts):
         table = pa.table([[f"{number:16d}{row:16d}" for row in range(len(scores))], scores], schema=SCHEMA)
@@ -28,18 +29,18 @@ def test_the_cut_of_a_share_is_the_score_that_sorting_all_would_find(tmp_path, s
     rng = np.random.default_rng(3)
     parts = [rng.normal(0.2, 0.1, size).astype(np.float32) for size in (500, 0, 333)]
     scores = np.sort(np.concatenate(parts))[::-1]
-    cut = find_cut(write_scores(tmp_path, *parts), share)
+    cut = find_cut(write_score_tables(tmp_path, *parts), share)
     assert cut == scores[math.ceil(share * len(scores)) - 1]
     assert (scores >= cut).sum() == math.ceil(share * len(scores))
 
 
 def test_scores_that_tie_with_the_cut_are_all_above_it(tmp_path):
-    cut = find_cut(write_scores(tmp_path, np.array([0.5, 0.25, 0.25, 0.25, -0.5, np.nan], np.float32)), 0.4)
+    cut = find_cut(write_score_tables(tmp_path, np.array([0.5, 0.25, 0.25, 0.25, -0.5, np.nan], np.float32)), 0.4)
     assert cut == 0.25
 
 
 def test_without_any_score_nothing_is_good_enough(tmp_path):
-    assert find_cut(write_scores(tmp_path, np.array([], np.float32)), 0.5) == math.inf
+    assert find_cut(write_score_tables(tmp_path, np.array([], np.float32)), 0.5) == math.inf
 
 
 def test_ranks_have_the_order_of_scores():
@@ -52,6 +53,24 @@ def test_the_tables_of_a_finished_folder_are_listed(tmp_path):
         score_tables(str(tmp_path))
     (tmp_path / "scores.json").write_text(json.dumps({"identity": {}, "rows": {"00000": 1, "00001": 2}}))
     assert score_tables(str(tmp_path)) == [str(tmp_path / "00000.parquet"), str(tmp_path / "00001.parquet")]
+
+
+def test_a_sample_has_the_highest_of_its_scores_in_whatever_order_records_come(tmp_path):
+    keys = [(0, 1), (0, 2), (1, 0), (1, 1)]
+    samples = [(key, row % 2, row // 2, np.nan) for row, key in enumerate(keys)]
+    scores = [((0, 1), 0.5), ((0, 1), 0.75), ((1, 1), -0.5), ((9, 9), 1.0)]
+    records = np.array([*samples, *((key, _NO_UNIT, 0, score) for key, score in scores)], _RECORD)
+    for order in (records, records[::-1], np.roll(records, 3)):
+        parts = [order[:3].tobytes(), order[3:].tobytes()]
+        for unit, found in find_scores(parts):
+            write_scores(None, str(tmp_path / f"{unit}.npy"), [found])
+        assert read_array(str(tmp_path / "0.npy")).tolist() == pytest.approx([0.75, np.nan], nan_ok=True)
+        assert read_array(str(tmp_path / "1.npy")).tolist() == pytest.approx([np.nan, -0.5], nan_ok=True)
+
+
+def test_a_raw_tar_without_samples_has_no_scores(tmp_path):
+    write_scores(None, str(tmp_path / "none.npy"), [])
+    assert read_array(str(tmp_path / "none.npy")).shape == (0,)
 
 
 @pytest.mark.parametrize(

@@ -6,19 +6,19 @@ from dataclasses import dataclass
 import pytest
 
 from pipeline.base import files
+from pipeline.base.folders import PairsFolder
 from pipeline.base.options import option
 from pipeline.base.stage_folder import (
     STAGE_NAME,
-    Stage,
     StageMismatch,
     State,
     commit_stage,
     discard_stage,
     history_of,
-    input_tables,
     open_stage,
     stage_identity,
 )
+from pipeline.steps import Stage
 
 
 @dataclass(kw_only=True)
@@ -76,7 +76,23 @@ def test_other_inputs_are_refused(tmp_path):
     stage = Match(output=str(tmp_path / "out"), sources=(str(source),))
     finish(stage)
     source.write_bytes(b"two")
-    with pytest.raises(StageMismatch, match="other inputs"):
+    with pytest.raises(StageMismatch, match=r"other inputs \(a.warc\)"):
+        state_of(stage)
+
+
+def test_what_another_version_made_is_refused_by_its_format_and_stages_have_formats_of_their_own(tmp_path, monkeypatch):
+    stage, other = Match(output=str(tmp_path / "out")), Extract(output=str(tmp_path / "other"))
+    finish(stage)
+    finish(other)
+    number = Match.format
+    monkeypatch.setattr(Match, "format", number + 1)
+    monkeypatch.setattr(Extract, "format", number)
+    formats = rf"\(format {number}, here it is {number + 1}\)"
+    with pytest.raises(StageMismatch, match=f"an older version of match-pairs {formats}"):
+        state_of(stage)
+    assert state_of(other) is State.DONE
+    monkeypatch.setattr(Match, "format", number - 1)
+    with pytest.raises(StageMismatch, match="a newer version"):
         state_of(stage)
 
 
@@ -115,7 +131,7 @@ def test_an_unfinished_stage_is_no_input(tmp_path):
     with pytest.raises(FileNotFoundError, match="no finished stage"):
         stage_identity(Match(output=str(tmp_path / "out"), sources=(before.output,)))
     with pytest.raises(FileNotFoundError, match="no finished stage"):
-        input_tables(before.output)
+        _ = PairsFolder(before.output).tables
 
 
 def test_counts_travel_with_the_data(tmp_path):
