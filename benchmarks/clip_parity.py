@@ -92,8 +92,8 @@ def start(python: str, side: str, folder: str, arguments: argparse.Namespace) ->
 def prepare(folder: Path, name: str, arguments: argparse.Namespace) -> None:
     """Writes the model, as both sides read it, and a batch."""
     import clip_train
-    from clip_train.checkpoint import save_model
     from clip_train.exchange.formats import write_model
+    from clip_train.training.checkpoint import save_model
 
     torch.manual_seed(0)
     model = clip_train.create_model(name, device="cpu")
@@ -120,10 +120,10 @@ def run_ours(folder: Path, arguments: argparse.Namespace) -> None:
     """Our side of a round."""
     import clip_train
     from clip_train.config import TrainConfig
-    from clip_train.distributed import Ranks
     from clip_train.models.text import trim_padding
-    from clip_train.optim import build_optimizer
-    from clip_train.train import PairLoss
+    from clip_train.training.distributed import Ranks
+    from clip_train.training.loop import PairLoss
+    from clip_train.training.optimizer import build_optimizer
 
     model, preprocess = clip_train.load(str(folder / "ours"), "cpu")
     batch = load_file(folder / "batch.safetensors")

@@ -6,20 +6,38 @@ stderr when something given cannot be used; 128 + the signal's number when a sig
 
 import argparse
 import sys
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn
 
-from clip_train.checkpoint import list_checkpoints, read_info
-from clip_train.commands import adapting, evaluating, exchanging, scoring, searching, training, using
-from clip_train.config import InputError, TrainConfig
-from clip_train.presets import PRESETS, find_preset
-from clip_train.train import DivergedError
+from clip_train.commands import (
+    classify,
+    edit,
+    embed,
+    export,
+    finetune,
+    import_,
+    linear_probe,
+    retrieval,
+    retrieve,
+    robustness,
+    score,
+    tokenizer,
+    train,
+    zero_shot,
+)
+from clip_train.config import TrainConfig
+from clip_train.errors import ClipTrainError, InputError
 from pipeline.base.options import add_flags, options_from
 
-T = TypeVar("T")
-
 _PROGRAM = "python -m clip_train"
+
+
+class Operands(NamedTuple):
+    """What a command takes besides options."""
+
+    metavar: str  # what the help calls one
+    number: str | int  # in argparse's words
+    help: str
 
 
 class Command(NamedTuple):
@@ -27,26 +45,30 @@ class Command(NamedTuple):
 
     options: type
     run: Callable[[Any, Sequence[str]], int]
-    operand: str = ""  # what the help calls it; none are taken where it is empty
-    operands: str | int = "+"  # how many, in argparse's words
-    operand_help: str = ""
+    operands: Operands | None = None
+    complete: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict  # flags ► values of options
+    epilog: str | None = None  # below the options in the help
 
+
+_SHARDS = Operands("SHARDS", "+", "Folders of shards, or tars.")
 
 COMMANDS: Mapping[str, Command] = {
-    "train": Command(TrainConfig, training.run_train),
-    "evaluate zero-shot": Command(evaluating.ZeroShotConfig, evaluating.run_zero_shot),
-    "evaluate retrieval": Command(evaluating.RetrievalConfig, evaluating.run_retrieval),
-    "evaluate linear-probe": Command(evaluating.LinearProbeConfig, evaluating.run_linear_probe),
-    "evaluate robustness": Command(evaluating.RobustnessConfig, evaluating.run_robustness),
-    "finetune": Command(adapting.FinetuneConfig, adapting.run_finetune),
-    "tokenizer": Command(training.TokenizerConfig, training.run_tokenizer),
-    "export": Command(exchanging.ExportConfig, exchanging.run_export),
-    "import": Command(exchanging.ImportConfig, exchanging.run_import),
-    "classify": Command(using.ClassifyConfig, using.run_classify, "IMAGE", "+", "Image files or http(s) URLs."),
-    "edit": Command(using.EditConfig, using.run_edit, "IMAGE", 1, "Image file or http(s) URL."),
-    "embed": Command(searching.EmbedConfig, searching.run_embed, "SHARDS", "+", "Folders of shards, or tars."),
-    "retrieve": Command(searching.RetrieveConfig, searching.run_retrieve, "TEXT", "*", "Texts to search with."),
-    "score": Command(scoring.ScoreConfig, scoring.run_score, "SHARDS", "+", "Folders of shards, or tars."),
+    "train": Command(TrainConfig, train.run_train, complete=train.complete_options, epilog=train.describe_presets()),
+    "evaluate zero-shot": Command(zero_shot.ZeroShotConfig, zero_shot.run_zero_shot),
+    "evaluate retrieval": Command(retrieval.RetrievalConfig, retrieval.run_retrieval),
+    "evaluate linear-probe": Command(linear_probe.LinearProbeConfig, linear_probe.run_linear_probe),
+    "evaluate robustness": Command(robustness.RobustnessConfig, robustness.run_robustness),
+    "finetune": Command(finetune.FinetuneConfig, finetune.run_finetune),
+    "tokenizer": Command(tokenizer.TokenizerConfig, tokenizer.run_tokenizer),
+    "export": Command(export.ExportConfig, export.run_export),
+    "import": Command(import_.ImportConfig, import_.run_import),
+    "classify": Command(
+        classify.ClassifyConfig, classify.run_classify, Operands("IMAGE", "+", "Image files or http(s) URLs.")
+    ),
+    "edit": Command(edit.EditConfig, edit.run_edit, Operands("IMAGE", 1, "Image file or http(s) URL.")),
+    "embed": Command(embed.EmbedConfig, embed.run_embed, _SHARDS),
+    "retrieve": Command(retrieve.RetrieveConfig, retrieve.run_retrieve, Operands("TEXT", "*", "Texts to search with.")),
+    "score": Command(score.ScoreConfig, score.run_score, _SHARDS),
 }
 
 
@@ -74,59 +96,36 @@ def build_parser() -> argparse.ArgumentParser:
             leaf,
             help=described,
             description=described,
-            epilog=_describe_presets() if name == "train" else None,
+            epilog=command.epilog,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        if command.operand:
-            child.add_argument("operands", nargs=command.operands, metavar=command.operand, help=command.operand_help)
+        if command.operands:
+            metavar, number, text = command.operands
+            child.add_argument("operands", nargs=number, metavar=metavar, help=text)
         add_flags(child, command.options)
         child.set_defaults(command_name=name)
     return parser
 
 
-def train_options(flags: Mapping[str, Any]) -> TrainConfig:
-    """The options of a training run: flags, over those of the run to resume, or over the preset's."""
-    saved = list_checkpoints(flags.get("output", "")) if flags.get("resume") else []
-    if saved:
-        return _checked(TrainConfig, {**read_info(saved[-1]).train, **flags})
-    recipe = find_preset(flags.get("model", TrainConfig.model)).recipe
-    return _checked(TrainConfig, {**recipe, **flags})
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
-    values = vars(build_parser().parse_args(argv))
-    name = values.pop("command_name")
-    operands = values.pop("operands", ())
+    flags = vars(build_parser().parse_args(argv))
+    name = flags.pop("command_name")
+    operands = flags.pop("operands", ())
     try:
-        config = train_options(values) if name == "train" else _checked(COMMANDS[name].options, values)
-        return COMMANDS[name].run(config, operands)
-    except InputError as error:
+        return COMMANDS[name].run(_make_options(COMMANDS[name], flags), operands)
+    except ClipTrainError as error:
         print(f"{_PROGRAM} {name}: {error}", file=sys.stderr)
-        return 2
-    except DivergedError as error:
-        print(f"{_PROGRAM} {name}: {error}", file=sys.stderr)
-        return 1
+        return error.exit_code
 
 
-def _checked(cls: type[T], values: Mapping[str, Any]) -> T:
+def _make_options(command: Command, flags: Mapping[str, Any]) -> Any:
+    values = command.complete(flags)
     try:
-        return options_from(cls, values)
+        return options_from(command.options, values)
     except ValueError as error:
-        raise InputError(str(error).removeprefix(f"{getattr(cls, 'name', '')}: ")) from error
-
-
-def _describe_presets() -> str:
-    lines = ["models, and what they change in the options:"]
-    for name, (model, recipe) in PRESETS.items():
-        image = model.image
-        changed = [f"{key.replace('_', '-')} {value}" for key, value in recipe.items()]
-        about = "; ".join([f"{image.kind}, {image.image_size} px", *changed])
-        lines += textwrap.wrap(
-            about, 78, initial_indent=f"  {name:16}", subsequent_indent=" " * 18, break_on_hyphens=False
-        )
-    return "\n".join(lines)
+        raise InputError(str(error).removeprefix(f"{getattr(command.options, 'name', '')}: ")) from error
 
 
 if __name__ == "__main__":

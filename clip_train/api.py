@@ -20,15 +20,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from clip_train.checkpoint import find_checkpoint, load_tokenizer, load_weights, read_info
-from clip_train.config import InputError, hint_at
+from clip_train.config import hint_at
 from clip_train.data.decode import Preprocess
-from clip_train.distributed import choose_device
-from clip_train.features import encode_images, encode_texts
+from clip_train.errors import InputError
 from clip_train.models.clip import Clip
 from clip_train.presets import PRESETS, find_preset, preset_name
-from clip_train.tokenizer import ClipTokenizer
-from clip_train.tokenizing import TextTokenizer, find_tokenizer, tokenizer_digest
+from clip_train.tokenizers.bpe import ClipTokenizer
+from clip_train.tokenizers.folder import TextTokenizer, find_tokenizer, tokenizer_digest
+from clip_train.training.checkpoint import find_checkpoint, load_tokenizer, load_weights, read_info
+from clip_train.training.distributed import choose_device
+from clip_train.use.features import encode_images, encode_texts
 
 TOKENIZER_VARIABLE = "CLIP_TRAIN_TOKENIZER"
 _LOADED: dict[str, "_Found"] = {}  # by content: the tokenizers of the models that `load` gave in this process

@@ -11,17 +11,17 @@ section 2.5 and tables 18-20 (models and hyper-parameters).
 import dataclasses
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 from pipeline.base.options import check_options, option, options_from
 
 T = TypeVar("T")
 
-ACTIVATIONS = ("gelu", "quick_gelu")
-
-
-class InputError(ValueError):
-    """Something the user gave cannot be used; the message is one line that says what and where."""
+Activation = Literal["gelu", "quick_gelu"]
+Crop = Literal["random", "center"]
+Pooling = Literal["cls", "mean"]
+Precision = Literal["fp32", "bf16"]
+ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
 
 
 def _check_divides(name: str, value: int, of_name: str, of_value: int) -> None:
@@ -41,7 +41,7 @@ class VisionTransformerConfig:
     width: int = option(768, "Width of the residual stream.", minimum=1)
     layers: int = option(12, "Number of blocks.", minimum=1)
     heads: int = option(12, "Attention heads in a block.", minimum=1)
-    activation: str = option("gelu", "Non-linearity of the blocks.", choices=ACTIVATIONS)
+    activation: Activation = option("gelu", "Non-linearity of the blocks.")
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -113,7 +113,7 @@ class TextTransformerConfig:
     width: int = option(512, "Width of the residual stream.", minimum=1)
     layers: int = option(12, "Number of blocks.", minimum=1)
     heads: int = option(8, "Attention heads in a block.", minimum=1)
-    activation: str = option("gelu", "Non-linearity of the blocks.", choices=ACTIVATIONS)
+    activation: Activation = option("gelu", "Non-linearity of the blocks.")
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -149,7 +149,7 @@ class HuggingFaceTextConfig:
 
     context_length: int = option(77, "Most tokens of a text, special tokens included.", minimum=3)
     vocab_size: int = option(30_522, "Token ids; the tokenizer's own number in a training run.", minimum=1)
-    pooling: str = option("cls", "cls: the first token's state; mean: that of all tokens.", choices=("cls", "mean"))
+    pooling: Pooling = option("cls", "cls: the first token's state; mean: that of all tokens.")
     encoder: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -216,9 +216,9 @@ class TrainConfig:
     beta2: float = option(0.98, "Adam's second decay rate.", minimum=0, maximum=1)
     epsilon: float = option(1e-6, "Adam's epsilon.", minimum=0)
     clip_norm: float | None = option(None, "Largest gradient norm; no limit without it.", minimum=0)
-    precision: str = option("bf16", "bf16: matrix products in bfloat16.", choices=("fp32", "bf16"))
+    precision: Precision = option("bf16", "bf16: matrix products in bfloat16.")
     sync_batch_norm: bool = option(False, "Batch statistics over all ranks, for towers that have them (GPUs only).")
-    crop: str = option("random", "Square crop of the resized image.", choices=("random", "center"))
+    crop: Crop = option("random", "Square crop of the resized image.")
     shuffle_shards: int = option(16, "Shards whose samples are mixed with each other.", minimum=1)
     seed: int = option(0, "Seed of weights, order and crops.", minimum=0)
     log_every: int = option(10, "Steps between lines of metrics.jsonl.", minimum=1, identity=False)

@@ -6,7 +6,7 @@ In: a module's name. Out: the module.
 import importlib
 from types import ModuleType
 
-from clip_train.config import InputError
+from clip_train.errors import InputError
 
 
 def import_extra(module: str, *, extra: str, needed_for: str) -> ModuleType:

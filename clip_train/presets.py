@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from clip_train.config import (
+    Activation,
     CbowConfig,
     EfficientNetConfig,
     ImageTowerConfig,
-    InputError,
     ModelConfig,
     ResNetConfig,
     TextTransformerConfig,
@@ -25,6 +25,7 @@ from clip_train.config import (
     hint_at,
     model_from_dict,
 )
+from clip_train.errors import InputError
 
 
 class Preset(NamedTuple):
@@ -50,7 +51,7 @@ def _resnet(
 
 
 def _transformer(
-    *, image_size: int = 224, patch_size: int, large: bool = False, activation: str = "quick_gelu", **recipe: Any
+    *, image_size: int = 224, patch_size: int, large: bool = False, activation: Activation = "quick_gelu", **recipe: Any
 ) -> Preset:
     image = VisionTransformerConfig(
         image_size=image_size,

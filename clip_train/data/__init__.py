@@ -1,1 +1,1 @@
-"""From shards to batches: shards ► order ► decode ► loader."""
+"""Images and texts as they lie in shards: shards ► order ► decode."""

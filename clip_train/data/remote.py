@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 
-from clip_train.config import InputError
+from clip_train.errors import InputError
 
 MAX_BYTES = 64 * 2**20
 TIMEOUT_S = 20.0

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from clip_train.config import InputError
+from clip_train.errors import InputError
 from pipeline.base.shard_format import IMAGE_SUFFIXES, JSON_SUFFIX, SIZES_NAME, TEXT_SUFFIX
 
 IMAGE_MEMBER_SUFFIXES = frozenset({*IMAGE_SUFFIXES.values(), "jpeg"})

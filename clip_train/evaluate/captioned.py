@@ -10,7 +10,7 @@ from functools import partial
 from typing import NamedTuple
 
 from clip_train.data.shards import ShardReader, list_shards
-from clip_train.evaluate.tables import TABLE_SUFFIXES, read_rows
+from clip_train.evaluate.table_rows import TABLE_SUFFIXES, read_rows
 
 
 class CaptionedImage(NamedTuple):

@@ -19,10 +19,12 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from clip_train.config import InputError, ModelConfig, model_from_dict, model_to_dict
-from clip_train.distributed import choose_device
+from clip_train.config import ModelConfig, model_from_dict, model_to_dict
+from clip_train.errors import InputError
 from clip_train.evaluate.labelled import ClassName
+from clip_train.files import check_format, written_file
 from clip_train.models.clip import Clip
+from clip_train.training.distributed import choose_device
 
 CONFIG_NAME, WEIGHTS_NAME = "classifier.json", "classifier.safetensors"
 _FORMAT = 1
@@ -78,12 +80,10 @@ def save_classifier(
     """Writes a classifier; its configuration comes last, so that a folder with one is whole."""
     os.makedirs(folder, exist_ok=True)
     values = {"format": _FORMAT, "model": model_to_dict(model), "classes": [list(name) for name in classes]}
-    weights, config = (os.path.join(folder, name) for name in (WEIGHTS_NAME, CONFIG_NAME))
-    safetensors.torch.save_file(classifier.state_dict(), weights + ".tmp")
-    with open(config + ".tmp", "w", encoding="utf-8") as file:
+    with written_file(os.path.join(folder, WEIGHTS_NAME)) as aside:
+        safetensors.torch.save_file(classifier.state_dict(), aside)
+    with written_file(os.path.join(folder, CONFIG_NAME)) as aside, open(aside, "w", encoding="utf-8") as file:
         json.dump(values, file, indent=2)
-    for path in (weights, config):
-        os.replace(path + ".tmp", path)
 
 
 def holds_classifier(path: str) -> bool:
@@ -101,8 +101,7 @@ def load_classifier(folder: str, device: str = "auto") -> LoadedClassifier:
     try:
         with open(path, encoding="utf-8") as file:
             values = json.load(file)
-        if values["format"] != _FORMAT:
-            raise InputError(f"{path}: format {values['format']!r} is not known to this version")
+        check_format(values, _FORMAT, where=path)
         model = model_from_dict(values["model"])
         classes = [ClassName(*name) for name in values["classes"]]
         weights = safetensors.torch.load_file(os.path.join(folder, WEIGHTS_NAME))

@@ -18,11 +18,13 @@ from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
+from clip_train.config import Precision
 from clip_train.data.decode import normalize_pixels, read_image
-from clip_train.distributed import Ranks, mean_over_ranks
 from clip_train.evaluate.classifier import ImageClassifier
 from clip_train.evaluate.labelled import LabelledImage
-from clip_train.schedule import learning_rate_at
+from clip_train.training.distributed import Ranks, mean_over_ranks
+from clip_train.training.optimizer import set_learning_rate
+from clip_train.training.schedule import learning_rate_at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,7 @@ class FinetuneOptions:
     weight_decay: float
     min_crop_share: float
     flip: bool
-    precision: str
+    precision: Precision
     workers: int
     seed: int
 
@@ -91,7 +93,7 @@ def finetune(
     """Trains a classifier in place; returns the mean loss of each epoch."""
     ranks = ranks or Ranks()
     device = classifier.weight.device
-    optimizer = build_optimizer(classifier, options)
+    optimizer = _build_optimizer(classifier, options)
     trained: nn.Module = DistributedDataParallel(classifier) if ranks.world_size > 1 else classifier
     steps_per_epoch = len(images) // options.batch_size
     total_steps = options.epochs * steps_per_epoch
@@ -107,8 +109,7 @@ def finetune(
                 warmup_steps=total_steps // 10,
                 total_steps=total_steps,
             )
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+            set_learning_rate(optimizer, rate)
             with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16"):
                 loss = cross_entropy(trained(normalize_pixels(pixels.to(device))).float(), labels.to(device))
             optimizer.zero_grad()
@@ -121,15 +122,6 @@ def finetune(
     return losses
 
 
-def build_optimizer(classifier: ImageClassifier, options: FinetuneOptions) -> torch.optim.Optimizer:
-    """AdamW that decays matrices and filters only."""
-    parameters = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
-    decayed = [parameter for parameter in parameters if parameter.ndim > 1]
-    others = [parameter for parameter in parameters if parameter.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": options.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=options.learning_rate)
-
-
 def _load_batches(
     dataset: AugmentedImages, num_images: int, epoch: int, options: FinetuneOptions, ranks: Ranks
 ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -140,3 +132,12 @@ def _load_batches(
     parts = [order[start + ranks.rank * share :][:share] for start in starts]
     items = [[(epoch, int(row)) for row in part] for part in parts]
     return iter(DataLoader(dataset, batch_sampler=items, num_workers=options.workers))
+
+
+def _build_optimizer(classifier: ImageClassifier, options: FinetuneOptions) -> torch.optim.Optimizer:
+    """AdamW that decays matrices and filters only."""
+    parameters = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
+    decayed = [parameter for parameter in parameters if parameter.ndim > 1]
+    others = [parameter for parameter in parameters if parameter.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": options.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=options.learning_rate)

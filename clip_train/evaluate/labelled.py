@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from clip_train.config import InputError
 from clip_train.data.shards import IMAGE_MEMBER_SUFFIXES, SampleSpans, ShardReader, list_shards
-from clip_train.evaluate.tables import TABLE_SUFFIXES, read_rows
+from clip_train.errors import InputError
+from clip_train.evaluate.table_rows import TABLE_SUFFIXES, read_rows
 
 
 class ClassName(NamedTuple):

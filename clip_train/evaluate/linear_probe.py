@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from clip_train.config import InputError
+from clip_train.errors import InputError
 from clip_train.evaluate.metrics import class_accuracies
 
 STEPS_PER_DECADE = 8

@@ -13,10 +13,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from clip_train.distributed import Ranks
 from clip_train.evaluate.captioned import CaptionedImage
-from clip_train.features import ImageSource, encode_images, encode_texts
 from clip_train.models.clip import Clip
+from clip_train.training.distributed import Ranks
+from clip_train.use.features import ImageSource, encode_images, encode_texts
 
 RECALL_AT = (1, 5, 10)
 

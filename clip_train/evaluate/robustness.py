@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clip_train.config import InputError
+from clip_train.errors import InputError
 from clip_train.evaluate.metrics import Accuracies
-from clip_train.evaluate.tables import read_rows
+from clip_train.evaluate.table_rows import read_rows
 
 _LEAST_MODELS = 2  # of a line
 

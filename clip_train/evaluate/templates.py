@@ -9,7 +9,8 @@ Source: Radford et al. 2021, section 3.1.4: prompts that tell the task ("a type 
 import os
 from collections.abc import Mapping, Sequence
 
-from clip_train.config import InputError
+from clip_train.errors import InputError
+from clip_train.files import read_lines
 
 TEMPLATE_SETS: Mapping[str, tuple[str, ...]] = {
     "name": ("{}",),
@@ -64,14 +65,13 @@ def find_templates(name: str) -> tuple[str, ...]:
     """The templates of a set, or those of a UTF-8 file, one a line.
 
     Raises:
-        InputError: When there is no such set or file, or a template has no place for the class.
+        InputError: When there is no such set or file, it cannot be read, or a template has no place for the class.
     """
     if name in TEMPLATE_SETS:
         return TEMPLATE_SETS[name]
     if not os.path.isfile(name):
         raise InputError(f"templates {name!r} is neither a file nor one of {', '.join(TEMPLATE_SETS)}")
-    with open(name, encoding="utf-8") as file:
-        templates = tuple(line.strip() for line in file if line.strip())
+    templates = tuple(read_lines(name))
     check_templates(templates)
     return templates
 

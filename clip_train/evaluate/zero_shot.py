@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from clip_train.distributed import Ranks
 from clip_train.evaluate.labelled import LabelledImage
 from clip_train.evaluate.metrics import Accuracies, class_accuracies
 from clip_train.evaluate.templates import check_templates, fill_template
-from clip_train.features import ImageEncoder, ImageSource, encode_images, encode_texts
 from clip_train.models.clip import Clip
+from clip_train.training.distributed import Ranks
+from clip_train.use.features import ImageEncoder, ImageSource, encode_images, encode_texts
 
 
 class Labelled(NamedTuple):

@@ -5,25 +5,27 @@ In: a path and, where the files do not say it, how to read them. Out: a model; o
 
 import os
 from collections.abc import Callable, Mapping
+from typing import Final, Literal
 
-from clip_train.config import InputError, ModelConfig
+from clip_train.config import Activation, ModelConfig
+from clip_train.errors import InputError
 from clip_train.exchange import hugging_face, open_clip
+from clip_train.exchange.clip_tokenizer import read_tokenizer_files
 from clip_train.exchange.openai import ARCHIVE_FACTS, infer_config, read_flat, write_openai
-from clip_train.exchange.tokenizer_files import read_tokenizer_files
 from clip_train.exchange.weights import Weights, read_weights
 from clip_train.models.clip import Clip
-from clip_train.tokenizer import ClipTokenizer
+from clip_train.tokenizers.bpe import ClipTokenizer
 
-WRITERS: Mapping[str, Callable[[Clip, str], None]] = {
+ModelFormat = Literal["hf", "open-clip", "openai"]
+WRITERS: Mapping[ModelFormat, Callable[[Clip, str], None]] = {
     "hf": hugging_face.write_hugging_face,
     "open-clip": open_clip.write_open_clip,
     "openai": write_openai,
 }
-FORMATS = tuple(WRITERS)
-AUTO = "auto"
+AUTO: Final = "auto"
 
 
-def detect_format(path: str) -> str:
+def detect_format(path: str) -> ModelFormat:
     """The format of a folder or a file; a bare state dict of open_clip's and of OpenAI's cannot be told apart.
 
     Raises:
@@ -45,12 +47,19 @@ def detect_format(path: str) -> str:
     raise InputError(f"{path}: weights alone do not say whose they are; give --format open-clip or openai")
 
 
-def read_model(path: str, *, format: str = AUTO, config: str = "", activation: str = AUTO, tokenizer: str = "") -> Clip:
+def read_model(
+    path: str,
+    *,
+    format: Literal["auto", ModelFormat] = AUTO,
+    config: str = "",
+    activation: Literal["auto", Activation] = AUTO,
+    tokenizer: str = "",
+) -> Clip:
     """A model from another format.
 
     Args:
         path: A folder or a file.
-        format: One of `FORMATS`, or `AUTO`.
+        format: One of `ModelFormat`, or `AUTO`.
         config: open_clip's configuration of a bare file of weights.
         activation: Non-linearity that a bare file of weights was trained with; `AUTO`: QuickGELU for OpenAI's,
             GELU for open_clip's.
@@ -59,19 +68,19 @@ def read_model(path: str, *, format: str = AUTO, config: str = "", activation: s
     Raises:
         InputError: When it cannot be read, is no CLIP model, or does what the towers here do not.
     """
-    format = detect_format(path) if format == AUTO else format
-    if format == "hf" or os.path.isdir(path):
+    known = detect_format(path) if format == AUTO else format
+    if known == "hf" or os.path.isdir(path):
         if config or activation != AUTO:
             raise InputError(f"{path} says itself what it is; --config and --activation are for bare files")
-        model = hugging_face.read_hugging_face(path) if format == "hf" else _read_open_clip_folder(path)
+        model = hugging_face.read_hugging_face(path) if known == "hf" else _read_open_clip_folder(path)
     else:
-        model = _read_bare(path, read_weights(path), format=format, config=config, activation=activation)
+        model = _read_bare(path, read_weights(path), format=known, config=config, activation=activation)
     if tokenizer:
         model = _with_tokenizer(model, ClipTokenizer.load(tokenizer))
     return model
 
 
-def write_model(model: Clip, output: str, *, format: str) -> None:
+def write_model(model: Clip, output: str, *, format: ModelFormat) -> None:
     """Writes a model in another format.
 
     Raises:
@@ -89,12 +98,14 @@ def _read_open_clip_folder(path: str) -> Clip:
     return read_flat(read_weights(found[0]).tensors, config, where=found[0], tokenizer=read_tokenizer_files(path))
 
 
-def _read_bare(path: str, weights: Weights, *, format: str, config: str, activation: str) -> Clip:
+def _read_bare(
+    path: str, weights: Weights, *, format: ModelFormat, config: str, activation: Literal["auto", Activation]
+) -> Clip:
     known: ModelConfig
     if config:
         known = open_clip.read_open_clip_config(config)
     else:
-        usual = "quick_gelu" if format == "openai" else "gelu"
+        usual: Activation = "quick_gelu" if format == "openai" else "gelu"
         flat = {name.removeprefix("text."): tensor for name, tensor in weights.tensors.items()}
         known = infer_config(flat, activation=usual if activation == AUTO else activation, where=path)
     return read_flat(weights.tensors, known, where=path)

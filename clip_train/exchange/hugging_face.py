@@ -15,19 +15,15 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from clip_train.checkpoint import fill_weights
-from clip_train.config import (
-    ACTIVATIONS,
-    InputError,
-    ModelConfig,
-    TextTransformerConfig,
-    VisionTransformerConfig,
-)
+from clip_train.config import ACTIVATIONS, ModelConfig, TextTransformerConfig, VisionTransformerConfig
 from clip_train.data.decode import MEAN, STD
-from clip_train.exchange.tokenizer_files import read_tokenizer_files, write_tokenizer_files
-from clip_train.exchange.weights import read_json, read_weights, write_json, written_whole
+from clip_train.errors import InputError
+from clip_train.exchange.clip_tokenizer import read_tokenizer_files, write_tokenizer_files
+from clip_train.exchange.weights import read_weights
+from clip_train.files import read_json, write_json, written_anew
 from clip_train.models.clip import Clip
-from clip_train.tokenizer import ClipTokenizer
+from clip_train.tokenizers.bpe import ClipTokenizer
+from clip_train.training.checkpoint import fill_weights
 
 CONFIG_NAME, PREPROCESSOR_NAME = "config.json", "preprocessor_config.json"
 PROCESSOR_NAME = "processor_config.json"  # where transformers 5 writes the same, beside other things
@@ -60,7 +56,7 @@ def write_hugging_face(model: Clip, output: str) -> None:
         if entry.part is not None:
             tensor = tensor.chunk(3)[entry.part]
         theirs[entry.theirs] = (tensor.T if entry.is_transposed else tensor).contiguous().clone()
-    with written_whole(output, folder=True) as folder:
+    with written_anew(output, folder=True) as folder:
         write_json(os.path.join(folder, CONFIG_NAME), config)
         write_json(os.path.join(folder, PREPROCESSOR_NAME), _preprocessor(model.config.image.image_size))
         safetensors.torch.save_file(theirs, os.path.join(folder, WEIGHTS_NAMES[0]), metadata={"format": "pt"})

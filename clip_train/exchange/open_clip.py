@@ -13,20 +13,21 @@ from typing import Any
 import safetensors.torch
 
 from clip_train.config import (
+    Activation,
     ImageTowerConfig,
-    InputError,
     ModelConfig,
     ResNetConfig,
     TextTransformerConfig,
     VisionTransformerConfig,
 )
 from clip_train.data.decode import MEAN, STD
+from clip_train.errors import InputError
+from clip_train.exchange.clip_tokenizer import write_tokenizer_files
 from clip_train.exchange.openai import HEAD_WIDTH, flat_state
-from clip_train.exchange.tokenizer_files import write_tokenizer_files
-from clip_train.exchange.weights import read_json, write_json, written_whole
+from clip_train.files import read_json, write_json, written_anew
 from clip_train.models.clip import Clip
 from clip_train.models.resnet import STRIDE
-from clip_train.tokenizer import ClipTokenizer
+from clip_train.tokenizers.bpe import ClipTokenizer
 
 CONFIG_NAME = "open_clip_config.json"
 WEIGHTS_NAMES = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
@@ -70,7 +71,7 @@ def write_open_clip(model: Clip, output: str) -> None:
         "resize_mode": "shortest",
         "fill_color": 0,
     }
-    with written_whole(output, folder=True) as folder:
+    with written_anew(output, folder=True) as folder:
         write_json(os.path.join(folder, CONFIG_NAME), {"model_cfg": config, "preprocess_cfg": preprocess})
         safetensors.torch.save_file(flat_state(model), os.path.join(folder, WEIGHTS_NAMES[0]))
         if isinstance(model.tokenizer, ClipTokenizer):
@@ -134,7 +135,7 @@ def read_open_clip_config(path: str) -> ModelConfig:
 
 def _config_from_open_clip(values: Mapping[str, Any]) -> ModelConfig:
     vision, text = values["vision_cfg"], values["text_cfg"]
-    activation = "quick_gelu" if values.get("quick_gelu") else "gelu"
+    activation: Activation = "quick_gelu" if values.get("quick_gelu") else "gelu"
     head_width = vision.get("head_width", HEAD_WIDTH)
     image: ImageTowerConfig
     if isinstance(vision["layers"], int):

@@ -15,19 +15,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clip_train.checkpoint import fill_weights
 from clip_train.config import (
-    InputError,
+    Activation,
     ModelConfig,
     ResNetConfig,
     TextTransformerConfig,
     VisionTransformerConfig,
     model_to_dict,
 )
-from clip_train.exchange.weights import written_whole
+from clip_train.errors import InputError
+from clip_train.files import written_anew
 from clip_train.models.clip import Clip
 from clip_train.models.resnet import STRIDE
-from clip_train.tokenizer import ClipTokenizer
+from clip_train.tokenizers.bpe import ClipTokenizer
+from clip_train.training.checkpoint import fill_weights
 
 HEAD_WIDTH = 64
 ARCHIVE_FACTS = ("input_resolution", "context_length", "vocab_size")  # numbers that the archives hold as tensors
@@ -72,11 +73,11 @@ def write_openai(model: Clip, output: str) -> None:
     wrong = _differences(model_to_dict(model.config), model_to_dict(understood))
     if wrong:
         raise InputError(f"the openai format cannot hold this model: its readers would take {'; '.join(wrong)}")
-    with written_whole(output, folder=False) as path:
+    with written_anew(output, folder=False) as path:
         torch.save(state, path)
 
 
-def infer_config(state: Mapping[str, Tensor], *, activation: str, where: str) -> ModelConfig:
+def infer_config(state: Mapping[str, Tensor], *, activation: Activation, where: str) -> ModelConfig:
     """What the shapes of a state dict say about the model.
 
     Raises:
@@ -100,7 +101,7 @@ def infer_config(state: Mapping[str, Tensor], *, activation: str, where: str) ->
         raise InputError(f"{where}: the shapes are not those of a CLIP model ({error})") from error
 
 
-def _infer_vit(state: Mapping[str, Tensor], activation: str) -> VisionTransformerConfig:
+def _infer_vit(state: Mapping[str, Tensor], activation: Activation) -> VisionTransformerConfig:
     width, _, patch_size, _ = state["visual.conv1.weight"].shape
     side = math.isqrt(state["visual.positional_embedding"].shape[0] - 1)
     return VisionTransformerConfig(

@@ -1,16 +1,12 @@
-"""Files of weights as others write them, and outputs that appear whole.
+"""Files of weights as others write them.
 
 In: a ``.safetensors`` file, a pickled state dict, a training checkpoint that holds one, or a TorchScript archive.
 Out: tensors by name, float32 where they were half precision.
 """
 
-import contextlib
-import json
-import os
 import pickle
-import shutil
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import safetensors.torch
@@ -18,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from clip_train.config import InputError
+from clip_train.errors import InputError
 
 _WRAPPER_PREFIXES = ("module.", "_orig_mod.")  # of data parallelism and of torch.compile
 _ARCHIVE_MEMBER = "constants.pkl"  # every TorchScript archive has one
@@ -52,56 +48,6 @@ def read_weights(path: str) -> Weights:
     if not isinstance(state, Mapping) or not any(isinstance(value, Tensor) for value in state.values()):
         raise InputError(f"{path}: no file of weights (it holds a {type(loaded).__name__})")
     return Weights(_plain(state), is_archive=False)
-
-
-def read_json(path: str) -> dict[str, Any]:
-    """Reads a JSON object.
-
-    Raises:
-        InputError: When there is none.
-    """
-    try:
-        with open(path, encoding="utf-8") as file:
-            values = json.load(file)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON ({error})") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: not a JSON object")
-    return values
-
-
-def write_json(path: str, values: Mapping[str, Any]) -> None:
-    """Writes a JSON object."""
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(values, file, indent=2, ensure_ascii=False)
-        file.write("\n")
-
-
-@contextlib.contextmanager
-def written_whole(output: str, *, folder: bool) -> Iterator[str]:
-    """Gives a path to write to, which becomes `output` when all went well.
-
-    Raises:
-        InputError: When `output` exists already or cannot be written.
-    """
-    if os.path.exists(output):
-        raise InputError(f"{output} exists already")
-    aside = f"{output.rstrip(os.sep)}.tmp"
-    try:
-        os.makedirs(os.path.dirname(os.path.abspath(output)), exist_ok=True)
-        if folder:
-            os.makedirs(aside, exist_ok=True)
-        yield aside
-        os.rename(aside, output)
-    except OSError as error:
-        raise InputError(f"{output}: {error.strerror or error}") from error
-    finally:
-        if os.path.isdir(aside):
-            shutil.rmtree(aside)
-        elif os.path.exists(aside):
-            os.remove(aside)
 
 
 def _is_archive(path: str) -> bool:

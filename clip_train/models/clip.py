@@ -18,13 +18,13 @@ from clip_train.config import (
     CbowConfig,
     EfficientNetConfig,
     HuggingFaceTextConfig,
-    InputError,
     ModelConfig,
     ResNetConfig,
     TextTransformerConfig,
     TimmConfig,
     VisionTransformerConfig,
 )
+from clip_train.errors import InputError
 from clip_train.models.efficientnet import EfficientNet
 from clip_train.models.hugging_face import HuggingFaceText
 from clip_train.models.resnet import ModifiedResNet
@@ -32,7 +32,7 @@ from clip_train.models.text import BagOfWords, TextTransformer
 from clip_train.models.timm_tower import TimmTower
 from clip_train.models.tower import ImageTower
 from clip_train.models.vision import VisionTransformer
-from clip_train.tokenizing import TextTokenizer
+from clip_train.tokenizers.folder import TextTokenizer
 
 INITIAL_LOGIT_SCALE = math.log(1 / 0.07)
 MAX_LOGIT_SCALE = math.log(100)

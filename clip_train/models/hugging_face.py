@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clip_train.config import HuggingFaceTextConfig, InputError
+from clip_train.config import HuggingFaceTextConfig
+from clip_train.errors import InputError
 from clip_train.extras import import_extra
 from clip_train.models.text import text_lengths
 

@@ -8,7 +8,8 @@ Source: Wightman 2019, "PyTorch Image Models"; Radford et al. 2021, section 2.4 
 
 from torch import Tensor, nn
 
-from clip_train.config import InputError, TimmConfig, hint_at
+from clip_train.config import TimmConfig, hint_at
+from clip_train.errors import InputError
 from clip_train.extras import import_extra
 from clip_train.models.tower import ProjectedTower
 

@@ -98,7 +98,7 @@ def test_a_linear_probe_of_the_trained_model_beats_that_of_random_weights(world,
 
 def test_fine_tuning_begins_at_zero_shot_and_ends_above_that_of_random_weights(world, measure, tmp_path):
     data = ["--train", str(world / "fit.tar"), "--test", str(world / "test.tar"), "--output", str(tmp_path / "out")]
-    flags = ["--epochs", "8", "--batch-size", "16", "--learning-rate", "0.0005", "--wise-ft", "0,0.5,1"]
+    flags = ["--epochs", "8", "--batch-size", "16", "--learning-rate", "0.0005", "--wise-ft", "0", "0.5", "1"]
     flags += ["--templates", "textures", "--workers", "0", "--min-crop-share", "0.8", "--no-flip"]
     found = measure("finetune", *data, *flags)
     zero_shot = measure("evaluate", "zero-shot", "--images", str(world / "test.tar"), "--templates", "textures")
@@ -150,17 +150,18 @@ def test_two_ranks_find_the_figures_of_one(world, trained, measure, tmp_path):
         (["evaluate", "zero-shot", "--images", "{test}.csv"], "No such file"),
         (["evaluate", "linear-probe", "--train", "{test}"], "--test must be given"),
         (["evaluate", "robustness", "--images", "{test}"], "must be NAME=PATH"),
-        (
-            ["finetune", "--train", "{test}", "--test", "{test}", "--output", "x", "--batch-size", "1000"],
-            "does not fit",
-        ),
-        (["finetune", "--train", "{test}", "--test", "{test}", "--output", "x", "--wise-ft", "2"], "between 0 and 1"),
-        (["finetune", "--train", "{test}", "--test", "{test}", "--output", "x", "--wise-ft", "a"], "must be numbers"),
+        ([*FINETUNE, "--batch-size", "1000"], "does not fit"),
+        ([*FINETUNE, "--wise-ft", "2"], "wise-ft must be at most 1"),
+        ([*FINETUNE, "--wise-ft", "0,1"], "invalid float value"),
     ],
     ids=["templates", "no images", "no test set", "no name", "batch", "share", "word"],
 )
 def test_what_cannot_be_used_is_told_in_one_line(world, trained, capsys, command, message):
     words = [word.format(test=world / "test.tar") for word in command]
-    assert main([*words, "--checkpoint", trained, "--classes", str(world / "classes.txt"), "--device", "cpu"]) == 2
+    try:
+        code = main([*words, "--checkpoint", trained, "--classes", str(world / "classes.txt"), "--device", "cpu"])
+    except SystemExit as exit_:
+        code = exit_.code
+    assert code == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1

@@ -13,9 +13,9 @@ from tokenizers import models, normalizers, pre_tokenizers, processors
 
 import clip_train
 from clip_train.__main__ import main
-from clip_train.checkpoint import list_checkpoints
 from clip_train.config import model_to_dict
 from clip_train.presets import PRESETS
+from clip_train.training.checkpoint import list_checkpoints
 
 COLOURS = ("red", "green", "blue", "yellow", "purple", "black", "white", "grey")
 RUN = ["--batch-size", "8", "--warmup-steps", "2", "--precision", "fp32", "--device", "cpu", "--threads", "1"]

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 
 import clip_train
 from clip_train.__main__ import main
-from clip_train.checkpoint import list_checkpoints
+from clip_train.training.checkpoint import list_checkpoints
 
 COLOURS = ("red", "green", "blue", "yellow", "purple", "black")
 SHAPES = ("ellipse", "rectangle")
@@ -125,9 +125,9 @@ def test_the_newest_checkpoints_are_kept_and_each_is_whole(trained):
 def test_a_stopped_and_resumed_run_gives_the_losses_of_an_uninterrupted_one(
     world, trained, tmp_path, monkeypatch, flags
 ):
-    from clip_train.report import RunReport
+    from clip_train.training.progress import RunProgress
 
-    log = RunReport.log
+    log = RunProgress.log
 
     def log_and_stop(self, step, **values):
         log(self, step, **values)
@@ -136,7 +136,7 @@ def test_a_stopped_and_resumed_run_gives_the_losses_of_an_uninterrupted_one(
 
     steps = ["--steps", "40", "--log-every", "1", *flags]
     with monkeypatch.context() as patch:
-        patch.setattr(RunReport, "log", log_and_stop)
+        patch.setattr(RunProgress, "log", log_and_stop)
         assert train(world, tmp_path, *steps) == 128 + signal.SIGTERM
     assert [os.path.basename(path) for path in list_checkpoints(str(tmp_path))] == ["step-00000012"]
     # what a killed process would leave behind: a step that no checkpoint has, and half a line
@@ -243,12 +243,22 @@ def test_retrieval_works_on_shards(world, trained, tmp_path, capsys):
 
 def test_classify_prints_the_labels_of_each_image(world, trained, capsys):
     images = [str(world / "classes" / f"{colour} ellipse" / "0.png") for colour in ("red", "black")]
-    command = ["classify", *images, "--checkpoint", str(trained), "--labels", "red ellipse,black ellipse"]
+    command = ["classify", *images, "--checkpoint", str(trained), "--labels", "red ellipse", "black ellipse"]
     assert main([*command, "--template", "a photo of a {}"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [lines[0], lines[3]] == images
     assert lines[1].endswith("red ellipse")
     assert lines[4].endswith("black ellipse")
+
+
+def test_one_text_of_labels_is_split_at_its_commas_and_several_are_not(world, trained, capsys):
+    command = ["classify", str(world / "classes" / "red ellipse" / "0.png"), "--checkpoint", str(trained)]
+    assert main([*command, "--labels", "red ellipse,black ellipse"]) == 0
+    joined = capsys.readouterr().out
+    assert main([*command, "--labels", "red ellipse", "black ellipse"]) == 0
+    assert joined == capsys.readouterr().out
+    assert main([*command, "--labels", "red, not black", "black"]) == 0
+    assert "red, not black" in capsys.readouterr().out
 
 
 def test_the_library_gives_the_probabilities_of_the_command(world, trained):

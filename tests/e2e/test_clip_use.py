@@ -18,8 +18,8 @@ from PIL import Image, ImageDraw
 
 import clip_train
 from clip_train.__main__ import main
-from clip_train.checkpoint import save_model
 from clip_train.data import remote
+from clip_train.training.checkpoint import save_model
 from jobs.__main__ import main as wit400m
 from pipeline.base import files
 from pipeline.base.ids import pair_id
@@ -184,7 +184,7 @@ def site(loopback, monkeypatch):
 
 def test_classify_takes_urls_and_files(trained, picture, site, capsys):
     command = ["classify", f"{site}/good.jpg", str(picture), "--checkpoint", trained, *CPU]
-    assert main([*command, "--labels", "red ellipse,blue rectangle", "--template", "a {}"]) == 0
+    assert main([*command, "--labels", "red ellipse", "blue rectangle", "--template", "a {}"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [lines[0], lines[3]] == [f"{site}/good.jpg", str(picture)]
     assert lines[4].endswith("red ellipse")

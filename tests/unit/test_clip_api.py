@@ -5,7 +5,7 @@ import torch
 
 import clip_train
 from clip_train.api import TOKENIZER_VARIABLE
-from clip_train.checkpoint import save_model
+from clip_train.training.checkpoint import save_model
 
 TEXTS = [f"a {colour} {shape}" for colour in ("red", "blue") for shape in ("star", "ring", "box")]
 

@@ -11,7 +11,6 @@ import torch
 import clip_train
 from clip_train.config import (
     HuggingFaceTextConfig,
-    InputError,
     ModelConfig,
     ResNetConfig,
     TextTransformerConfig,
@@ -21,6 +20,7 @@ from clip_train.config import (
     model_from_dict,
     model_to_dict,
 )
+from clip_train.errors import InputError
 from clip_train.extras import import_extra
 from clip_train.models.clip import Clip
 from clip_train.presets import PRESETS, find_preset

@@ -7,7 +7,6 @@ import pytest
 import torch
 from PIL import Image
 
-from clip_train.config import InputError
 from clip_train.data.decode import (
     MEAN,
     STD,
@@ -18,6 +17,7 @@ from clip_train.data.decode import (
     read_image,
     resize_short_side,
 )
+from clip_train.errors import InputError
 
 
 def noise_image(width, height, mode="RGB"):

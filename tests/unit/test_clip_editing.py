@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 import clip_train
-from clip_train.editing import EditOptions, crop_views, edit_image
+from clip_train.use.editing import EditOptions, crop_views, edit_image
 
 TEXTS = ["a red star", "a blue ring", "a green box"]
 

@@ -13,15 +13,15 @@ from clip_train.__main__ import main
 from clip_train.config import (
     CbowConfig,
     EfficientNetConfig,
-    InputError,
     ModelConfig,
     ResNetConfig,
     TextTransformerConfig,
     VisionTransformerConfig,
 )
+from clip_train.errors import InputError
 from clip_train.exchange.formats import detect_format, read_model, write_model
 from clip_train.models.clip import Clip
-from clip_train.tokenizer import ClipTokenizer, train_tokenizer
+from clip_train.tokenizers.bpe import ClipTokenizer, train_tokenizer
 
 TOKENIZER = train_tokenizer(["a photo of a cat", "the quick brown dog", "café, naïve & o'clock 12"], vocab_size=560)
 VIT = VisionTransformerConfig(image_size=32, patch_size=16, width=128, layers=2, heads=2, activation="quick_gelu")
@@ -274,7 +274,7 @@ def test_weights_of_another_model_are_refused_with_the_names_that_do_not_fit(tmp
 
 
 def test_the_weights_of_a_checkpoint_must_be_those_of_its_configuration(tmp_path):
-    from clip_train.checkpoint import save_model
+    from clip_train.training.checkpoint import save_model
 
     save_model(str(tmp_path / "m"), make_model())
     change_json(tmp_path / "m" / "config.json", "model", embed_dim=25)
@@ -310,7 +310,7 @@ def test_a_tokenizer_of_another_vocabulary_is_refused(tmp_path):
 
 
 def test_the_commands_take_a_model_out_and_in_and_the_result_loads(tmp_path, capsys):
-    from clip_train.checkpoint import save_model
+    from clip_train.training.checkpoint import save_model
 
     model = make_model()
     save_model(str(tmp_path / "mine"), model)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from clip_train.config import InputError
+from clip_train.errors import InputError
 from clip_train.evaluate.classifier import (
     ImageClassifier,
     add_head,
@@ -20,10 +20,10 @@ from clip_train.evaluate.classifier import (
 from clip_train.evaluate.finetune import AugmentedImages, FinetuneOptions, finetune, random_crop
 from clip_train.evaluate.labelled import LabelledImage, parse_classes
 from clip_train.evaluate.zero_shot import build_classifier
-from clip_train.features import encode_images
 from clip_train.models.clip import Clip
 from clip_train.presets import PRESETS
-from clip_train.tokenizer import train_tokenizer
+from clip_train.tokenizers.bpe import train_tokenizer
+from clip_train.use.features import encode_images
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (40, 40, 220)}
 OPTIONS = FinetuneOptions(

@@ -5,15 +5,16 @@ import pytest
 import torch
 from PIL import Image
 
-from clip_train.config import HuggingFaceTextConfig, InputError, ModelConfig, VisionTransformerConfig
+from clip_train.config import HuggingFaceTextConfig, ModelConfig, VisionTransformerConfig
 from clip_train.data.decode import Preprocess
+from clip_train.errors import InputError
 from clip_train.exchange.formats import read_model, write_model
 from clip_train.models.clip import Clip
 from clip_train.models.hugging_face import HuggingFaceText, load_encoder_weights
 from clip_train.models.text import trim_padding
-from clip_train.optim import decay_groups
 from clip_train.presets import PRESETS
-from clip_train.tokenizer import train_tokenizer
+from clip_train.tokenizers.bpe import train_tokenizer
+from clip_train.training.optimizer import decay_groups
 
 transformers = pytest.importorskip("transformers", reason="the extra hf is not installed")
 
@@ -106,7 +107,7 @@ def test_an_encoder_that_cannot_be_built_is_refused(encoder, options, message):
 
 def test_a_model_with_an_encoder_is_saved_and_loaded(tmp_path):
     import clip_train
-    from clip_train.checkpoint import save_model
+    from clip_train.training.checkpoint import save_model
 
     _, text = make_tower("roberta")
     image = PRESETS["tiny-32"].model.image

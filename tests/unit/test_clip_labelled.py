@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clip_train.config import InputError
+from clip_train.errors import InputError
 from clip_train.evaluate.labelled import LabelFields, parse_classes, read_labelled
 
 CLASSES = parse_classes(["cat", "n7\tdog", "2020"])

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from clip_train.distributed import Ranks
-from clip_train.loss import contrastive_loss
 from clip_train.models.clip import Clip
 from clip_train.presets import PRESETS
-from clip_train.train import PairLoss
+from clip_train.training.distributed import Ranks
+from clip_train.training.loop import PairLoss
+from clip_train.training.loss import contrastive_loss
 
 
 def figure_3_loss(image_features, text_features, t):

@@ -3,16 +3,16 @@
 import pytest
 import torch
 
-from clip_train.config import InputError
+from clip_train.errors import InputError
 from clip_train.evaluate.captioned import CaptionedImage, read_captioned
 from clip_train.evaluate.labelled import parse_classes, read_labelled
 from clip_train.evaluate.metrics import class_accuracies
 from clip_train.evaluate.retrieval import evaluate_retrieval, recall_at
 from clip_train.evaluate.zero_shot import build_classifier
-from clip_train.features import encode_texts
 from clip_train.models.clip import Clip
 from clip_train.presets import PRESETS
-from clip_train.tokenizer import train_tokenizer
+from clip_train.tokenizers.bpe import train_tokenizer
+from clip_train.use.features import encode_texts
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from clip_train.config import InputError
+from clip_train.errors import InputError
 from clip_train.evaluate.linear_probe import fit_probe, search_grid, search_l2
 from clip_train.evaluate.metrics import class_accuracies
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from clip_train.commands.evaluating import parse_test_sets
-from clip_train.config import InputError
+from clip_train.commands.robustness import parse_test_sets
+from clip_train.errors import InputError
 from clip_train.evaluate.metrics import Accuracies, among_present, class_accuracies
 from clip_train.evaluate.robustness import compare_test_sets, expected_accuracy, read_baselines
 

@@ -6,8 +6,8 @@ import tarfile
 
 import pytest
 
-from clip_train.config import InputError
 from clip_train.data.shards import Shard, ShardReader, index_shard, list_shards, shards_digest
+from clip_train.errors import InputError
 
 
 def write_tar(path, members, tar_format=tarfile.USTAR_FORMAT):

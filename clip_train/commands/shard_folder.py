@@ -1,0 +1,81 @@
+"""A folder with what a model makes of each shard: what embed and score have in common.
+
+In: an options record, shards. Out: a folder of tables; a line on stdout. The ranks of torchrun share the shards.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from clip_train.api import find_model
+from clip_train.commands.shared_options import CHECKPOINT_HELP, DEVICE_HELP, PRECISION_HELP, load_model, require
+from clip_train.config import Precision
+from clip_train.data.shards import ShardReader, list_shards, shards_digest
+from clip_train.models.clip import Clip
+from clip_train.training.checkpoint import model_digest
+from clip_train.training.distributed import choose_device, join_ranks
+from clip_train.use.output_folder import OutputFolder
+from clip_train.use.shard_features import IMAGES, TEXTS, EncodeOptions, Kind, ShardFeatures, encode_shard
+from pipeline.base.options import check_options, option
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShardFolderOptions:
+    """What embed and score ask for."""
+
+    checkpoint: str = option("", CHECKPOINT_HELP)
+    output: str = option("", "Folder for what is written.")
+    batch_size: int = option(256, "Images or texts encoded at once.", minimum=1)
+    precision: Precision = option("fp32", PRECISION_HELP)
+    device: str = option("auto", DEVICE_HELP)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+def encode_shards(
+    config: ShardFolderOptions,
+    paths: Sequence[str],
+    *,
+    closing_name: str,
+    table_path: Callable[[str], str],
+    write: Callable[[str, ShardFeatures], None],
+    kinds: Sequence[Kind] = (IMAGES, TEXTS),
+    identity: Callable[[Clip], Mapping[str, Any]] = lambda model: {},
+) -> None:
+    """Fills a folder with what a model makes of shards; the ranks of torchrun share them.
+
+    Args:
+        config: Where the model and the folder are, and how to encode.
+        paths: Shards, or folders of them.
+        closing_name: File that closes the folder.
+        table_path: Where what is written of a shard is found, by the shard's name.
+        write: Writes the features of a shard, by its name.
+        kinds: What is encoded.
+        identity: What else decides the files, beside the model, the shards and the precision.
+
+    Raises:
+        InputError: When something cannot be read, or the folder is of another making.
+    """
+    require(config, "checkpoint", "output")
+    shards = list_shards(paths)
+    checkpoint = find_model(config.checkpoint)
+    with join_ranks(choose_device(config.device)) as ranks:
+        model = load_model(checkpoint, config.device)
+        whole = {
+            "model": model_digest(checkpoint),
+            "shards": shards_digest(shards),
+            "precision": config.precision,
+            **identity(model),
+        }
+        options = EncodeOptions(kinds, config.batch_size, config.precision)
+        reader = ShardReader(shards, max_open=1)
+
+        def make(place: int, name: str) -> None:
+            write(name, encode_shard(model, reader, place, options))
+
+        folder = OutputFolder(config.output, closing_name, whole)
+        filled = folder.fill(shards, ranks, table_path=table_path, make=make)
+    if ranks.is_first:
+        drops = "".join(f", {number} left out ({reason})" for reason, number in sorted(filled.drops.items()))
+        print(f"{config.output}: {filled.rows} samples{drops}")

@@ -1,0 +1,1 @@
+"""Shards to a model: set-up, the loop, and what both need: batches, loss, optimiser, checkpoints, ranks."""
