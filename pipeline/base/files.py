@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO, cast
 
@@ -94,7 +94,7 @@ def write_bytes_whole(path: str, data: bytes) -> None:
         file.write(data)
 
 
-def write_json(path: str, content: Mapping[str, Any], *, sort_keys: bool = True) -> None:
+def write_json(path: str, content: Any, *, sort_keys: bool = True) -> None:
     """Writes a JSON file for people and programs, whole or not at all; the same bytes for the same content."""
     write_bytes_whole(path, (json.dumps(content, indent=1, sort_keys=sort_keys) + "\n").encode())
 

@@ -11,7 +11,7 @@ import io
 import struct
 import zlib
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -28,16 +28,14 @@ class ImageRules:
     """What an image must be, and what it is made into; options of the stage fetch-images."""
 
     image_size: int = option(256, "Side of a stored image, pixels; smaller images are not enlarged.", minimum=1)
-    resize_mode: str = option(
-        "short_side", "Which side `image-size` means.", choices=("none", "short_side", "long_side")
-    )
+    resize_mode: Literal["none", "short_side", "long_side"] = option("short_side", "Which side `image-size` means.")
     min_side_px: int = option(32, "Shortest side allowed, pixels.", minimum=1)
     max_pixels: int = option(
         50_000_000, "Most pixels allowed, as the header claims them.", minimum=1, maximum=_PILLOW_PIXELS
     )
     max_aspect_ratio: float = option(5.0, "Longest over shortest side allowed.", minimum=1)
-    reencode: str = option(
-        "auto", "Keep the bytes of images that need no change (auto), or never.", choices=("auto", "always")
+    reencode: Literal["auto", "always"] = option(
+        "auto", "Keep the bytes of images that need no change (auto), or never."
     )
     jpeg_quality: int = option(95, "Quality of what is encoded again.", minimum=1, maximum=100)
 

@@ -4,7 +4,6 @@ Out: ``query_counts.parquet`` (`CARD_QUERIES`), ``funnel.json`` (counts of every
 filled in from ``card.md.j2``.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -77,6 +76,5 @@ def write_card(folder: str, *, indexes: Sequence[str], cuts: pa.Table, history: 
     """
     queries = query_table(cuts, count_samples(indexes, cuts.num_rows))
     write_table(files.join(folder, _COUNTS_NAME), queries, CARD_QUERIES)
-    funnel = json.dumps(list(history), indent=1, sort_keys=True) + "\n"
-    files.write_bytes_whole(files.join(folder, "funnel.json"), funnel.encode())
+    files.write_json(files.join(folder, "funnel.json"), list(history))
     files.write_bytes_whole(files.join(folder, "README.md"), card_text(queries, history).encode())
