@@ -24,7 +24,6 @@ class OptionSpec(NamedTuple):
     help: str
     minimum: float | None
     maximum: float | None
-    choices: tuple[str, ...] | None
     under_data: str | None
     identity: bool
 
@@ -53,10 +52,9 @@ class Option(NamedTuple):
         return typing.get_origin(self.type) is tuple
 
     @property
-    def choices(self) -> tuple[str, ...] | None:
-        """The only strings allowed: those of its `Literal` type, or those that were declared."""
-        value_type = self._value_type
-        return typing.get_args(value_type) if typing.get_origin(value_type) is Literal else self.spec.choices
+    def choices(self) -> tuple[str, ...]:
+        """The only strings allowed, if its type is a `Literal`; else none are named."""
+        return typing.get_args(self._value_type) if typing.get_origin(self._value_type) is Literal else ()
 
     @property
     def scalar(self) -> type:
@@ -77,22 +75,20 @@ def option(
     *,
     minimum: float | None = None,
     maximum: float | None = None,
-    choices: Iterable[str] | None = None,
     under_data: str | None = None,
     identity: bool = True,
 ) -> Any:
-    """Declares a dataclass field that is also a flag and a TOML key.
+    """Declares a dataclass field that is also a flag and a TOML key; one of some strings is annotated as `Literal`.
 
     Args:
         default: Value when nothing is given.
         help: One sentence for ``--help``; names the unit and the source of a magic number.
         minimum: Smallest value allowed.
         maximum: Largest value allowed.
-        choices: The only strings allowed, where they are made at run time; else annotate the field as `Literal`.
         under_data: For a path: where it lies below the data folder when it is left empty.
         identity: Whether the value can change the bytes of the output (time-outs and worker counts cannot).
     """
-    spec = OptionSpec(help, minimum, maximum, tuple(choices) if choices else None, under_data, identity)
+    spec = OptionSpec(help, minimum, maximum, under_data, identity)
     return dataclasses.field(default=default, metadata={_METADATA_KEY: spec})
 
 

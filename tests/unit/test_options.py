@@ -2,6 +2,7 @@
 
 import argparse
 from dataclasses import dataclass
+from typing import Literal
 
 import pytest
 
@@ -13,7 +14,8 @@ class Toy:
     name = "toy-stage"
     cap: int = option(20, "Pairs kept.", minimum=1, maximum=100)
     share: float | None = option(None, "A share.", minimum=0)
-    mode: str = option("fast", "How.", choices=("fast", "slow"))
+    mode: Literal["fast", "slow"] = option("fast", "How.")
+    pace: Literal["even"] | None = option(None, "How evenly.")
     inputs: tuple[str, ...] = option((), "Files.")
     strict: bool = option(False, "Whether.")
     workers: int = option(2, "Processes.", identity=False)
@@ -53,6 +55,7 @@ def test_an_empty_path_lies_under_the_data_folder():
         pytest.param({"cap": None}, "toy-stage: cap must be given", id="missing"),
         pytest.param({"share": float("nan")}, "toy-stage: share must be a number, not nan", id="nan"),
         pytest.param({"mode": "quick"}, "toy-stage: mode must be one of fast, slow, not 'quick'", id="choice"),
+        pytest.param({"pace": "odd"}, "toy-stage: pace must be one of even, not 'odd'", id="choice or none"),
         pytest.param({"inputs": "a"}, "toy-stage: inputs must be a list, not 'a'", id="not a list"),
         pytest.param({"capp": 3}, "toy-stage: unknown option 'capp'; did you mean cap?", id="misspelt"),
     ],
@@ -63,7 +66,7 @@ def test_a_bad_value_names_stage_field_and_value(values, message):
 
 
 def test_identity_leaves_out_paths_and_what_cannot_change_the_output():
-    assert identity_of(Toy()) == {"cap": 20, "share": None, "mode": "fast", "inputs": (), "strict": False}
+    assert identity_of(Toy()) == {"cap": 20, "share": None, "mode": "fast", "pace": None, "inputs": (), "strict": False}
 
 
 def test_help_shows_defaults(capsys):
