@@ -24,9 +24,9 @@ from jobs.__main__ import main as wit400m
 from pipeline.base import files
 from pipeline.base.ids import pair_id
 from pipeline.base.schemas import BALANCED, CUTS
-from vocab.queries import QUERIES
 from pipeline.base.stage_folder import STAGE_NAME
 from pipeline.base.tables import read_table, write_table
+from vocab.queries import QUERIES
 
 COLOURS = ("red", "green", "blue", "yellow")
 SHAPES = ("ellipse", "rectangle")
