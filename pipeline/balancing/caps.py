@@ -137,7 +137,7 @@ def next_fetch_caps(counts: Ints, fetched: Ints, alive: Ints, cap: int) -> Ints:
     for query in np.flatnonzero(is_short(counts, fetched, alive, cap)).tolist():
         most = _MAX_GROWTH * int(fetched[query])
         own = fetch_cap(cap, alive[query] / fetched[query]) if alive[query] else most
-        caps[query] = min(max(own, int(fetched[query]) + 1), most, int(counts[query]))
+        caps[query] = min(own, most, int(counts[query]))  # more than were fetched: cap / yield is more
     return caps
 
 
