@@ -56,7 +56,7 @@ def cap_for_pairs(sample: PairSample, counts: Floats, target: float, *, coordina
         target: Pairs wanted.
         coordinated: Whether all queries draw the same lot for a pair.
     """
-    low, high = 1, max(1, math.ceil(counts.max(initial=1)))
+    low, high = 1, math.ceil(counts.max(initial=1))
     while low < high:
         cap = (low + high + 1) // 2
         if expected_pairs(sample, keep_shares(counts, cap), coordinated=coordinated) <= target:

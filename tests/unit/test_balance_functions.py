@@ -21,7 +21,7 @@ from pipeline.balancing.rules import (
 )
 from pipeline.balancing.sampling import SAMPLED, read_sample, sample_pairs
 from pipeline.balancing.sources import DrawingFile, Source, list_sources, pair_weights, read_source_lists
-from pipeline.balancing.stage import check_kept, cuts_table
+from pipeline.balancing.stage import BalancePairs, check_kept, cuts_table
 from pipeline.drops import LostRows, check_counts
 from pipeline.query_lists import flatten_lists, list_column, read_array, read_lists, write_array
 from pipeline.schemas import BALANCED, CUTS, FINAL_CUTS, MATCHED, PAIR_ID, PAIRS, RAW_INDEX
@@ -253,11 +253,18 @@ def test_a_sample_is_the_pairs_with_a_query_whose_low_half_lies_in_the_share(sha
     assert abs(len(chosen) - 320 * share) < 5 * (320 * share * (1 - share)) ** 0.5 + 1
 
 
+def test_a_sample_of_all_is_all_that_hold_a_query():
+    ids = pa.array([b"\xff" * 16, bytes(16)], PAIR_ID)
+    batch = pa.RecordBatch.from_pydict({"pair_id": ids, "query_ids": pa.array([[0], [1]], pa.list_(pa.int32()))})
+    assert sample_pairs(batch, 1.0)["query_ids"].to_pylist() == [[0], [1]]
+
+
 def test_a_sample_of_several_tables_or_none_is_read_in_order(tmp_path):
     assert read_sample([]).weights.tolist() == []
     paths = [str(tmp_path / f"{number}.parquet") for number in range(2)]
     for path, lists in zip(paths, ([[0], [1, 2]], [[2]]), strict=True):
         write_table(path, [sample_pairs(pair_batch(lists), 1.0)], SAMPLED)
+    assert not any(field.nullable for field in SAMPLED)
     sample = read_sample(paths)
     assert sample.weights.tolist() == [1, 1, 1]
     assert sample.query_ids.to_pylist() == [[0], [1, 2], [2]]
@@ -269,6 +276,9 @@ def test_a_rule_is_read_as_it_was_written(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no rule\.json in .* is it a folder of balance-pairs"):
         finished_rule(folder)
     write_rule(folder, rule)
+    assert (tmp_path / "rule.json").read_text() == (
+        '{\n "cap": 10,\n "fetch_cap": 20,\n "seed": 4611686018427387904,\n "hashes": "coordinated"\n}\n'
+    )
     assert read_rule(folder) == finished_rule(folder) == rule
     assert rule.coordinated
     assert not rule._replace(hashes="independent").coordinated
@@ -358,6 +368,22 @@ def test_of_a_raw_index_the_rows_with_an_image_are_selected_and_all_counted(tmp_
         "pairs/drop/timed_out": 1,
     }
     assert read_counts(target) == counts
+
+
+def test_of_a_raw_index_without_an_image_nothing_is_selected(tmp_path):
+    row = dict.fromkeys(RAW_INDEX.names) | {"pair_id": bytes(16), "key": "0" * 32, "status": "not_found", "text": ""}
+    row |= {"image_url": "", "query_ids": [0], "kept_for": [0], "keep_probability": 1.0}
+    index = str(tmp_path / "raw.parquet")
+    write_table(index, pa.Table.from_pylist([row], RAW_INDEX), RAW_INDEX)
+    counts = keep_fetched(index, str(tmp_path / "kept.parquet"), selection(cuts_at(None, None, None)))
+    assert counts == {"pairs/in": 1, "pairs/kept": 0, "pairs/drop/not_found": 1}
+
+
+def test_the_cap_is_that_of_clip_unless_a_rule_is_given():
+    assert BalancePairs(matched="m", pairs="p", vocab="v", output="o").cap == 20_000
+    assert BalancePairs(matched="m", pairs="p", vocab="v", output="o", tail_share=0.1).cap is None
+    with pytest.raises(ValueError, match="give one of cap, tail-share and target-pairs, not cap and target-pairs"):
+        BalancePairs(matched="m", pairs="p", vocab="v", output="o", cap=1, target_pairs=1)
 
 
 def test_lots_are_collected_up_to_the_bound_of_their_query_and_none_at_0():

@@ -1,4 +1,4 @@
-"""What every data set depends on, pinned: another hash would silently change which pairs are kept, and where they go."""
+"""What every data set depends on, pinned: another hash would silently change which pairs are kept and where."""
 
 import numpy as np
 import pyarrow as pa

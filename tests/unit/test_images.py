@@ -293,3 +293,16 @@ def test_perceptual_hashes_are_the_known_ones():
 def test_a_gray_value_of_16_bits_is_rounded_to_8():
     wide = np.array([[0, 128, 129, 257, 385, 386, 65_535]], np.uint16)
     assert np.asarray(to_rgb(Image.fromarray(wide)))[0, :, 0].tolist() == [0, 0, 1, 1, 1, 2, 255]
+
+
+def test_only_jpegs_are_decoded_at_a_fraction_of_their_size_and_to_the_size_wanted(monkeypatch):
+    asked = []
+
+    def draft(image, mode, size):
+        asked.append((image.format, mode, tuple(size)))
+
+    monkeypatch.setattr("PIL.JpegImagePlugin.JpegImageFile.draft", draft)
+    monkeypatch.setattr("PIL.Image.Image.draft", draft)
+    for kind in ("JPEG", "PNG"):
+        normalize_image(encode(drawing(1, 1024, 768), kind), ImageRules(image_size=96))
+    assert asked == [("JPEG", None, (128, 96))]

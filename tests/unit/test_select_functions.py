@@ -1,4 +1,4 @@
-"""The functions that write-shards is made of: what is stored, which shard it goes to, and the scores it is chosen by."""
+"""The functions that write-shards is made of: what is stored, which shard it goes to, which score is good enough."""
 
 import hashlib
 import json
@@ -103,6 +103,7 @@ def test_the_shards_of_a_group_are_parts_of_its_rows_in_key_order(tmp_path):
     )
     parts = [plan_shard(ShardSpec(0, paths, *edges)) for edges in ((0, 4), (4, 9))]
     assert parts[0].schema.names == SHARD_PLAN.names
+    assert not any(SHARD_PLAN.field(name).nullable for name in ("offset", "length", "raw_name"))
     rows = pa.concat_tables(parts).to_pylist()
     keys = {pair_id(f"http://a.example/{number}", "text").hex(): number for number in range(9)}
     assert [row["key"] for row in rows] == sorted(keys)
