@@ -1,8 +1,8 @@
 """How many small faults the tests of the pure modules notice: ``make mutants``.
 
 A mutant is a module with one operator, number, condition or slice changed. It takes the module's place in a forked
-process, which has Beam and the other libraries loaded already; its doctests and the tests listed for it are run there. A mutant
-that they do not notice survives: a claim is missing, or the change makes no difference (`EQUIVALENT`).
+process, which has Beam and the other libraries loaded already; its doctests and the tests listed for it are run there.
+A mutant that they do not notice survives: a claim is missing, or the change makes no difference (`EQUIVALENT`).
 
 Left out: what only wires (transforms, stages, the functions that make steps, reports or packed rows), annotations,
 strings, and the defaults of options.
@@ -46,7 +46,7 @@ TESTS = {
     "pipeline.drops": ("test_drops",),
     "pipeline.matching": ("test_match_tables",),
     "pipeline.query_lists": ("test_balance_functions",),
-    "pipeline.balancing.lots": ("test_golden", "test_lots"),
+    "pipeline.balancing.lots": ("test_golden", "test_balance_functions", "test_lots"),
     "pipeline.balancing.caps": ("test_caps",),
     "pipeline.balancing.rules": ("test_balance_functions",),
     "pipeline.balancing.sampling": ("test_balance_functions",),
@@ -65,8 +65,23 @@ TESTS = {
 
 # Mutants that do the same as the module, as they are printed: why.
 EQUIVALENT = {
-    "ids: -1 -> -2": "numpy takes any negative length of a reshaped side as the one to find",
-    "urls: :1 -> :0": "a shorter way for plain references is not taken",
+    "ids: data.reshape(-1, 2) -> data.reshape(-2, 2)": "any negative side is the one to find",
+    "urls: reference[:1] -> reference[:0]": "a shorter way for plain references is not taken",
+    "urls: reference[:1] -> reference[:2]": "a shorter way for plain references is taken less often",
+    "urls: reference[:1] -> reference[:]": "a shorter way for plain references is taken less often",
+    "urls: url.split('/', 3) -> url.split('/', 4)": "the third part is the same",
+    "lots: shares < 1 -> shares <= 1": "numpy casts 2^64 to the largest word",
+    "lots: cap - 1 -> cap - 2": "with its neighbours in place an element is in place",
+    "lots: len(lots) - 1 -> len(lots) - 2": "with its neighbours in place an element is in place",
+    "caps: held[-1] == 0 -> held[-1] == -1": "the smallest count is 0 then, and the cap 1 as well",
+    "caps: counts.max(initial=1) -> counts.max(initial=0)": "the cap is 1 at least, where the search begins",
+    "caps: low + high + 1 -> low + high + 2": "another way to halve what is left",
+    "selecting: records['duplicate_id'].T[::-1] -> records['duplicate_id'].T[:]": "equal ids come together as well",
+    "selecting: records['duplicate_id'].T[::-1] -> records['duplicate_id'].T[::1]": "equal ids come together as well",
+    "scores: SCORE_COLUMNS[1:] -> SCORE_COLUMNS[:]": "a column is read for nothing",
+    "scores: SCORE_COLUMNS[1:] -> SCORE_COLUMNS[0:]": "a column is read for nothing",
+    "planning: max(0, unit_urls - rows) -> max(-1, unit_urls - rows)": "no bucket fits into either",
+    "hosts: self._next_start = 0.0 -> self._next_start = -1.0": "a clock that begins at 0 is past both",
     "drops: {name.removesuffix('/in'): 0 for name in counts if name.endswith('/in')} -> "
     "{name.removesuffix('/in'): 1 for name in counts if name.endswith('/in')}": "only the keys are used",
     "drops: {name.removesuffix('/in'): 0 for name in counts if name.endswith('/in')} -> "
@@ -78,11 +93,12 @@ EQUIVALENT = {
     "{'none': -1, 'short_side': min(size), 'long_side': max(size)}": "a side of at most 1 is never shrunk",
     "images: {'none': 0, 'short_side': min(size), 'long_side': max(size)} -> "
     "{'none': 1, 'short_side': min(size), 'long_side': max(size)}": "a side of at most 1 is never shrunk",
+    "images: side <= rules.image_size -> side < rules.image_size": "the size is the same after shrinking by nothing",
     "image_references: '#' in name -> '#' not in name": "a name without either mark is its own first part",
     "image_references: reference[:11] -> reference[:]": "the slice only spares work",
 }
-# How many groups, rows or files are handled at a time: the result is the same.
-_SIZES = {"_NUM_BUCKETS", "_READERS", "_SAMPLED_PAIRS", "_MIN_ROWS"}
+# How many groups, rows or files are handled at a time, and rows that are shuffled.
+_CONSTANTS_OF_WIRING = {"_NUM_BUCKETS", "_READERS", "_SAMPLED_PAIRS", "_MIN_ROWS", "_SAMPLE", "_SCORE"}
 
 _WIRING = {"PTransform", "DoFn", "CombineFn", "Stage", "NamedTuple", "StrEnum"}
 _COMPARISONS = {
@@ -124,13 +140,14 @@ class Mutant(NamedTuple):
 def make_mutants(module: str, tree: ast.Module) -> list[Mutant]:
     """All mutants of a module, in order of their lines."""
     found = []
+    parents = {child: parent for parent in ast.walk(tree) for child in ast.iter_child_nodes(parent)}
     for parent in _walk(tree):
         for field, value in ast.iter_fields(parent):
             for place, node in enumerate(value) if isinstance(value, list) else [(None, value)]:
                 if isinstance(node, ast.AST):
                     for new in _replacements(parent, field, node):
                         mutant = Mutant(module, _line(node, parent), "", parent, field, place, new)
-                        found.append(mutant._replace(change=_describe(mutant, node)))
+                        found.append(mutant._replace(change=_describe(mutant, node, parents)))
     return sorted(found, key=lambda mutant: mutant.line)
 
 
@@ -140,12 +157,14 @@ def _walk(node: ast.AST) -> Iterator[ast.AST]:
         return
     if isinstance(node, ast.Call) and ast.unparse(node.func) == "option":
         return
-    if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in _SIZES:
+    if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in _CONSTANTS_OF_WIRING:
         return
     if isinstance(node, ast.keyword) and node.arg == "strict":
         return
-    if isinstance(node, ast.FunctionDef) and node.returns and _WIRED.search(ast.unparse(node.returns)):
-        return
+    if isinstance(node, ast.FunctionDef) and node.returns:
+        returns = ast.unparse(node.returns)
+        if _WIRED.search(returns) or node.name.startswith("_write_") or (node.name[0] == "_" and returns == "bytes"):
+            return
     yield node
     for field, value in ast.iter_fields(node):
         if field in ("annotation", "returns", "decorator_list", "format_spec", "type_params"):
@@ -194,16 +213,19 @@ def _line(node: ast.AST, parent: ast.AST) -> int:
     return getattr(node, "lineno", 0) or getattr(parent, "lineno", 0)
 
 
-def _describe(mutant: Mutant, node: ast.AST) -> str:
-    """What was and what is; of a number or a name, the expression around it."""
-    if isinstance(node, ast.Constant | ast.Name | ast.Slice) and isinstance(mutant.parent, ast.expr | ast.Assign):
-        before = ast.unparse(mutant.parent)
-        mutant.apply()
-        after = ast.unparse(mutant.parent)
-        mutant._replace(new=node).apply()
-    else:
-        before, after = ast.unparse(node), ast.unparse(ast.fix_missing_locations(mutant.new))
-    return f"{_shorten(before)} -> {_shorten(after)}"
+def _describe(mutant: Mutant, node: ast.AST, parents: dict[ast.AST, ast.AST]) -> str:
+    """What was and what is; of a number, a name or a slice, the expression around it."""
+    if isinstance(node, ast.Constant | ast.Name | ast.Slice | ast.UnaryOp):
+        around = mutant.parent
+        while isinstance(around, ast.UnaryOp | ast.Slice | ast.Tuple | ast.keyword):
+            around = parents[around]
+        if isinstance(around, ast.expr | ast.Assign):
+            before = ast.unparse(around)
+            mutant.apply()
+            after = ast.unparse(around)
+            mutant._replace(new=node).apply()
+            return f"{_shorten(before)} -> {_shorten(after)}"
+    return f"{_shorten(ast.unparse(node))} -> {_shorten(ast.unparse(ast.fix_missing_locations(mutant.new)))}"
 
 
 def _shorten(code: str) -> str:

@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.balancing import keeping
@@ -159,6 +160,8 @@ def test_a_table_of_kept_pairs_counts_every_pair_once(table, tmp_path, monkeypat
         "expected_pairs": 5,
     }
     check_counts(counts)
+    filled = len({number // 2 for number in wanted})  # batches with a pair that is kept
+    assert pq.ParquetFile(target).num_row_groups == {1: filled, 3: 2, 65_536: 1}[least_rows]
     assert read_counts(target) == counts
     written = read_table(target)
     assert written.schema.equals(BALANCED)

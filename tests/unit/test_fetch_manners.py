@@ -273,6 +273,12 @@ def test_a_new_host_is_open_has_nothing_left_and_a_smaller_crawl_delay_changes_n
     assert take_turns(host, clock, 2, monkeypatch) == [100.0, 100.5]
 
 
+def test_the_first_request_waits_for_nothing_however_young_the_clock(monkeypatch):
+    clock = Clock()
+    clock.now = 0.0
+    assert take_turns(Host(FetchRules(host_rate=1.0), clock), clock, 2, monkeypatch) == [0.0, 1.0]
+
+
 def test_no_more_requests_than_connections_are_under_way_at_once():
     async def run():
         host, under_way, most = Host(FetchRules(host_connections=2, host_rate=0.0), Clock()), 0, 0

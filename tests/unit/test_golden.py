@@ -4,7 +4,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.balancing.lots import LARGEST, Drawing, collect_lots, hash_queries, same_lots, select_lots, take_cuts
+from pipeline.balancing.lots import (
+    LARGEST,
+    NO_LOTS,
+    Drawing,
+    collect_lots,
+    hash_queries,
+    same_lots,
+    select_lots,
+    take_cuts,
+)
 from pipeline.fetching.planning import HOST_BUCKETS, assign_units, hash_texts, host_buckets, host_column, plan_units
 from pipeline.ids import id_words, pair_id
 from pipeline.schemas import PAIR_ID
@@ -90,6 +99,11 @@ def test_duplicates_share_the_known_ids():
         0: ["c035f853fcd0f0589e30c9e2dc1a0f57", "fdf644cee9f9ba3d82d46809b692ab07"],
         1: ["fd806318d3c81735c931d0e4e999bff2", "17cf578e45444e1e4c62675fdb8cfb7e"],
     }
+
+
+def test_the_largest_cut_is_the_largest_lot_and_no_lots_are_none():
+    assert LARGEST == 2**64 - 1
+    assert NO_LOTS.size == 0
 
 
 def test_ids_are_read_with_the_high_half_first():

@@ -20,6 +20,7 @@ from pipeline.fetching.images import (
     perceptual_hash,
     to_rgb,
 )
+from pipeline.options import check_options
 
 RULES = ImageRules()
 AS_IT_IS = ImageRules(resize_mode="none")
@@ -281,13 +282,22 @@ def test_perceptual_hashes_are_the_known_ones():
     squares = Image.new("L", (64, 48))
     squares.paste(255, (0, 0, 32, 16))
     squares.paste(128, (40, 20, 64, 48))
-    pictures = (squares, squares.rotate(90), Image.new("RGB", (40, 30)), drawing(1, 64, 64))
+    noise = Image.fromarray((np.arange(700 * 900) ** 2 % 251).astype(np.uint8).reshape(700, 900))
+    pictures = (squares, squares.rotate(90), Image.new("RGB", (40, 30)), drawing(1, 64, 64), noise)
     assert [f"{perceptual_hash(picture) % 2**64:016x}" for picture in pictures] == [
         "e6ccccb6331949cc",
         "c11c95c36a3e6fc1",
         "0000000000000000",
         "8ce3d8b83acbc534",
+        "bec43e599e2b414c",
     ]
+
+
+def test_as_many_pixels_may_be_allowed_as_pillow_opens_without_a_warning():
+    check_options(ImageRules(max_pixels=89_478_485))
+    with pytest.raises(ValueError, match="max-pixels must be at most"):
+        check_options(ImageRules(max_pixels=89_478_486))
+    assert Image.MAX_IMAGE_PIXELS == 89_478_485
 
 
 def test_a_gray_value_of_16_bits_is_rounded_to_8():

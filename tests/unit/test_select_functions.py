@@ -126,9 +126,11 @@ def test_duplicates_share_the_image_and_by_text_the_text_too():
         ([((1, 1), (1, 0)), ((1, 1), (0, 9))], [0]),
         ([((1, 1), (0, 0)), ((1, 2), (0, 1)), ((2, 1), (0, 2))], []),
         ([((1, 1), (0, 3)), ((2, 2), (0, 1)), ((1, 1), (0, 2)), ((2, 2), (0, 0))], [0, 1]),
+        ([((1, 1), (0, 0)), ((2, 1), (0, 1)), ((1, 1), (0, 2))], [2]),
+        ([((1, 1), (0, 0)), ((1, 2), (0, 1)), ((1, 1), (0, 2))], [2]),
         ([], []),
     ],
-    ids=["low half", "high half", "other ids", "in between", "none"],
+    ids=["low half", "high half", "other ids", "in between", "equal low half", "equal high half", "none"],
 )
 def test_of_equal_ids_the_record_with_the_smallest_key_stays(ids, losers):
     records = np.array([(id, key, 0, row) for row, (id, key) in enumerate(ids)], _RECORD)

@@ -46,6 +46,7 @@ def test_references_resolve_as_in_rfc_3986(reference, path):
         ("http://\uff45xample.com/", "http://example.com/"),
         ("http://h\\a\\b?c\\d", "http://h/a/b?c%5Cd"),
         ("http://h/%2e%2e/x", "http://h/x"),
+        (" HTTP://h/a! ", "http://h/a!"),
         ("http://[::1]:81/x", "http://[::1]:81/x"),
     ],
 )
