@@ -56,7 +56,7 @@ def cap_for_pairs(sample: PairSample, counts: Floats, target: float, *, coordina
         target: Pairs wanted.
         coordinated: Whether all queries draw the same lot for a pair.
     """
-    low, high = 1, max(1, math.ceil(counts.max(initial=1)))
+    low, high = 1, math.ceil(counts.max(initial=1))
     while low < high:
         cap = (low + high + 1) // 2
         if expected_pairs(sample, keep_shares(counts, cap), coordinated=coordinated) <= target:
@@ -137,7 +137,7 @@ def next_fetch_caps(counts: Ints, fetched: Ints, alive: Ints, cap: int) -> Ints:
     for query in np.flatnonzero(is_short(counts, fetched, alive, cap)).tolist():
         most = _MAX_GROWTH * int(fetched[query])
         own = fetch_cap(cap, alive[query] / fetched[query]) if alive[query] else most
-        caps[query] = min(max(own, int(fetched[query]) + 1), most, int(counts[query]))
+        caps[query] = min(own, most, int(counts[query]))  # more than were fetched: cap / yield is more
     return caps
 
 

@@ -25,8 +25,6 @@ def id_words(column: pa.Array | pa.ChunkedArray) -> Words:
         [rows, 2] uint64, high half first: row order by (high, low) is byte order of the ids.
     """
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    if isinstance(array, pa.ChunkedArray):  # no chunk at all
-        return np.empty((0, 2), np.uint64)
     data = np.frombuffer(array.buffers()[1] or b"", np.dtype(">u8"), count=2 * (array.offset + len(array)))
     return data.reshape(-1, 2)[array.offset :].astype(np.uint64)
 
@@ -52,5 +50,5 @@ def id_strings(column: pa.Array) -> npt.NDArray[np.bytes_]:
 def contains_ids(known: npt.NDArray[np.bytes_], column: pa.Array) -> pa.Array:
     """Which ids of a column are among sorted ones, as booleans."""
     ids = id_strings(column)
-    places = np.minimum(np.searchsorted(known, ids), max(len(known) - 1, 0))
+    places = np.minimum(np.searchsorted(known, ids), len(known) - 1)
     return pa.array(known[places] == ids if len(known) else np.zeros(len(ids), bool))

@@ -117,6 +117,23 @@ def test_shards_hold_every_survivor_once_in_key_order_and_equal_size(tmp_path, u
     assert keys == sorted(keys)
 
 
+def test_shards_of_known_images_are_the_known_bytes(tmp_path):
+    """Another digest means that a published data set cannot be made again."""
+
+    def image(number):
+        return hashlib.sha256(b"%d" % number).digest() * (number % 7 + 1)
+
+    urls = [f"http://h{number % 3}.example/{number}" for number in range(40)]
+    rows = [(url, image(number), f"größe {number % 11}", "ok") for number, url in enumerate(urls)]
+    write_raw(tmp_path, [rows[:25], [*rows[25:], ("http://h9.example/same", image(3), "größe 3", "ok")]])
+    run_stage(stage_for(tmp_path, max_samples=14), workers=1, quiet=True)
+    sizes = json.loads((tmp_path / "shards" / "sizes.json").read_text())
+    assert sizes == {"00000.tar": 13, "00001.tar": 13, "00002.tar": 14}
+    paths = sorted((tmp_path / "shards").glob("*.tar"))
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in paths]
+    assert digests == ["7d7c36af4d4eff93", "164fdfa7bb6ba531", "8a72c25d83736a4c"]
+
+
 def test_webdataset_reads_the_shards(tmp_path, units):
     write_raw(tmp_path, units)
     run_stage(stage_for(tmp_path), workers=1, quiet=True)

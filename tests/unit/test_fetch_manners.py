@@ -190,3 +190,90 @@ def test_a_host_is_closed_when_its_time_is_over(monkeypatch):
     assert host.closed is None
     take_turns(host, clock, 1, monkeypatch)
     assert host.closed is DropReason.HOST_TIME
+
+
+@pytest.mark.parametrize(
+    ("wait_s", "closed"),
+    [(59.999, None), (60.0, None), (60.001, DropReason.THROTTLED)],
+    ids=["less", "as long as allowed", "longer"],
+)
+def test_a_host_that_asks_for_a_longer_pause_than_allowed_is_closed(monkeypatch, wait_s, closed):
+    clock = Clock()
+    host = Host(FetchRules(host_rate=0.0, max_wait_s=60.0), clock)
+    host.note(DropReason.THROTTLED, wait_s)
+    assert host.closed is closed
+    if not closed:
+        assert take_turns(host, clock, 1, monkeypatch) == [100.0 + wait_s]
+
+
+def test_pauses_of_a_throttled_host_double_from_one_second_and_only_grow(monkeypatch):
+    clock = Clock()
+    host = Host(FetchRules(host_rate=0.0, host_failures=9, max_wait_s=8.0), clock)
+    for pause_s in (1.0, 2.0, 4.0, 8.0):
+        started = clock.now
+        host.note(DropReason.THROTTLED, None)
+        assert take_turns(host, clock, 1, monkeypatch) == [started + pause_s]
+    host.note(DropReason.THROTTLED, None)
+    assert host.closed is DropReason.THROTTLED
+    patient = Host(FetchRules(host_rate=0.0), clock)
+    started = clock.now
+    patient.note(DropReason.THROTTLED, 20.0)
+    patient.note(DropReason.THROTTLED, 5.0)
+    assert take_turns(patient, clock, 1, monkeypatch) == [started + 20.0]
+
+
+@pytest.mark.parametrize("outcome", [DropReason.HTTP_ERROR, DropReason.TIMED_OUT])
+def test_a_failure_that_asks_for_no_pause_makes_none(monkeypatch, outcome):
+    clock = Clock()
+    host = Host(FetchRules(host_rate=0.0), clock)
+    host.note(outcome, 30.0)
+    assert take_turns(host, clock, 1, monkeypatch) == [100.0]
+
+
+def test_the_first_reason_to_close_a_host_stays(monkeypatch):
+    clock = Clock()
+    host = Host(FetchRules(host_failures=1, host_time_s=1.0, host_rate=0.0), clock)
+    host.note(DropReason.THROTTLED, 61.0)
+    assert host.closed is DropReason.THROTTLED
+    assert take_turns(host, clock, 1, monkeypatch) == [100.0]  # a closed host keeps nobody waiting
+    clock.now += 10
+    take_turns(host, clock, 1, monkeypatch)
+    assert host.closed is DropReason.THROTTLED
+    failed = Host(FetchRules(host_failures=1, host_time_s=1.0), clock)
+    failed.note(DropReason.UNRESOLVED, None)
+    take_turns(failed, clock, 1, monkeypatch)
+    clock.now += 10
+    take_turns(failed, clock, 1, monkeypatch)
+    assert failed.closed is DropReason.HOST_DOWN
+
+
+def test_a_new_host_is_open_has_nothing_left_and_a_smaller_crawl_delay_changes_nothing(monkeypatch):
+    clock = Clock()
+    host = Host(FetchRules(host_rate=2.0), clock)
+    assert (host.urls_left, host.robots, host.closed) == (0, {}, None)
+    host.slow_down(0.1)
+    assert take_turns(host, clock, 2, monkeypatch) == [100.0, 100.5]
+
+
+def test_the_first_request_waits_for_nothing_however_young_the_clock(monkeypatch):
+    clock = Clock()
+    clock.now = 0.0
+    assert take_turns(Host(FetchRules(host_rate=1.0), clock), clock, 2, monkeypatch) == [0.0, 1.0]
+
+
+def test_no_more_requests_than_connections_are_under_way_at_once():
+    async def run():
+        host, under_way, most = Host(FetchRules(host_connections=2, host_rate=0.0), Clock()), 0, 0
+
+        async def ask():
+            nonlocal under_way, most
+            async with host.turn():
+                under_way += 1
+                most = max(most, under_way)
+                await asyncio.sleep(0)
+                under_way -= 1
+
+        await asyncio.gather(*(ask() for _ in range(9)))
+        return most
+
+    assert asyncio.run(run()) == 2

@@ -33,6 +33,8 @@ def refusal(text: str = "a cat", url: str = URL, **options):
         ({"text": "हिन्दी"}, None),
         ({"text": "12345", "min_letters": 0.0}, None),
         ({"url": "http://a.example/" + "x" * 2048}, DropReason.URL_TOO_LONG),
+        ({"url": "http://a.example/" + "x" * 2031}, None),
+        ({"url": "http://a.example/" + "x" * 2032}, DropReason.URL_TOO_LONG),
         ({"url": "http://a.example/logo.SVG?x=1"}, DropReason.REFUSED_SUFFIX),
         ({"url": "http://a.example/logo.svg.png"}, None),
         ({"url": "http://a.example/x?y=.svg"}, None),

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.base.drops import DropReason
-from pipeline.extraction.image_references import choose_from_srcset, choose_reference, parse_srcset
+from pipeline.extraction.image_references import choose_from_srcset, choose_reference, is_placeholder, parse_srcset
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,119 @@ def test_srcsets_are_read_as_browsers_read_them(srcset, offers):
 def test_any_srcset_gives_one_of_its_own_references(srcset):
     chosen = choose_from_srcset(srcset, 300)
     assert not chosen or chosen in {reference for reference, _, _ in parse_srcset(srcset)}
+
+
+@pytest.mark.parametrize(
+    ("srcset", "chosen"),
+    [
+        ("a 223w, b 224w, c 225w", "b"),
+        ("a 225w, b 224w", "b"),
+        ("a 223w, b 225w", "b"),
+        ("a 100w, b 223w", "b"),
+        ("b 223w, a 100w", "b"),
+        ("a 300w, b 224w, c 224w", "b"),
+        ("a 1x, b 2x", "a"),
+        ("a 0.5x, b 1x, c 2x", "b"),
+        ("a 0.5x, b 0.25x", "a"),
+        ("a, b 300w", "a"),
+        ("a 1.5x, b 300w", "b"),
+        ("", ""),
+        (",", ""),
+    ],
+)
+def test_the_narrowest_image_that_is_as_wide_as_wanted_is_chosen_else_the_widest(srcset, chosen):
+    assert choose_from_srcset(srcset, 224) == chosen
+
+
+@pytest.mark.parametrize(
+    ("descriptor", "number", "unit"),
+    [
+        ("1w", 1, "w"),
+        ("1W", 1, "w"),
+        ("2X", 2, "x"),
+        ("0.001x", 0.001, "x"),
+        ("999999w", 999_999, "w"),
+        ("999999.9w", 999_999.9, "w"),
+        ("00000000001w", 1, "w"),
+        ("1e3w", 1000, "w"),
+    ],
+)
+def test_a_descriptor_is_a_positive_number_with_its_unit(descriptor, number, unit):
+    assert parse_srcset(f"a {descriptor}, b") == [("a", number, unit), ("b", 1.0, "x")]
+
+
+@pytest.mark.parametrize(
+    "descriptor",
+    ["0w", "-1w", "1000000w", "1e6x", "infw", "nanw", "w", "x", "7h", "7", "000000000001w", "w7", "1 w", "--1x"],
+)
+def test_any_other_descriptor_says_nothing(descriptor):
+    assert parse_srcset(f"a {descriptor}, b") == [("a", 1.0, "x"), ("b", 1.0, "x")]
+
+
+@pytest.mark.parametrize(
+    ("srcset", "offers"),
+    [
+        ("a 2x 3w, b", [("a", 3, "w"), ("b", 1, "x")]),
+        ("a 2x 7h, b", [("a", 2, "x"), ("b", 1, "x")]),
+        ("a 2x,b 3x", [("a", 2, "x"), ("b", 3, "x")]),
+        ("a 2x,,b 3x", [("a", 2, "x"), ("b", 3, "x")]),
+        ("a 2x,b,c 3x", [("a", 2, "x"), ("b,c", 3, "x")]),
+        ("a,, b", [("a", 1, "x"), ("b", 1, "x")]),
+        ("a 2x, ", [("a", 2, "x")]),
+        (", , a", [("a", 1, "x")]),
+    ],
+)
+def test_commas_end_an_offer_and_are_no_part_of_a_reference_at_its_ends(srcset, offers):
+    assert parse_srcset(srcset) == offers
+
+
+@pytest.mark.parametrize(
+    ("attributes", "chosen"),
+    [
+        ({"src": "a" * 2001}, "a" * 2001),
+        ({"src": " " + "a" * 8192}, "a" * 8192),
+        ({"src": " " + "a" * 8193}, DropReason.NO_IMAGE_URL),
+        ({"src": "ä" * 8193}, DropReason.NO_IMAGE_URL),
+        ({"src": "", "srcset": "b 1x"}, "b"),
+        ({"src": "a", "srcset": "b 1x"}, "a"),
+        ({"src": "a", "data-lazy-srcset": "b 1x"}, "b"),
+        ({"data-src": "c", "data-srcset": "b 1x"}, "c"),
+        ({"src": " DATA:image/gif", "data-src": " "}, DropReason.DATA_URL),
+        ({"src": "BLOB:x"}, DropReason.NO_IMAGE_URL),
+        ({"src": " #top"}, DropReason.NO_IMAGE_URL),
+        ({"src": "file:///a.jpg"}, DropReason.NO_IMAGE_URL),
+        ({"src": "a?u=data:x y"}, "a?u=data:x y"),
+        ({"src": "{name}.jpg"}, DropReason.NO_IMAGE_URL),
+        ({"src": "${x}"}, DropReason.NO_IMAGE_URL),
+        ({"src": "data:x", "data-src": "blank.gif"}, DropReason.DATA_URL),
+        ({"src": "blank.gif", "data-src": "data:x"}, DropReason.PLACEHOLDER),
+    ],
+    ids=lambda value: None if isinstance(value, dict) else str(value)[:12],
+)
+def test_what_can_be_fetched_is_chosen_in_a_fixed_order_and_up_to_8192_characters(attributes, chosen):
+    assert choose_reference(attributes, target_px=336) == chosen
+
+
+def test_the_first_source_of_a_picture_that_can_be_fetched_is_chosen():
+    assert choose_reference({"src": "data:x"}, ["", "data:y 1x", "b 1x", "c 1x"], target_px=336) == "b"
+
+
+@pytest.mark.parametrize(
+    ("reference", "expected"),
+    [
+        ("blank.gif", True),
+        ("https://h/x/Blank.GIF?v=1", True),
+        ("a/blank.gif#x?y", True),
+        ("1x1.png", True),
+        ("lazy-placeholder_1234x1234.webp", True),
+        ("blank.gif/a.jpg", False),
+        ("a.jpg?blank.gif", False),
+        ("a.jpg?x/blank.gif", False),
+        ("blanket.gif", False),
+        ("blank.txt", False),
+        ("default-transparent-placeholder.gif", False),
+        ("", False),
+    ],
+)
+def test_placeholders_are_known_by_the_name_of_their_file(reference, expected):
+    assert is_placeholder(reference) is expected

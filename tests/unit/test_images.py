@@ -10,8 +10,17 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.base.drops import DropReason
+from pipeline.base.options import check_options
 from pipeline.fetching.image_headers import Size
-from pipeline.fetching.images import CheckedImage, ImageRules, fit_size, normalize_image, perceptual_hash, to_rgb
+from pipeline.fetching.images import (
+    CheckedImage,
+    ImageRules,
+    check_size,
+    fit_size,
+    normalize_image,
+    perceptual_hash,
+    to_rgb,
+)
 
 RULES = ImageRules()
 AS_IT_IS = ImageRules(resize_mode="none")
@@ -223,3 +232,87 @@ def test_damaged_files_are_kept_or_refused_and_never_an_error(kind, changes, sha
         data[int(place * (len(data) - 1))] = value
     result = normalize_image(bytes(data[: int(share * len(data))]), RULES)
     assert isinstance(result, (CheckedImage, DropReason))
+
+
+@pytest.mark.parametrize(
+    ("size", "reason"),
+    [
+        ((160, 32), None),
+        ((32, 160), None),
+        ((161, 32), DropReason.TOO_NARROW),
+        ((32, 161), DropReason.TOO_NARROW),
+        ((32, 32), None),
+        ((31, 32), DropReason.TOO_SMALL),
+        ((32, 31), DropReason.TOO_SMALL),
+        ((100, 100), None),
+        ((101, 100), DropReason.TOO_MANY_PIXELS),
+        ((10_000, 1), DropReason.TOO_SMALL),
+    ],
+)
+def test_a_size_at_a_limit_is_allowed_and_one_pixel_beyond_is_not(size, reason):
+    assert check_size(Size(*size), ImageRules(max_pixels=10_000, min_side_px=32, max_aspect_ratio=5.0)) is reason
+
+
+def test_an_aspect_ratio_need_not_be_a_whole_number():
+    rules = ImageRules(max_aspect_ratio=1.5)
+    assert check_size(Size(150, 100), rules) is None
+    assert check_size(Size(151, 100), rules) is DropReason.TOO_NARROW
+
+
+@pytest.mark.parametrize(
+    ("size", "mode", "fitted"),
+    [
+        ((640, 480), "short_side", (341, 256)),
+        ((480, 640), "short_side", (256, 341)),
+        ((640, 480), "long_side", (256, 192)),
+        ((640, 480), "none", (640, 480)),
+        ((256, 900), "short_side", (256, 900)),
+        ((257, 900), "short_side", (256, 896)),
+        ((256, 100), "long_side", (256, 100)),
+        ((257, 100), "long_side", (256, 100)),
+        ((5000, 2), "long_side", (256, 1)),
+        ((100, 100), "short_side", (100, 100)),
+    ],
+)
+def test_pictures_are_shrunk_to_fit_and_never_enlarged(size, mode, fitted):
+    assert fit_size(Size(*size), ImageRules(image_size=256, resize_mode=mode)) == fitted
+
+
+def test_perceptual_hashes_are_the_known_ones():
+    squares = Image.new("L", (64, 48))
+    squares.paste(255, (0, 0, 32, 16))
+    squares.paste(128, (40, 20, 64, 48))
+    noise = Image.fromarray((np.arange(700 * 900) ** 2 % 251).astype(np.uint8).reshape(700, 900))
+    pictures = (squares, squares.rotate(90), Image.new("RGB", (40, 30)), drawing(1, 64, 64), noise)
+    assert [f"{perceptual_hash(picture) % 2**64:016x}" for picture in pictures] == [
+        "e6ccccb6331949cc",
+        "c11c95c36a3e6fc1",
+        "0000000000000000",
+        "8ce3d8b83acbc534",
+        "bec43e599e2b414c",
+    ]
+
+
+def test_as_many_pixels_may_be_allowed_as_pillow_opens_without_a_warning():
+    check_options(ImageRules(max_pixels=89_478_485))
+    with pytest.raises(ValueError, match="max-pixels must be at most"):
+        check_options(ImageRules(max_pixels=89_478_486))
+    assert Image.MAX_IMAGE_PIXELS == 89_478_485
+
+
+def test_a_gray_value_of_16_bits_is_rounded_to_8():
+    wide = np.array([[0, 128, 129, 257, 385, 386, 65_535]], np.uint16)
+    assert np.asarray(to_rgb(Image.fromarray(wide)))[0, :, 0].tolist() == [0, 0, 1, 1, 1, 2, 255]
+
+
+def test_only_jpegs_are_decoded_at_a_fraction_of_their_size_and_to_the_size_wanted(monkeypatch):
+    asked = []
+
+    def draft(image, mode, size):
+        asked.append((image.format, mode, tuple(size)))
+
+    monkeypatch.setattr("PIL.JpegImagePlugin.JpegImageFile.draft", draft)
+    monkeypatch.setattr("PIL.Image.Image.draft", draft)
+    for kind in ("JPEG", "PNG"):
+        normalize_image(encode(drawing(1, 1024, 768), kind), ImageRules(image_size=96))
+    assert asked == [("JPEG", None, (128, 96))]

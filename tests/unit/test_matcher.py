@@ -3,6 +3,7 @@
 import gzip
 import itertools
 import json
+import random
 import re
 from collections import Counter
 from dataclasses import replace
@@ -40,7 +41,8 @@ def match_by_runs(queries, texts, normalization, *, longest):
     firsts = first_ids(queries, normalization)
     for text in space_texts(texts, normalization):
         tokens = text.split(" ")
-        runs = {" ".join(tokens[a:b]) for a, b in itertools.combinations(range(len(tokens) + 1), 2) if b - a <= longest}
+        places = range(len(tokens))
+        runs = {" ".join(tokens[first : first + width]) for first in places for width in range(1, longest + 1)}
         yield sorted(firsts[run] for run in runs if run in firsts)
 
 
@@ -246,6 +248,60 @@ def test_files_of_another_format_are_refused(tmp_path):
     (tmp_path / "matcher.json").write_text(json.dumps({"format": 1}))
     with pytest.raises(ValueError, match="matcher format 1, not 2; compile the queries anew"):
         Matcher.load(str(tmp_path))
+
+
+ALPHABETS = [
+    "abcdefghijklmnopqrstuvwxyz", "ABCDEFGH", "àéîõüßñçåø", "e\u0301a\u0308o\u0302", "абвгдежзийк", "αβγδεζηθ",
+    "ابتثجح", "אבגדהו", "अआइईकखगि", "กขคงจิ", "中国人大小山水火", "あいうアイウ", "가나다라", "0123456789",
+    "😀😁🏽\u200d",
+]  # fmt: skip
+BETWEEN = [" "] * 12 + [
+    "  ",
+    ", ",
+    ". ",
+    "-",
+    "/",
+    "'",
+    "’",
+    "\n",
+    "\t",
+    " (",
+    ") ",
+    "!",
+    "\u00a0",
+    "…",
+    ",",
+    "\x00",
+    "、",
+]
+
+
+def make_texts(num_texts, seed):
+    """Texts in several alphabets, a few words of each very frequent; some are empty and some very long."""
+    rng = random.Random(seed)
+    words = [["".join(rng.choices(alphabet, k=rng.randint(1, 6))) for _ in range(60)] for alphabet in ALPHABETS]
+    weights = [1 / rank for rank in range(1, 61)]
+    for number in range(num_texts):
+        length = 4000 if number % 500 == 7 else rng.randint(0, 18)
+        main = rng.choice(words)
+        parts = []
+        for _ in range(length):
+            parts += [rng.choices(main if rng.random() < 0.8 else rng.choice(words), weights)[0], rng.choice(BETWEEN)]
+        yield "".join(parts)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("normalization", NORMALIZATIONS, ids=["fold", "sensitive", "metaclip"])
+def test_fast_matcher_equals_reference_on_made_up_texts_in_many_alphabets(seed, normalization):
+    texts = list(make_texts(1500, seed))
+    queries = frequent_queries(texts, normalization)
+    matcher = compile_matcher(queries, normalization=normalization)
+    matched, same = (match_fast(replace(matcher, kernel=kernel), texts) for kernel in KERNELS)
+    assert matched == same
+    assert sum(map(len, matched)) > 3 * len(texts)
+    assert matched == list(match_by_runs(queries, texts, normalization, longest=5))
+    some = slice(None, None, 50)
+    assert matched[some] == match_slowly(queries, texts[some], normalization)
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """Fetch units: every row in one, whole hosts together, large hosts split by URL, the same for every order of input."""
 
+import json
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -16,6 +18,7 @@ from pipeline.fetching.planning import (
     host_column,
     merge_plan,
     plan_units,
+    read_plan,
 )
 
 histograms = st.lists(st.integers(0, 50), min_size=1, max_size=60).map(np.array)
@@ -66,6 +69,22 @@ def test_parts_of_a_large_host_are_even_and_a_url_has_one():
 def test_hosts_are_found_whatever_their_port():
     urls = pa.array(["http://a.example/1", "https://a.example:8443/2", "http://[::1]:80/3"])
     assert host_column(urls).to_pylist() == ["a.example", "a.example", "[::1]"]
+
+
+@pytest.mark.parametrize(
+    ("histogram", "first_unit"),
+    [([3, 1], [0, 1]), ([7, 1], [0, 3]), ([2, 1, 1], [0, 0, 1]), ([1, 3, 1], [0, 1, 2]), ([0, 0], [-1, -1])],
+)
+def test_a_bucket_joins_the_unit_before_it_only_where_it_fits(histogram, first_unit):
+    assert plan_units(np.array(histogram), unit_urls=3).first_unit.tolist() == first_unit
+
+
+def test_a_plan_is_read_once_it_is_whole(tmp_path):
+    assert read_plan(str(tmp_path)) is None
+    content = {"units": ["raw-00000", "raw-00001"], "counts": {"pairs/in": 1}}
+    (tmp_path / "_units.json").write_text(json.dumps(content))
+    paths = [str(tmp_path / f"{name}.parquet") for name in content["units"]]
+    assert read_plan(str(tmp_path)) == (paths, {"pairs/in": 1})
 
 
 def plan_row(text, page_url="http://p.example/", source_file="a.warc"):

@@ -43,8 +43,10 @@ def test_references_resolve_as_in_rfc_3986(reference, path):
         ("http://h/a b\n.jpg", "http://h/a%20b.jpg"),
         ("http://h/ä?ö=ü", "http://h/%C3%A4?%C3%B6=%C3%BC"),
         ("http://bücher.example/", "http://xn--bcher-kva.example/"),
+        ("http://\uff45xample.com/", "http://example.com/"),
         ("http://h\\a\\b?c\\d", "http://h/a/b?c%5Cd"),
         ("http://h/%2e%2e/x", "http://h/x"),
+        (" HTTP://h/a! ", "http://h/a!"),
         ("http://[::1]:81/x", "http://[::1]:81/x"),
     ],
 )
@@ -103,3 +105,111 @@ def test_plain_references_resolve_as_any_other(reference):
         resolver = UrlResolver(base)
         assert resolver.resolve_plain(reference) in (resolver.resolve(reference), None)
     assert UrlResolver("http://a.example/b/c").resolve_plain(reference)
+
+
+def host_of(length):
+    """A host name of so many characters, in labels of at most 63."""
+    return (("a" * 62 + ".") * 5)[: length - 2] + "xy"
+
+
+@pytest.mark.parametrize(("length", "accepted"), [(252, True), (253, True), (254, False)])
+def test_a_host_name_has_at_most_253_characters(length, accepted):
+    url = f"http://{host_of(length)}:81/"
+    assert len(url_host(url)) == length
+    assert canonicalize_url(url) == (url if accepted else None)
+
+
+@pytest.mark.parametrize(
+    ("port", "canonical"),
+    [
+        ("0", None),
+        ("1", "http://h/:1/"),
+        ("80", "http://h/"),
+        ("", "http://h/"),
+        ("081", "http://h/:81/"),
+        ("65534", "http://h/:65534/"),
+        ("65535", "http://h/:65535/"),
+        ("65536", None),
+        ("99999", None),
+        ("100000", None),
+    ],
+)
+def test_ports_are_1_to_65535_and_the_default_one_is_left_out(port, canonical):
+    wanted = canonical and canonical.replace("h/:", "h:")
+    assert canonicalize_url(f"http://h:{port}/") == wanted
+
+
+@pytest.mark.parametrize(
+    ("path", "canonical"),
+    [
+        ("/a/./b", "/a/b"),
+        ("/a/../../b", "/b"),
+        ("/a/b/..", "/a/"),
+        ("/a/.", "/a/"),
+        ("/.", "/"),
+        ("/..", "/"),
+        ("/.a/b.", "/.a/b."),
+        ("//a//b", "//a//b"),
+        ("/a/b/../c/d/../../e", "/a/e"),
+    ],
+)
+def test_dot_segments_are_removed_and_other_segments_stay(path, canonical):
+    assert canonicalize_url(f"http://h{path}") == f"http://h{canonical}"
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("http://a.example/b:9/c", "a.example"),
+        ("http://a.example:81/b", "a.example"),
+        ("http://[::1]/b", "[::1]"),
+        ("http://[::1]:81/]b", "[::1]"),
+        ("http://a.example/b]c", "a.example"),
+    ],
+)
+def test_the_host_of_an_address_is_without_port_and_path(url, host):
+    assert url_host(url) == host
+
+
+@pytest.mark.parametrize(
+    ("base", "reference", "url"),
+    [
+        ("https://h:444/a/b?c", "d.jpg", "https://h:444/a/d.jpg"),
+        ("https://h.example/a/b?c", "?d", "https://h.example/a/b?d"),
+        ("https://h.example/a/b", "//c.example/d", "https://c.example/d"),
+        ("https://h.example", "d", "https://h.example/d"),
+        ("https://h.example/a/b", "d/e.jpg", "https://h.example/a/d/e.jpg"),
+        ("http://h.example/a", "b:c", None),
+        ("http://h.example/a", "./b:c", "http://h.example/b:c"),
+        ("http://h.example/a", " b\tc\n", "http://h.example/bc"),
+        ("http://h.example/a", "\\\\c.example\\d?e\\f", "http://c.example/d?e%5Cf"),
+        ("http://h.example/a", "HTTP://c.example", "http://c.example/"),
+        ("ftp://h.example/a", "b", None),
+    ],
+)
+def test_references_take_from_the_base_what_they_lack(base, reference, url):
+    assert UrlResolver(base).resolve(reference) == url
+
+
+@pytest.mark.parametrize(
+    ("base", "reference", "url"),
+    [
+        ("https://h.example/a/b", "/c.jpg", "https://h.example/c.jpg"),
+        ("https://h.example/a/b", "//c.example/d", "https://c.example/d"),
+        ("https://h.example/a/b", "http://c.example/d", "http://c.example/d"),
+        ("https://h:444/a/b", "/c.jpg", None),
+        ("", "/c.jpg", None),
+        ("", "http://c.example/d", "http://c.example/d"),
+    ],
+)
+def test_plain_references_need_no_second_look_where_the_base_is_plain(base, reference, url):
+    assert UrlResolver(base).resolve_plain(reference) == url
+
+
+def test_what_cannot_be_encoded_is_a_question_mark_and_an_escape_in_a_query_is_normalised():
+    assert canonicalize_url("http://h/\ud800?%7e%3d\ud800") == "http://h/%3F?~%3D%3F"
+
+
+@pytest.mark.parametrize("host", ["bücher..example", "xn--\u00fc", "a" * 64 + "ü", "\u2488.com"])
+def test_hosts_that_no_name_server_knows_are_refused(host):
+    assert canonicalize_url(f"http://{host}/") is None

@@ -1,0 +1,52 @@
+"""Character references of HTML, in text and in attributes."""
+
+import html
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.extraction.html_text import decode_attribute, decode_text
+
+
+@pytest.mark.parametrize(
+    ("text", "decoded"),
+    [
+        ("a & b &; &# &#x; &word;", "a & b &; &# &#x; &word;"),
+        ("&amp;lt;", "&lt;"),
+        ("&eacute;&Eacute", "éÉ"),
+        ("&notin;&notit;&not", "∉¬it;¬"),
+        ("&ampere&am", "&ere&am"),
+        ("&#65;&#x41;&#X41&#065", "AAAA"),
+        ("&#0;&#x110000;&#xD800;&#xDFFF;&#99999999;", "\ufffd" * 5),
+        ("&#xD7FF;&#xE000;&#x10FFFF;", "\ud7ff\ue000\U0010ffff"),
+        ("&#x80;&#x9F;&#x81;&#x7F;&#xA0;", "€Ÿ\x81\x7f\xa0"),
+        ("&NotEqualTilde;", "≂̸"),
+    ],
+)
+def test_references_in_text_mean_characters(text, decoded):
+    assert decode_text(text) == decoded
+
+
+@pytest.mark.parametrize(
+    ("value", "decoded"),
+    [
+        ("?a&amp;b&amp;c", "?a&b&c"),
+        ("?a=1&copy=2", "?a=1&copy=2"),
+        ("?a=1&copy;=2", "?a=1©=2"),
+        ("?a=1&copy&lt=2", "?a=1©&lt=2"),
+        ("&copyright", "&copyright"),
+        ("&copy", "©"),
+        ("&#38;x=1", "&x=1"),
+        ("a&b", "a&b"),
+    ],
+)
+def test_a_name_without_semicolon_may_be_part_of_an_address(value, decoded):
+    assert decode_attribute(value) == decoded
+
+
+@given(st.text(alphabet="&;#xXamplt0159Ff =é", max_size=30))
+def test_text_is_decoded_as_by_the_standard_library_but_for_controls(text):
+    standard = html.unescape(text)
+    if standard.isprintable() and "\ufffd" not in standard:
+        assert decode_text(text) == standard

@@ -1,0 +1,51 @@
+"""What build-vocab knows of a wiki before it reads a dump, and refuses when there was nothing in it."""
+
+import pyarrow as pa
+import pytest
+
+from pipeline.base.tables import write_table
+from pipeline.vocabulary.file_views import ViewsTask
+from pipeline.vocabulary.plan import NoArticle, VocabPlan, check_counted_articles, hidden_namespaces
+from pipeline.vocabulary.title_views import OtherWiki, check_counted_views
+from vocab.dump import Site
+
+SCHEMA = pa.schema([("title", pa.string())])
+
+
+def plan(**fields):
+    empty = {"site": Site(), "tasks": (), "views_tasks": (), "known_titles": "", "kept_words": "", "word_survey": ""}
+    return VocabPlan(**empty | fields)
+
+
+def test_links_to_media_files_and_categories_show_no_text_in_any_language():
+    site = Site(namespaces=((-2, "Medium"), (-1, "Spezial"), (6, "Datei"), (10, "Vorlage"), (14, "Kategorie")))
+    hidden = hidden_namespaces(site)
+    assert {"Medium", "Datei", "Kategorie"} <= set(hidden)
+    assert not {"Spezial", "Vorlage"} & set(hidden)
+    assert set(hidden_namespaces(Site())) == set(hidden) - {"Medium", "Datei", "Kategorie"}
+
+
+def test_dumps_without_an_article_are_refused():
+    with pytest.raises(NoArticle, match=r"no article in it \(no page at all\)"):
+        check_counted_articles(plan())
+
+
+@pytest.mark.parametrize(
+    ("rows", "counts", "titles", "message"),
+    [
+        (0, {}, "", "no row of en.wikipedia is in the page-view files"),
+        (0, {"view_rows/in": 9}, "titles.parquet", "no title in the page-view files is in the dump"),
+        (0, {"view_rows/in": 9}, "", None),
+        (1, {"view_rows/in": 9}, "titles.parquet", None),
+    ],
+    ids=["another wiki", "other titles", "all titles", "one title"],
+)
+def test_page_views_of_another_wiki_are_refused(tmp_path, rows, counts, titles, message):
+    path = str(tmp_path / "views.parquet")
+    write_table(path, pa.table([["a"] * rows], schema=SCHEMA), SCHEMA, counts)
+    counted = plan(views_tasks=(ViewsTask(source="views.bz2", path=path),), known_titles=titles)
+    if message is None:
+        check_counted_views(counted, "en.wikipedia")
+        return
+    with pytest.raises(OtherWiki, match=message):
+        check_counted_views(counted, "en.wikipedia")
