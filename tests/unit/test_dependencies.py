@@ -97,10 +97,7 @@ def test_tests_import_only_what_some_extra_declares(checkout, project):
 
 def test_a_minimum_is_the_same_wherever_it_is_declared(project):
     declared: dict[str, set[str]] = {}
-    for line in [
-        *project["dependencies"],
-        *(line for lines in project["optional-dependencies"].values() for line in lines),
-    ]:
+    for line in chain(project["dependencies"], *project["optional-dependencies"].values()):
         declared.setdefault(canonicalize_name(Requirement(line).name), set()).add(str(Requirement(line).specifier))
     assert not {name: minima for name, minima in declared.items() if len(minima) > 1}
 
@@ -110,9 +107,8 @@ def test_the_lock_has_every_dependency_in_a_version_that_is_allowed(checkout, pr
     locked: dict[str, list[str]] = {}
     for requirement in map(Requirement, filter(None, lines)):
         locked.setdefault(canonicalize_name(requirement.name), []).append(str(requirement.specifier)[2:])
-    for line in (
-        project["dependencies"] + project["optional-dependencies"]["train"] + project["optional-dependencies"]["dev"]
-    ):
+    extras = project["optional-dependencies"]
+    for line in project["dependencies"] + extras["train"] + extras["dev"]:
         requirement = Requirement(line)
         versions = locked[canonicalize_name(requirement.name)]
         assert all(requirement.specifier.contains(version) for version in versions), line
