@@ -1,27 +1,39 @@
 # Every target makes the environment it needs (.venv) first. `make help` lists them.
 PYTHON ?= python3
-VENV   := .venv
+VENV   ?= .venv
 BIN    := $(VENV)/bin
+EXTRAS ?= train,dev
+# The versions that are installed: locked, highest, or lowest-direct (the minima of pyproject.toml)
+RESOLUTION ?= locked
+VERSIONS   := $(if $(filter locked,$(RESOLUTION)),-c requirements.lock,--resolution $(RESOLUTION))
 STAGE  ?= match-pairs
 DATA   ?= data
 
 .DEFAULT_GOAL := help
-.PHONY: help install format lint type test unit e2e check vocab wordnet demo run dataflow train clean
+.PHONY: help install lock format lint type test unit e2e check coverage oldest newest pythons vocab wordnet demo run dataflow train clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-install: $(VENV)/installed  ## Make .venv with the project and all it needs
+install: $(VENV)/installed  ## Make .venv with the project and all it needs, in the versions of requirements.lock
 
 # A CPU build of torch is far smaller than the default one; it is taken where pip finds its file on disk.
-$(VENV)/installed: pyproject.toml constraints.txt
+# uv installs the rest; where uv cannot be had, or does not reach what pip is set up for, pip does.
+$(VENV)/installed: pyproject.toml requirements.lock constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "wit400m needs Python 3.11 or newer; set PYTHON=…"; exit 1; }
-	@echo "Making $(VENV) (once; some minutes)"
+	@echo "Making $(VENV) (once; about a minute)"
 	@$(PYTHON) -m venv $(VENV)
-	@if $(BIN)/python -m pip install -qq --no-index --no-deps -r constraints.txt 2>/dev/null; \
-	  then $(BIN)/python -m pip install -qq -c constraints.txt -e '.[train,dev]'; \
-	  else $(BIN)/python -m pip install -qq -e '.[train,dev]'; fi
+	@$(BIN)/python -m pip install -qq -c requirements.lock setuptools
+	@$(if $(findstring train,$(EXTRAS)),$(BIN)/python -m pip install -qq --no-index --no-deps -r constraints.txt 2>/dev/null \
+	  || $(BIN)/python -m pip install -qq -c requirements.lock torch)
+	@{ $(BIN)/python -m pip install -qq -c requirements.lock uv && \
+	  $(BIN)/uv pip install -q --python $(BIN)/python $(VERSIONS) --no-build-isolation-package wit400m -e '.[$(EXTRAS)]'; } \
+	  || $(if $(filter locked,$(RESOLUTION)),$(BIN)/python -m pip install -qq -c requirements.lock --no-build-isolation -e '.[$(EXTRAS)]',false)
 	@touch $@
+
+lock: install  ## Renew requirements.lock: the newest versions that pyproject.toml allows, torch as in constraints.txt
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --upgrade --no-header --no-annotate -c constraints.txt \
+	  --extra train --extra dev pyproject.toml -o requirements.lock
 
 format: install  ## Format the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
@@ -32,16 +44,42 @@ lint: install  ## Check style and format (ruff)
 type: install  ## Check types (mypy --strict)
 	@$(BIN)/mypy
 
-test: install  ## Run all tests
-	@$(BIN)/python -m pytest -q
+# Files of tests run side by side, one process a core: PYTEST="-q" runs them one after another.
+PYTEST ?= -q -n auto --dist loadfile
+
+test: install  ## Run all tests, or TESTS="tests/unit/test_urls.py …"
+	@$(BIN)/python -m pytest $(PYTEST) $(TESTS)
 
 unit: install  ## Run the fast tests only
-	@$(BIN)/python -m pytest -q tests/unit vocab pipeline jobs clip_train
+	@$(BIN)/python -m pytest $(PYTEST) tests/unit vocab pipeline jobs clip_train
 
 e2e: install  ## Run the tests of whole jobs
-	@$(BIN)/python -m pytest -q tests/e2e
+	@$(BIN)/python -m pytest $(PYTEST) tests/e2e
 
-check: lint type test  ## All that must hold before a change lands: style, types, layers, tests
+coverage: install  ## Say which lines and branches no test reaches (htmlcov/)
+	@$(BIN)/python -m pytest $(PYTEST) --cov --cov-report=term --cov-report=html $(TESTS)
+
+check: lint type test  ## All that must hold before a change lands: style, types, layers, tests; what CI runs
+
+oldest:  ## The fast tests with the oldest versions that pyproject.toml allows (.venv-oldest)
+	@$(MAKE) --no-print-directory test VENV=.venv-oldest RESOLUTION=lowest-direct TESTS="tests/unit tests/transforms"
+
+newest:  ## All tests with the newest versions that pyproject.toml allows (.venv-newest)
+	@$(MAKE) --no-print-directory test VENV=.venv-newest RESOLUTION=highest
+
+# Without torch, whose builds may not be there for each Python, the tests of clip_train are left out.
+PYTHONS ?= python3.11 python3.12 python3.13
+pythons:  ## The fast tests of the data pipeline with every Python in PYTHONS="python3.12 …" that there is
+	@set -e; for python in $(PYTHONS); do \
+	  version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || { echo "$$python: not here"; continue; }; \
+	  $(MAKE) --no-print-directory test PYTHON=$$python VENV=.venv-$$version EXTRAS=dev TESTS="tests/unit tests/transforms"; \
+	done
+
+mutants: install  ## How many small faults in the pure modules the tests notice: ARGS="--sample 20 pipeline.base.ids"
+	@$(BIN)/python tests/mutants.py $(ARGS)
+
+docs: install  ## Renew what the docs show of the code: docs/tree.md, docs/images/structure.svg
+	@$(BIN)/python docs/make_tree.py && $(BIN)/python docs/make_structure.py
 
 wordnet: install  ## Get WordNet (NLTK's download, or Debian's packages) into .venv, where build-vocab finds it
 	@$(BIN)/wit400m get-wordnet --output $(VENV)/nltk_data
@@ -58,7 +96,7 @@ vocab: install  ## Build the query vocabulary of WIKI=simplewiki [DATE=…] [CON
 	@set -e; $(if $(DUMP),set -- --dump $(DUMP),flags=$$($(GET_DUMP)); eval "set -- $$flags"); \
 	  $(BIN)/wit400m build-vocab --data $(DATA) "$$@" $(if $(VIEWS),--pageviews $(VIEWS)) $(if $(WORDNET),--wordnet $(WORDNET)) $(ARGS)
 
-demo: install  ## The whole flow on a small made-up world: vocabulary to trained model (about 5 minutes)
+demo: install  ## The whole flow on a small made-up world: vocabulary to trained model (about 3 minutes)
 	@$(BIN)/wit400m demo --output demo-data $(ARGS)
 
 run: install  ## Run one stage: STAGE=match-pairs ARGS="--workers 2"
@@ -71,5 +109,5 @@ train: install  ## Train on shards: ARGS="--shards data/shards --output model"
 	@$(BIN)/python -m clip_train train $(ARGS)
 
 clean:  ## Remove the environment, caches and the demo's data
-	@rm -rf $(VENV) demo-data .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	@rm -rf .venv* htmlcov .coverage* demo-data .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

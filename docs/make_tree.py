@@ -12,7 +12,7 @@ PACKAGES = ("vocab", "pipeline", "jobs", "clip_train")
 
 def describe_tree(root: Path) -> str:
     """The page: a line a file, its path and what it says of itself; `__init__` stands for its folder."""
-    lines = ["# The tree", "", "Written by `make tree`; a test says when a line is missing.", "", "```"]
+    lines = ["# The tree", "", "Written by `make docs`; a test says when a line is missing.", "", "```"]
     for package in PACKAGES:
         for path in sorted((root / package).rglob("*.py"), key=lambda p: (p.parent, p.name != "__init__.py", p.name)):
             said = (ast.get_docstring(ast.parse(path.read_text())) or "").splitlines()[0]

@@ -1,12 +1,26 @@
 """Fixtures that every kind of test may use."""
 
+import importlib.util
 import logging
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
+WITHOUT_TORCH = importlib.util.find_spec("torch") is None
+collect_ignore_glob = ["*/test_clip_*.py"] if WITHOUT_TORCH else []
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: one thread each, here and in what tests start
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A slow machine is no failure; continuous integration tries the same examples every time.
+settings.register_profile("unhurried", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +36,24 @@ def real_data() -> Path:
 def checkout() -> Path:
     """The root of this checkout."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def growth() -> Callable[..., float]:
+    """How many times longer something takes when its input is 8 times as large: 8 for linear time, 64 for quadratic."""
+
+    def measure(run: Callable[[Any], object], make: Callable[[int], Any], size: int) -> float:
+        def seconds(size: int) -> float:
+            made, times = make(size), []
+            for _ in range(3):
+                started = time.process_time()
+                run(made)
+                times.append(time.process_time() - started)
+            return min(times)
+
+        return seconds(size) / max(0.01, seconds(size // 8))  # what takes less than that is mostly noise
+
+    return measure
 
 
 @pytest.fixture(autouse=True)

@@ -144,19 +144,19 @@ async def one_byte_a_second(visit: Visit):
 async def ten_gigabytes(visit: Visit):
     await visit.head(Content_Length=str(10**10))
     await visit.raw(JPEG)
-    await asyncio.sleep(5)
+    await asyncio.sleep(60)
     return False
 
 
 async def stalls(visit: Visit):
     await visit.head(Content_Length=str(len(JPEG)))
     await visit.raw(JPEG[:100])
-    await asyncio.sleep(5)
+    await asyncio.sleep(60)
     return False
 
 
 async def says_nothing(visit: Visit):
-    await asyncio.sleep(5)
+    await asyncio.sleep(60)
     return False
 
 

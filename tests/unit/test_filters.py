@@ -1,4 +1,3 @@
-import time
 import unicodedata
 
 import pyarrow as pa
@@ -102,11 +101,19 @@ def test_a_scrubbed_text_stays_as_it_is_or_gets_shorter(text):
     assert len(scrub_contacts(text)) <= len(text)
 
 
-@pytest.mark.parametrize("text", ["a" * 50_000 + "@", "1 " * 50_000, "a@" * 30_000, "+" * 50_000, "a@" + "b." * 30_000])
-def test_scrubbing_takes_linear_time(text):
-    started = time.process_time()
-    scrub_contacts(text)
-    assert time.process_time() - started < 2
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda n: "a" * n + "@",
+        lambda n: "1 " * n,
+        lambda n: "a@" * n,
+        lambda n: "+" * n,
+        lambda n: "a@" + "b." * n,
+    ],
+    ids=["letters", "digits", "addresses", "signs", "dots"],
+)
+def test_scrubbing_takes_linear_time(growth, make):
+    assert growth(scrub_contacts, make, 100_000) < 24
 
 
 @given(st.lists(st.text(max_size=40), max_size=20))

@@ -16,7 +16,7 @@ def test_the_tree_in_the_docs_is_the_tree(checkout):
     spec = importlib.util.spec_from_file_location("make_tree", checkout / "docs" / "make_tree.py")
     make_tree = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(make_tree)
-    assert make_tree.describe_tree(checkout) == (checkout / "docs" / "tree.md").read_text(), "run `make tree`"
+    assert make_tree.describe_tree(checkout) == (checkout / "docs" / "tree.md").read_text(), "run `make docs`"
 
 
 def test_every_command_is_in_the_readme(checkout):
