@@ -6,7 +6,7 @@ STAGE  ?= match-pairs
 DATA   ?= data
 
 .DEFAULT_GOAL := help
-.PHONY: help install format lint type test unit e2e check vocab wordnet demo run dataflow train clean
+.PHONY: help install format lint type test unit e2e check mutants vocab wordnet demo run dataflow train clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ unit: install  ## Run the fast tests only
 
 e2e: install  ## Run the tests of whole jobs
 	@$(BIN)/python -m pytest -q tests/e2e
+
+mutants: install  ## Change the pure modules bit by bit; do their tests notice? (minutes) ARGS="--sample 20 [MODULE …]"
+	@$(BIN)/python tests/mutants.py $(ARGS)
 
 check: lint type test  ## All that must hold before a change lands: style, types, layers, tests
 

@@ -1,18 +1,21 @@
 """MatchQueries and CountQueries: what is kept, what is dropped, what is counted."""
 
+import json
 from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from jobs.__main__ import main
 from jobs.engines import Engine, StepFailed, run_step
 from pipeline.files import write_bytes_whole
 from pipeline.ids import pair_id
 from pipeline.matching import MatchQueries
 from pipeline.query_lists import CountQueries, read_array, read_lists
 from pipeline.schemas import MATCHED, PAIRS
-from pipeline.stages import Step
+from pipeline.schemas import QUERIES as QUERY_TABLE
+from pipeline.stages import STAGE_NAME, Step, read_stage
 from pipeline.tables import read_counts, read_table, write_table
 from vocab.matcher import compile_matcher
 
@@ -99,3 +102,21 @@ def test_counts_are_the_rows_that_list_a_query(run_match, tmp_path):
         counts = read_array(str(tmp_path / "counts.npy"))
         assert counts.dtype == np.int64
         assert counts.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("flags", "counts"),
+    [([], [2, 1, 1, 1]), (["--case", "sensitive"], [2, 1, 1, 0])],
+    ids=["as the vocabulary was compiled", "compiled anew"],
+)
+def test_the_command_matches_every_table_and_counts_every_query(tmp_path, flags, counts):
+    write_pairs(tmp_path)
+    rows = [{"query_id": n, "query": query, "display": query, "sources": ["word"]} for n, query in enumerate(QUERIES)]
+    write_table(str(tmp_path / "vocab" / "queries.parquet"), pa.Table.from_pylist(rows, QUERY_TABLE), QUERY_TABLE)
+    compile_matcher(QUERIES).save(str(tmp_path / "vocab" / "matcher"), write_bytes_whole)
+    for folder, stage in (("pairs", "extract-pairs"), ("vocab", "build-vocab")):
+        content = {"identity": {"stage": stage}, "counts": {}, "history": [], "outputs": [], "versions": {}}
+        write_bytes_whole(str(tmp_path / folder / STAGE_NAME), json.dumps(content).encode())
+    assert main(["match-pairs", "--data", str(tmp_path), "--workers", "1", "--quiet", *flags]) == 0
+    assert read_array(str(tmp_path / "matched" / "counts.npy")).tolist() == counts
+    assert read_stage(str(tmp_path / "matched"))["counts"]["matches"] == sum(counts)
