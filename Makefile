@@ -10,7 +10,7 @@ STAGE  ?= match-pairs
 DATA   ?= data
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock format lint type test unit e2e check coverage oldest newest pythons vocab wordnet demo run dataflow train clean
+.PHONY: help install lock format lint type test unit e2e coverage check oldest newest pythons mutants docs vocab wordnet demo run dataflow train clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'

@@ -1,21 +1,26 @@
 """Matching and counting on an engine: what is kept, what is dropped, what is counted."""
 
+import json
 from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from jobs.__main__ import main
 from jobs.engines import Engine, StepFailed, run_step
 from pipeline.base.arrays import read_array, read_lists
 from pipeline.base.files import basename, write_bytes_whole
+from pipeline.base.folders import VocabFolder
 from pipeline.base.ids import pair_id
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.schemas import MATCHED, PAIRS
+from pipeline.base.stage_folder import STAGE_NAME, read_stage
 from pipeline.base.tables import read_counts, read_table, write_table
 from pipeline.matching.stage import load_same_matcher, match_table
 from pipeline.steps import MapUnits, Step, count_queries
 from vocab.matcher import compile_matcher
+from vocab.queries import QUERIES as QUERY_TABLE
 
 QUERIES = ["cat", "red cat", "dog", "photo of"]
 TEXTS = {
@@ -98,3 +103,21 @@ def test_counts_are_the_rows_that_list_a_query(run_match, tmp_path):
         counts = read_array(str(tmp_path / "counts.npy"))
         assert counts.dtype == np.int64
         assert counts.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("flags", "counts"),
+    [([], [2, 1, 1, 1]), (["--case", "sensitive"], [2, 1, 1, 0])],
+    ids=["as the vocabulary was compiled", "compiled anew"],
+)
+def test_the_command_matches_every_table_and_counts_every_query(tmp_path, flags, counts):
+    write_pairs(tmp_path)
+    rows = [{"query_id": n, "query": query, "display": query, "sources": ["word"]} for n, query in enumerate(QUERIES)]
+    write_table(VocabFolder(str(tmp_path / "vocab")).queries, pa.Table.from_pylist(rows, QUERY_TABLE), QUERY_TABLE)
+    compile_matcher(QUERIES).save(str(tmp_path / "vocab" / "matcher"), write_bytes_whole)
+    for folder, stage in (("pairs", "extract-pairs"), ("vocab", "build-vocab")):
+        content = {"identity": {"stage": stage}, "counts": {}, "history": [], "outputs": [], "versions": {}}
+        write_bytes_whole(str(tmp_path / folder / STAGE_NAME), json.dumps(content).encode())
+    assert main(["match-pairs", "--data", str(tmp_path), "--workers", "1", "--quiet", *flags]) == 0
+    assert read_array(str(tmp_path / "matched" / "counts.npy")).tolist() == counts
+    assert read_stage(str(tmp_path / "matched"))["counts"]["matches"] == sum(counts)
