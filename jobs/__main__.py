@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Final, NoReturn
 
+from jobs.interpreter import put_home_first
 from pipeline.base.flow import STAGES
 
 _MODULES: Final[Mapping[str, tuple[str, str]]] = {  # of the commands that are no stage; what each does
@@ -63,20 +64,13 @@ def _overview() -> str:
     )
 
 
-def _put_ours_first() -> None:
-    """Makes ``python -m jobs`` look here first: in the working directory, a stage's folder may be called ``vocab``."""
-    ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    if sys.path[0] in ("", os.getcwd()):
-        sys.path[0] = ours
-
-
 def run() -> NoReturn:
     """The program: `main`, then the end of the process at once.
 
     Python's own way out can abort when threads of Arrow or gRPC are still letting go of Python objects, and a script
     could not trust the exit code.
     """
-    _put_ours_first()
+    put_home_first()
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -20,6 +20,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineState
 from apache_beam.transforms.environments import Environment, SubprocessSDKEnvironment
 
+from jobs.interpreter import module_command, module_environment
 from pipeline.base.drops import Counts
 from pipeline.steps import NAMESPACE, Shape, Step
 
@@ -67,10 +68,8 @@ class Engine:
 
 
 def _worker_processes() -> Environment:
-    """Python processes that find this program where this process found it, whatever lies in the working directory."""
-    ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    path = os.pathsep.join(filter(None, [ours, os.environ.get("PYTHONPATH", "")]))
-    command = f"PYTHONPATH={shlex.quote(path)} exec {shlex.quote(sys.executable)} -P -m jobs.worker"
+    path = shlex.quote(module_environment()["PYTHONPATH"])
+    command = f"PYTHONPATH={path} exec {shlex.join(module_command('jobs.worker'))}"
     return SubprocessSDKEnvironment.from_command_string(command)
 
 

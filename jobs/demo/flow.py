@@ -8,7 +8,6 @@ import json
 import os
 import shlex
 import subprocess
-import sys
 import time
 import tomllib
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from jobs.demo.server import serve_web
 from jobs.demo.summary import Score, describe_data, describe_scores
 from jobs.demo.world.folder import DUMP_NAME, SIZES, WARC_NAME, write_world
 from jobs.demo.world.scenes import HELD_OUT
+from jobs.interpreter import module_command, module_environment
 from pipeline.base.files import write_bytes_whole
 from vocab.synsets import WordNetMissing, find_wordnet
 
@@ -208,8 +208,8 @@ def call(module: str, *arguments: str, timeout_s: float | None = None) -> None:
     short = f"`{program} {shlex.join(arguments[:2])} ...`"
     try:
         done = subprocess.run(
-            [sys.executable, "-m", module, *arguments],
-            env={**_PATIENT_THREADS, **os.environ},
+            [*module_command(module), *arguments],
+            env=_PATIENT_THREADS | module_environment(),
             check=False,
             timeout=timeout_s,
         )
