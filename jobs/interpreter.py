@@ -7,7 +7,7 @@ HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def module_command(module: str) -> list[str]:
-    """The words that run a module; the working directory, where a folder may be called ``vocab``, is not looked into."""
+    """The words that run a module; the working directory, where a folder may be called ``vocab``, is not looked at."""
     return [sys.executable, "-P", "-m", module]
 
 
