@@ -44,8 +44,8 @@ lint: install  ## Check style and format (ruff)
 type: install  ## Check types (mypy --strict)
 	@$(BIN)/mypy
 
-# Files of tests run side by side, one process a core: PYTEST="-q" runs them one after another.
-PYTEST ?= -q -n auto --dist loadfile
+# Files of tests run side by side, one process a core, in order: the long ones come first. PYTEST="-q" runs all in one.
+PYTEST ?= -q -n auto --dist loadfile --no-loadscope-reorder
 
 test: install  ## Run all tests, or TESTS="tests/unit/test_urls.py …"
 	@$(BIN)/python -m pytest $(PYTEST) $(TESTS)
