@@ -119,7 +119,7 @@ def test_a_killed_worker_ends_the_run_with_an_error_and_a_re_run_continues(toy, 
 
 def test_a_killed_run_continues_and_leaves_no_worker(toy, tmp_path):
     process = toy("--workers", "2", "--pause-s", "1")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 100
     while not list((tmp_path / "data" / "toy").glob("u*")):
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -131,14 +131,17 @@ def test_a_killed_run_continues_and_leaves_no_worker(toy, tmp_path):
 
 @pytest.mark.parametrize("flags", [[], ["--overwrite"]])
 def test_two_runs_do_not_work_in_one_folder(toy, tmp_path, flags):
-    first = toy("--workers", "1", "--pause-s", "1")
-    deadline = time.monotonic() + 60
+    first = toy("--workers", "1", "--pause-s", "60")
+    deadline = time.monotonic() + 100
     while not (tmp_path / "data" / "toy" / "_started.json").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
     code, _, err = finish(toy("--workers", "1", *flags))
     assert (code, "another run is working there" in err, "Traceback" in err) == (2, True, False)
-    assert finish(first)[0] == 0
+    assert first.poll() is None
+    assert (tmp_path / "data" / "toy" / "_started.json").exists()
+    first.kill()
+    first.communicate(timeout=30)
 
 
 @pytest.mark.parametrize(

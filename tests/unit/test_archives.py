@@ -219,7 +219,7 @@ def test_the_image_index_follows_redirects_and_revisits_and_leaves_pages_out(sto
     ]  # fmt: skip
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     name=st.sampled_from(sorted(ARCHIVES)),
     places=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255), st.integers(0, 300)), max_size=4),

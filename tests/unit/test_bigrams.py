@@ -44,7 +44,7 @@ def spelled(table, kept=KEPT):
     return {(kept[i], kept[j]): int(n) for i, j, n in zip(first, second, counts, strict=True)}
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(st.lists(st.sampled_from("abcxyz"), max_size=12), max_size=8))
 def test_counts_equal_those_of_neighbours_in_a_line(lines):
     expected = Counter(pair for line in lines for pair in pairwise(line) if set(pair) <= set(KEPT))
@@ -62,7 +62,7 @@ def test_a_bigram_does_not_leave_its_line():
     assert spelled(bigrams_of(["c a", "b c"])) == {("c", "a"): 1, ("b", "c"): 1}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.lists(st.sampled_from("abcx"), max_size=9).map(" ".join), max_size=9), st.integers(1, 4))
 def test_sums_by_range_are_the_sums_of_the_whole(lines, num_ranges):
     parts = [bigrams_of([line]) for line in lines]
@@ -81,7 +81,7 @@ def test_sums_by_range_are_the_sums_of_the_whole(lines, num_ranges):
     assert found == frequent
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.integers(1, 10**5), st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 10**9))
 def test_pmi_equals_that_of_nltk(together, more_first, more_second, more_tokens):
     first, second = together + more_first, together + more_second

@@ -54,7 +54,7 @@ def test_content_and_length_are_those_that_were_compressed(name, level, reader):
     assert end == 6 + len(stream)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(st.binary(max_size=20), st.integers(1, 400)), max_size=30), st.integers(1, 9))
 def test_any_content_comes_back(runs, level):
     content = b"".join(data * times for data, times in runs)
@@ -64,7 +64,7 @@ def test_any_content_comes_back(runs, level):
 
 
 @pytest.mark.parametrize("reader", READERS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_no_damage_gives_wrong_content(reader, data):
     stream = bytearray(bz2.compress(TEXT[:250_000], 1))
@@ -76,7 +76,7 @@ def test_no_damage_gives_wrong_content(reader, data):
 
 
 @pytest.mark.parametrize("reader", READERS)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(cut=st.integers(0, 1 << 30))
 def test_a_stream_cut_short_is_damaged(reader, cut):
     stream = bz2.compress(TEXT, 9)
@@ -85,7 +85,7 @@ def test_a_stream_cut_short_is_damaged(reader, cut):
     assert TEXT.startswith(b"".join(blocks))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=300))
 def test_what_follows_a_block_mark_may_be_anything(rest):
     blocks, end = read(b"BZh91AY&SY" + rest)

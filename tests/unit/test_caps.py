@@ -50,7 +50,7 @@ def test_keep_probabilities_of_a_part_of_a_column_are_those_of_its_rows():
 
 
 @given(st.integers(1, 2000), st.booleans())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_cap_for_a_target_expects_as_many_pairs_and_one_more_would_be_too_many(target, coordinated):
     rng = np.random.default_rng(1)
     rows = [np.flatnonzero(rng.random(20) < 1 / np.arange(2, 22)).tolist() or [0] for _ in range(2000)]

@@ -21,7 +21,7 @@ TEXTS = [
 TOKENIZER = train_tokenizer(TEXTS, vocab_size=700)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(max_size=60))
 def test_every_text_comes_back_from_its_ids(text):
     (ids,) = TOKENIZER.encode([text])

@@ -11,7 +11,7 @@ from clip_train.data.order import EpochOrder
 sizes_of_shards = st.lists(st.integers(0, 12), min_size=1, max_size=9).filter(any)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sizes_of_shards, st.integers(1, 5), st.integers(0, 3))
 def test_each_epoch_holds_every_sample_once(sizes, shuffle_shards, seed):
     order = EpochOrder(sizes, seed=seed, shuffle_shards=shuffle_shards)
@@ -22,7 +22,7 @@ def test_each_epoch_holds_every_sample_once(sizes, shuffle_shards, seed):
         assert Counter((place.shard, place.sample) for place in drawn) == Counter(everything)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sizes_of_shards, st.integers(1, 5), st.lists(st.integers(1, 40), min_size=1, max_size=8))
 def test_the_stream_is_the_same_in_any_pieces(sizes, shuffle_shards, lengths):
     whole = EpochOrder(sizes, seed=1, shuffle_shards=shuffle_shards).draw(0, sum(lengths))

@@ -87,7 +87,7 @@ def test_every_page_is_read_once_however_the_dump_is_cut(tmp_path, data, unit_by
     assert not [item for item in items if isinstance(item, Refusal)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cuts=st.lists(st.integers(1, len(PLAIN) - 1), unique=True), borders=st.lists(st.integers(1, 3000), unique=True))
 def test_any_streams_in_any_units_give_every_page_once(tmp_path_factory, cuts, borders):
     edges = [0, *sorted(cuts), len(PLAIN)]

@@ -135,7 +135,7 @@ def test_better_text_sources_are_preferred_whatever_the_page():
     assert saved_page_key("/x/a.b.html.gz") == "a.b"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.binary(max_size=60) | st.sampled_from([PAGE, b"<img src=1.jpg alt=x>", b"<base href=::>"]), max_size=5),
     st.text(st.characters(codec="latin-1", exclude_characters="\r\n"), max_size=12),

@@ -67,7 +67,7 @@ def edit(content: bytes, edits) -> bytes:
     return content
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.sampled_from(sorted(PACKED)), EDITS)
 def test_a_damaged_archive_gives_what_can_be_read_and_counts_the_rest(tmp_path_factory, packing, edits):
     path = tmp_path_factory.mktemp("fuzz") / "a.warc"
@@ -75,7 +75,7 @@ def test_a_damaged_archive_gives_what_can_be_read_and_counts_the_rest(tmp_path_f
     extract(path)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.binary(max_size=400) | st.lists(st.sampled_from([*RECORDS, b"WARC/1.0\r\n", b"\r\n\r\n"])).map(b"".join))
 def test_any_bytes_can_be_read_as_an_archive(tmp_path_factory, content):
     path = tmp_path_factory.mktemp("fuzz") / "a.warc"
@@ -91,7 +91,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(JSON, JSON, EDITS)
 @example([LINK | {"alt": "\ud800", "url": "&#xD800;&#99999999;&#0;"}], {}, [])
 @example([LINK | {"alt": "&#xD800;", "url": "http://[::1"}], {"Base": "http://["}, [])
@@ -138,7 +138,7 @@ def test_a_hostile_archive_takes_linear_time(growth, make, tmp_path):
     assert growth(extract, store, 60_000) < 24
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=12), max_size=12),
     st.sampled_from([".tsv", ".jsonl"]),

@@ -121,7 +121,7 @@ def test_codings_are_undone_in_turn_and_unknown_ones_refused():
 
 
 @given(st.binary(max_size=300), st.sampled_from(["gzip", "deflate", "br", "x-gzip, br", "?"]))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_no_body_raises_an_error(body, encoding):
     result = decode_body(body, encoding, max_bytes=1000)
     assert isinstance(result, DropReason) or len(result) <= 1000

@@ -133,19 +133,19 @@ def soup(text: str, *more: str) -> st.SearchStrategy[str]:
     return st.lists(st.sampled_from([*pieces(text), *more]), max_size=10).map("".join).map("<!doctype html>{}".format)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(soup(FLOW, "<a title=T>", "<source srcset='a 1w'>"))
 def test_elements_are_closed_as_a_tree_builder_closes_them(html):
     check(html)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(soup(RAW))
 def test_what_is_a_tag_is_decided_as_a_tokenizer_decides(html):
     check(html)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(soup(TABLE, "<a title=T>"))
 def test_images_that_a_tree_builder_moves_out_of_a_table_are_found_all_the_same(html):
     assume(html.count("<a") < 2)  # a link in a table in a link is taken off the stack, but stays in the tree
@@ -162,13 +162,13 @@ def nest(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.recursive(st.sampled_from([*IMAGES, "text", "<source srcset=a>", "<!-- c -->"]), nest, max_leaves=30))
 def test_well_formed_pages_are_read_like_a_tree(html):
     check(f"<!doctype html><body>{html}")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text() | st.lists(st.sampled_from([*pieces(f"{RAW} {FLOW} {TABLE}"), "<svg>", "</svg>"])).map("".join))
 def test_the_images_of_any_page_are_no_more_than_its_tags_and_have_valid_texts(html):
     elements = Elements(html.encode("utf-8", "replace"))

@@ -225,7 +225,7 @@ def test_palettes_with_transparency_get_a_white_matte():
     st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=12),
     st.floats(0.05, 1),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_damaged_files_are_kept_or_refused_and_never_an_error(kind, changes, share):
     data = bytearray(encode(drawing(7, 64, 48).convert("P" if kind == "GIF" else "RGB"), kind))
     for place, value in changes:

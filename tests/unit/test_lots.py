@@ -111,7 +111,7 @@ def test_lots_are_uniform():
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2**64 - 1)), unique_by=lambda lot: lot[1], max_size=60),
     st.integers(1, 8),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_cut_is_the_lot_at_the_cap_in_order(lots, cap):
     found = take_cuts(np.array(lots, NO_LOTS.dtype), np.full(4, cap))
     ordered = {id: sorted(lot for other, lot in lots if other == id) for id, _ in lots}

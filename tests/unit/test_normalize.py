@@ -97,7 +97,7 @@ def is_unspaced(token: str) -> bool:
 
 @given(st.lists(ODD_TEXT, max_size=8), st.sampled_from(["fold", "sensitive"]))
 @example(["\u0301a", "b\u0301", "'", "a'", "'b", "中", "\u0301中", "中\u0301'a"], "fold")
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_column_equals_the_slow_version_of_each_text(texts, case):
     expected = [normalize_slowly(text, case) for text in texts]
     assert normalize_column(pa.array(texts, pa.string()), case=case).to_pylist() == expected
@@ -105,7 +105,7 @@ def test_column_equals_the_slow_version_of_each_text(texts, case):
 
 
 @given(ODD_TEXT, st.sampled_from(["fold", "sensitive"]))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_normalising_twice_changes_nothing(text, case):
     once = normalize_text(text, case=case)
     assert normalize_text(once, case=case) == once

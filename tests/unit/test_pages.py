@@ -145,7 +145,7 @@ PIECES = """<img |src=a.jpg |alt='x' |>|<figure>|<figcaption>|</figure>|<a title
 FRAGMENTS = st.sampled_from(PIECES.split("|")) | st.text(max_size=5)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(FRAGMENTS, max_size=40).map("".join), st.binary(max_size=40), st.booleans())
 def test_no_page_crashes_and_every_image_is_a_pair_or_a_reason(text, noise, all_texts):
     html = text.encode("utf-8", "replace") + noise

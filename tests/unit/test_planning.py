@@ -1,7 +1,5 @@
 """Fetch units: every row in one, whole hosts together, large hosts split by URL, the same for every order of input."""
 
-import json
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -10,6 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline.base.ids import pair_id
 from pipeline.base.schemas import PLAN
+from pipeline.base.tables import write_table
 from pipeline.fetching.planning import (
     HOST_BUCKETS,
     assign_units,
@@ -18,7 +17,7 @@ from pipeline.fetching.planning import (
     host_column,
     merge_plan,
     plan_units,
-    read_plan,
+    plans_with_rows,
 )
 
 histograms = st.lists(st.integers(0, 50), min_size=1, max_size=60).map(np.array)
@@ -26,7 +25,7 @@ unit_sizes = st.integers(1, 40)
 
 
 @given(histograms, unit_sizes)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_units_are_numbered_through_and_every_bucket_has_one(histogram, unit_urls):
     plan = plan_units(histogram, unit_urls=unit_urls)
     used = {int(u) + p for u, n in zip(plan.first_unit, plan.num_parts, strict=True) if n for p in range(n)}
@@ -35,7 +34,7 @@ def test_units_are_numbered_through_and_every_bucket_has_one(histogram, unit_url
 
 
 @given(histograms, unit_sizes)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_no_unit_of_whole_buckets_is_over_its_size_and_larger_buckets_are_split(histogram, unit_urls):
     plan = plan_units(histogram, unit_urls=unit_urls)
     whole = plan.num_parts == 1
@@ -47,7 +46,7 @@ def test_no_unit_of_whole_buckets_is_over_its_size_and_larger_buckets_are_split(
 
 
 @given(histograms, unit_sizes)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_units_are_not_wastefully_small(histogram, unit_urls):
     plan = plan_units(histogram, unit_urls=unit_urls)
     num_units = int((plan.first_unit + plan.num_parts).max(initial=0))
@@ -79,12 +78,11 @@ def test_a_bucket_joins_the_unit_before_it_only_where_it_fits(histogram, first_u
     assert plan_units(np.array(histogram), unit_urls=3).first_unit.tolist() == first_unit
 
 
-def test_a_plan_is_read_once_it_is_whole(tmp_path):
-    assert read_plan(str(tmp_path)) is None
-    content = {"units": ["raw-00000", "raw-00001"], "counts": {"pairs/in": 1}}
-    (tmp_path / "_units.json").write_text(json.dumps(content))
-    paths = [str(tmp_path / f"{name}.parquet") for name in content["units"]]
-    assert read_plan(str(tmp_path)) == (paths, {"pairs/in": 1})
+def test_only_plans_with_rows_are_fetched(tmp_path):
+    paths = [str(tmp_path / f"raw-0000{number}.parquet") for number in range(3)]
+    for path, rows in zip(paths, ([plan_row("a")], [], [plan_row("b"), plan_row("c")]), strict=True):
+        write_table(path, pa.Table.from_pylist(rows, PLAN), PLAN)
+    assert plans_with_rows(paths) == [paths[0], paths[2]]
 
 
 def plan_row(text, page_url="http://p.example/", source_file="a.warc"):

@@ -13,7 +13,7 @@ from pipeline.fetching.raw import encode_sample
 
 
 @given(st.binary(max_size=2000), st.text("abcdef0123456789", min_size=1, max_size=32))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_member_is_what_the_standard_library_writes(data, key):
     info = tarfile.TarInfo(f"{key}.jpg")
     info.size, info.mode = len(data), 0o444
@@ -37,7 +37,7 @@ def test_a_name_that_does_not_fit_is_an_error():
 
 
 @given(st.binary(max_size=2000), st.text(max_size=300))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_sample_whose_json_is_updated_is_as_if_it_had_been_written_so(image, query):
     def sample(provenance):
         return encode_sample("00ff", image=image, mime="image/webp", text="café", provenance=provenance)

@@ -115,7 +115,7 @@ def test_the_name_tells_the_format():
 
 
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "csv.gz"])
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(content=st.binary(max_size=200))
 def test_no_table_crashes_the_reader(tmp_path_factory, suffix, content):
     path = tmp_path_factory.mktemp("tables") / f"a.{suffix}"

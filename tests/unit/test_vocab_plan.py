@@ -3,8 +3,8 @@
 import pyarrow as pa
 import pytest
 
+from pipeline.base.folders import StageFolder
 from pipeline.base.tables import write_table
-from pipeline.vocabulary.file_views import ViewsTask
 from pipeline.vocabulary.plan import NoArticle, VocabPlan, check_counted_articles, hidden_namespaces
 from pipeline.vocabulary.title_views import OtherWiki, check_counted_views
 from vocab.dump import Site
@@ -13,7 +13,8 @@ SCHEMA = pa.schema([("title", pa.string())])
 
 
 def plan(**fields):
-    empty = {"site": Site(), "tasks": (), "views_tasks": (), "known_titles": "", "kept_words": "", "word_survey": ""}
+    empty = {"site": Site(), "project": "en.wikipedia", "tasks": (), "views": {}, "known_titles": "", "kept_words": ""}
+    empty |= {"word_survey": "", "sums": StageFolder("sums")}
     return VocabPlan(**empty | fields)
 
 
@@ -43,9 +44,9 @@ def test_dumps_without_an_article_are_refused():
 def test_page_views_of_another_wiki_are_refused(tmp_path, rows, counts, titles, message):
     path = str(tmp_path / "views.parquet")
     write_table(path, pa.table([["a"] * rows], schema=SCHEMA), SCHEMA, counts)
-    counted = plan(views_tasks=(ViewsTask(source="views.bz2", path=path),), known_titles=titles)
+    counted = plan(views={"views.bz2": path}, known_titles=titles)
     if message is None:
-        check_counted_views(counted, "en.wikipedia")
+        check_counted_views(counted)
         return
     with pytest.raises(OtherWiki, match=message):
-        check_counted_views(counted, "en.wikipedia")
+        check_counted_views(counted)

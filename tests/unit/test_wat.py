@@ -81,7 +81,7 @@ def test_half_characters_in_escapes_do_not_cost_the_page():
     assert parse_wat(record).candidates[0].text == "cat  sat"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 600), st.integers(0, 20), st.binary(max_size=8), st.text(max_size=20))
 def test_no_damage_crashes_the_reader(at, removed, inserted, alt):
     record = wat({**LINK, "alt": alt})
@@ -152,14 +152,14 @@ def abridged_and_whole(records: list[bytes], rules: PageRules = DEFAULT_RULES) -
     return [[parse_wat(record, rules, cut) for record in records] for cut in (cut_both_ways, cut_nothing)]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(RECORDS, max_size=3), st.booleans())
 def test_without_links_that_are_no_images_the_same_is_found(records, all_texts):
     abridged, whole = abridged_and_whole(records, PageRules(all_texts=all_texts))
     assert abridged == whole
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(RECORDS, EDITS)
 def test_in_a_damaged_record_without_other_links_the_same_or_more_is_found(record, edits):
     for place, removed, inserted in edits:
@@ -249,7 +249,7 @@ def test_in_real_records_the_same_is_found(real_data):
     assert any(isinstance(page, Page) and page.candidates for page in whole)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(URLS, st.sampled_from([URL, "https://b.example:81/", ""]))
 def test_a_plain_address_is_what_it_would_be_the_long_way(url, page_url):
     resolver = UrlResolver(page_url)

@@ -97,7 +97,7 @@ TOKENS = [
 ]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.sampled_from(TOKENS), max_size=60).map("".join) | st.text(max_size=60))
 def test_no_text_is_refused_and_lines_are_never_blank(wikitext):
     prose = clean_wikitext(wikitext)
@@ -105,7 +105,7 @@ def test_no_text_is_refused_and_lines_are_never_blank(wikitext):
     assert "-->" not in prose or "<!--" not in prose
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 12), st.sampled_from(["{{a|%s}}", "[[File:x.jpg|a %s b]]", "\n{|\n|a\n%s\n|}", "<ref>%s</ref>"]))
 def test_what_is_nested_to_any_depth_is_left_out(depth, markup):
     nested = "in"
@@ -114,7 +114,7 @@ def test_what_is_nested_to_any_depth_is_left_out(depth, markup):
     assert clean_wikitext(f"before {nested}\nafter").split() == ["before", "after"]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(st.characters(categories=("Lu", "Ll", "Nd")), max_size=40))
 def test_plain_words_stay_as_they_are(words):
     assert clean_wikitext(words) == words

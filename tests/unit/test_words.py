@@ -43,7 +43,7 @@ def select(counts, **options):
     return select_words(form_table(*((word, word, number) for word, number in counts.items())), **options)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(LINES, st.sampled_from(["fold", "sensitive"]), st.integers(1, 30))
 def test_counts_and_order_equal_those_of_single_tokens(lines, case, batch):
     with pytest.MonkeyPatch.context() as patch:
@@ -57,7 +57,7 @@ def test_counts_and_order_equal_those_of_single_tokens(lines, case, batch):
     assert spelled == [item for line, text in zip(tokens, lines, strict=True) if text for item in [*line, None]]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(LINES)
 def test_forms_are_the_tokens_with_their_case(lines):
     expected = Counter()
@@ -67,14 +67,14 @@ def test_forms_are_the_tokens_with_their_case(lines):
     assert forms_of(count([" ".join(lines)]).word_forms) == expected
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.text(max_size=30), st.sampled_from(["fold", "sensitive"]))
 def test_chunks_have_the_tokens_of_the_whole_text(text, case):
     chunks = normalize_column(pa.array(text.split(" "), pa.string()), case=case).to_pylist()
     assert " ".join(chunk for chunk in chunks if chunk).split() == tokenize(text, case=case)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.text(st.sampled_from("ab é\n"), max_size=40), max_size=6))
 def test_arrow_numbers_chunks_as_the_compiled_loop_does(texts):
     with pytest.MonkeyPatch.context() as patch:
@@ -98,7 +98,7 @@ def test_no_lines_give_no_words():
     assert len(table.tokens) == 0
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.dictionaries(st.sampled_from("abcdefgh"), st.integers(1, 9)), max_size=6))
 def test_sums_do_not_depend_on_how_many_are_held_at_a_time(parts):
     total = sum(map(Counter, parts), Counter())
