@@ -60,5 +60,5 @@ def count_elements(lists: Iterable[pa.ListArray], size: int) -> Ints:
     """
     counts = np.zeros(size, np.int64)
     for part in lists:
-        counts += np.bincount(part.flatten().to_numpy(), minlength=size)
+        np.add.at(counts, part.flatten().to_numpy(), 1)
     return counts
