@@ -271,9 +271,7 @@ class _Work(beam.DoFn):
 
     def process(self, element: tuple[Any, str]) -> Iterator[str]:
         unit, output = element
-        counts = read_counts(output)
-        _count(self._work(unit, output) if counts is None else counts)
-        yield output
+        yield _make(output, partial(self._work, unit, output))
 
 
 class _WorkOnFound(beam.DoFn):
@@ -283,9 +281,7 @@ class _WorkOnFound(beam.DoFn):
     def process(self, element: tuple[int, dict[str, Any]]) -> Iterator[str]:
         _, joined = element
         [(unit, output)] = joined["unit"]
-        counts = read_counts(output)
-        _count(self._work(unit, output, joined["found"]) if counts is None else counts)
-        yield output
+        yield _make(output, partial(self._work, unit, output, joined["found"]))
 
 
 class _Sum(beam.CombineFn):
@@ -308,9 +304,12 @@ class _Sum(beam.CombineFn):
         return accumulator
 
 
-def _count(counts: Mapping[str, int]) -> None:
-    for name, number in counts.items():
+def _make(output: str, work: Callable[[], Counts]) -> str:
+    """Makes an output unless it is there, and counts what is in it."""
+    counts = read_counts(output)
+    for name, number in (work() if counts is None else counts).items():
         Metrics.counter(NAMESPACE, name).inc(int(number))
+    return output
 
 
 def _find(bucket: tuple[int, Iterable[bytes]], find: Callable[[Iterable[bytes]], Packed]) -> Packed:
