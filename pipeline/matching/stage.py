@@ -26,7 +26,7 @@ from pipeline.base.matched_tables import matched_schema
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.options import option
 from pipeline.base.schemas import MATCHED
-from pipeline.base.tables import open_table_writer, read_batches, read_table
+from pipeline.base.tables import open_table_writer, read_batches, read_column, read_table
 from pipeline.steps import MapUnits, Question, Stage, Step, count_queries
 from vocab.matcher import Kernel, Matcher, compile_matcher
 from vocab.normalize import METACLIP, Case, Normalization
@@ -106,7 +106,7 @@ class MatchPairs(Stage):
         vocab = VocabFolder(self.vocab)
         if self.normalization is None:
             return Matcher.load(vocab.matcher, files.local_path, kernel=self.kernel)
-        queries = read_table(vocab.queries, ["query"])["query"].combine_chunks()
+        queries = read_column(vocab.queries, "query")
         return compile_matcher(queries, normalization=self.normalization, kernel=self.kernel)
 
 
