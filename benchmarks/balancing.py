@@ -22,9 +22,9 @@ from pipeline.base import files
 from pipeline.base.arrays import flatten_lists, read_array, write_array
 from pipeline.base.folders import BalancedFolder, MatchedFolder, RawFolder, table_name
 from pipeline.base.ids import id_words
+from pipeline.base.lineage import STAGE_NAME
 from pipeline.base.matched_tables import matched_schema
 from pipeline.base.schemas import OK_STATUS, PAIRS, RAW_INDEX
-from pipeline.base.stage_folder import STAGE_NAME
 from pipeline.base.tables import read_batches, read_table, write_table
 
 

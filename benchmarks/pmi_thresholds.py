@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from jobs.__main__ import main as run
 from pipeline.base.folders import VocabFolder
-from pipeline.base.stage_folder import read_stage
+from pipeline.base.lineage import read_stage
 from pipeline.base.tables import read_table
 
 PARTS = (8, 4, 2, 1)

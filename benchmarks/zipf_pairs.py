@@ -14,8 +14,7 @@ Source: Xu et al. 2023 (MetaCLIP), section 3 and the counts published with it.
 """
 
 import argparse
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from multiprocessing import Pool
 from typing import NamedTuple
 
@@ -27,7 +26,7 @@ from pipeline.base import files
 from pipeline.base.folders import VocabFolder
 from pipeline.base.ids import pair_id
 from pipeline.base.schemas import PAIRS
-from pipeline.base.stage_folder import STAGE_NAME
+from pipeline.base.stage_folder import close_folder
 from pipeline.base.tables import write_table
 from vocab.matcher import compile_matcher
 from vocab.queries import QUERIES
@@ -179,10 +178,9 @@ def write_vocabulary(folder: str, queries: list[str]) -> None:
     write_stage(folder, "build-vocab", {"queries": len(queries)})
 
 
-def write_stage(folder: str, stage: str, counts: dict[str, int]) -> None:
+def write_stage(folder: str, stage: str, counts: dict[str, int], made_from: Sequence[str] = ()) -> None:
     """Declares a folder finished, as the stage would have."""
-    content = {"identity": {"stage": stage}, "counts": counts, "history": [], "outputs": [], "versions": {}}
-    files.write_bytes_whole(files.join(folder, STAGE_NAME), json.dumps(content).encode())
+    close_folder(folder, identity={"stage": stage}, counts=counts, outputs=[], made_from=made_from)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ from apache_beam.runners.runner import PipelineState
 from apache_beam.transforms.environments import Environment, SubprocessSDKEnvironment
 
 from jobs.interpreter import module_command, module_environment
-from pipeline.base.drops import Counts
-from pipeline.steps import NAMESPACE, Shape, Step
+from pipeline.base.receipts import StepReceipts
+from pipeline.steps import Shape, Step
 
 _LOCAL_RUNNER = "FnApiRunner"
 _WORKER_DIED = 1
@@ -43,9 +43,11 @@ class Engine:
     Attributes:
         workers: Worker processes of a local map step.
         beam_flags: Flags handed to Beam as they are, e.g. ``--runner=DataflowRunner --project=p``.
+        memory: Bytes that a local shuffle step may take.
     """
 
     workers: int
+    memory: int = 1 << 34
     beam_flags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -73,17 +75,17 @@ def _worker_processes() -> Environment:
     return SubprocessSDKEnvironment.from_command_string(command)
 
 
-def run_step(step: Step, engine: Engine) -> Counts:
-    """Runs one step to its end.
-
-    Returns:
-        What its units counted.
+def run_step(step: Step, engine: Engine, receipts: StepReceipts) -> None:
+    """Runs one step to its end; what it made is in its receipts.
 
     Raises:
         StepFailed: When the pipeline fails; its cause is the engine's error.
     """
     pipeline = engine.pipeline(step)
-    _ = pipeline | step.label >> step.transform
+    transform = step.transform.bind(receipts)
+    if step.ram_gib:
+        transform = transform.with_resource_hints(min_ram=f"{step.ram_gib}GiB")
+    _ = pipeline | step.label >> transform
     with _worker_watchdog(step.label):
         try:
             result = pipeline.run()
@@ -94,12 +96,6 @@ def run_step(step: Step, engine: Engine) -> Counts:
         raise StepFailed(f"{step.label}: built and translated, but the engine did not run it (a dry run?)")
     if state != PipelineState.DONE:
         raise StepFailed(f"{step.label}: ended as {state}")
-    found = result.metrics().query(beam.metrics.MetricsFilter().with_namespace(NAMESPACE))
-    counts: Counts = {}
-    for metric in found["counters"]:
-        name = metric.key.metric.name
-        counts[name] = counts.get(name, 0) + metric.result
-    return counts
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from tqdm import tqdm
 
 from pipeline.base import files
+from pipeline.base.receipts import StepReceipts
 from pipeline.steps import Step
 
 _INTERVAL_S = 0.5
@@ -40,12 +41,12 @@ def show_progress(
             watcher.join()
 
 
-def step_progress(step: Step, *, quiet: bool) -> AbstractContextManager[None]:
-    """A bar of the files that a step is to write and that are there."""
+def step_progress(step: Step, receipts: StepReceipts, *, quiet: bool) -> AbstractContextManager[None]:
+    """A bar of the units of a step that are done."""
     outputs = step.transform.outputs
     if quiet or not outputs:
         return nullcontext()
-    return show_progress(step.label, len(outputs), lambda: len(files.existing(outputs)), unit="file")
+    return show_progress(step.label, len(outputs), lambda: len(files.list_files(receipts.path)), unit="unit")
 
 
 def _watch(count: Callable[[], int], bar: tqdm, ended: threading.Event) -> None:

@@ -25,8 +25,9 @@ from jobs.runner import DEFAULT_DATA, guard, job_parser, load_stage, run_stage
 from pipeline.base.files import read_bytes
 from pipeline.base.flow import STAGES
 from pipeline.base.funnel import funnel_lines
+from pipeline.base.lineage import read_stage
 from pipeline.base.options import options_from
-from pipeline.base.stage_folder import history_of, read_stage
+from pipeline.base.stage_folder import history_of
 from pipeline.steps import Stage
 
 
@@ -47,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 overwrite=arguments.overwrite,
                 quiet=arguments.quiet,
                 beam_flags=beam_flags,
+                memory=arguments.memory,
             )
         if not arguments.quiet:
             last = stages[-1]

@@ -12,22 +12,20 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from jobs.engines import BadFlags, Engine, StepFailed, run_step
+from jobs.memory import parse_bytes, usable_memory
 from jobs.progress import step_progress
+from pipeline.base import files
 from pipeline.base.drops import Counts, LostRows, add_counts, check_counts
-from pipeline.base.files import hold_folder
 from pipeline.base.flow import STAGES
+from pipeline.base.folders import StageFolder
 from pipeline.base.funnel import summary_line
+from pipeline.base.holding import Hold, LeaseLost, hold_folder
+from pipeline.base.lineage import StageMismatch, read_stage
 from pipeline.base.options import add_flags, options_from
-from pipeline.base.stage_folder import (
-    StageMismatch,
-    State,
-    commit_stage,
-    discard_stage,
-    open_stage,
-    read_stage,
-    stage_identity,
-)
-from pipeline.steps import Stage, Step, finished_counts
+from pipeline.base.receipts import MissingOutput, Receipt, StepReceipts
+from pipeline.base.stage_folder import State, commit_stage, discard_stage, open_stage, stage_identity
+from pipeline.slicing import num_slices, slice_step
+from pipeline.steps import Stage, Step
 
 OK, FAILED, BAD_USE, INTERRUPTED = 0, 1, 2, 130
 DEFAULT_DATA = "data"
@@ -61,6 +59,7 @@ def run_job(stage_class: type[Stage], argv: Sequence[str] | None = None) -> int:
             overwrite=arguments.overwrite,
             quiet=arguments.quiet,
             beam_flags=beam_flags,
+            memory=arguments.memory,
         )
 
     return guard(run, prog=parser.prog, verbose=arguments.verbose)
@@ -73,6 +72,7 @@ def run_stage(
     overwrite: bool = False,
     quiet: bool = False,
     beam_flags: Sequence[str] = (),
+    memory: int | None = None,
 ) -> Counts:
     """Runs a stage, or continues or skips it as its output folder says.
 
@@ -83,26 +83,99 @@ def run_stage(
         ValueError: For bad options or flags, an output folder of another making, or one that another run works in.
         FileNotFoundError: For missing input.
         StepFailed: When a step fails on its engine.
+        MissingOutput: When a step ends well, and what it should have written is not there.
         LostRows: When the counts do not add up.
     """
-    engine = Engine(workers=workers, beam_flags=tuple(beam_flags))
+    engine = Engine(workers=workers, beam_flags=tuple(beam_flags), memory=memory or usable_memory())
     started = time.monotonic()
     identity = stage_identity(stage)
     if overwrite:
         with hold_folder(stage.output):
             discard_stage(stage)
-    with hold_folder(stage.output):
+    with hold_folder(stage.output) as hold:
         state = open_stage(stage, identity)
         if state is State.DONE:
             counts = dict(read_stage(stage.output)["counts"])
         else:
-            counts = add_counts(*(_run_part(part, engine, quiet=quiet) for part in stage.steps()))
+            counts, written = run_steps(stage, engine, hold, quiet=quiet)
             check_counts(counts)
-            commit_stage(stage, identity, counts)
+            hold.check()
+            commit_stage(stage, identity, counts, written)
     if not quiet:
         took = "already done" if state is State.DONE else f"{time.monotonic() - started:.1f} s"
         print(f"{summary_line(stage.name, counts)} [{took}] -> {stage.output}", flush=True)
     return counts
+
+
+def run_steps(stage: Stage, engine: Engine, hold: Hold, *, quiet: bool) -> tuple[Counts, list[files.Written]]:
+    """Runs the steps of a stage, those that are not done.
+
+    Returns:
+        What was counted, and what was written.
+    """
+    counts: Counts = {}
+    of_units: list[files.Written] = []
+    with files.record_writes() as written:
+        steps = stage.steps()
+        answer: dict[str, Counts] | None = None
+        while True:
+            try:
+                part = steps.send(answer)
+            except StopIteration:
+                break
+            hold.check()
+            if isinstance(part, dict):
+                counts, answer = add_counts(counts, part), None
+                continue
+            receipts = make_step(part, engine, stage.output, quiet=quiet)
+            counts = add_counts(counts, *(receipt.counts for receipt in receipts.values()))
+            answer = {output: receipt.counts for output, receipt in receipts.items()}
+            of_units += [
+                files.Written(files.join(stage.output, name), size, digest)
+                for receipt in receipts.values()
+                for name, (size, digest) in receipt.files.items()
+            ]
+    return counts, [*of_units, *written]
+
+
+def make_step(step: Step, engine: Engine, folder: str, *, quiet: bool = True) -> dict[str, Receipt]:
+    """Runs a step unless all it makes is there.
+
+    Args:
+        step: The step.
+        engine: Where it runs.
+        folder: Of its stage.
+        quiet: Show no progress.
+
+    Returns:
+        The receipts of its units, by their outputs.
+
+    Raises:
+        StepFailed: When the engine fails.
+        MissingOutput: When the engine ends well, and what the step should have written is not there.
+    """
+    outputs, receipts = step.transform.outputs, StepReceipts(folder, step.label)
+    found = receipts.read_all(outputs) if outputs else []
+    if found is not None:
+        return dict(zip(outputs, found, strict=True))
+    number = num_slices(step, engine.memory) if engine.is_local else 1
+    made: dict[str, Receipt] = {}
+    for part in slice_step(step, number, StageFolder(folder)):
+        made |= make_step(part, engine, folder, quiet=quiet) if part is not step else _run(step, engine, folder, quiet)
+    return {output: made[output] for output in outputs}
+
+
+def _run(step: Step, engine: Engine, folder: str, quiet: bool) -> dict[str, Receipt]:
+    outputs, receipts = step.transform.outputs, StepReceipts(folder, step.label)
+    with step_progress(step, receipts, quiet=quiet):
+        run_step(step, engine, receipts)
+    found = receipts.read_all(outputs)
+    if found is None:
+        raise MissingOutput(
+            f"{step.label}: the engine says that it is done, but {receipts.missing(outputs)}; do its workers write to "
+            f"the {folder} that is seen here?"
+        )
+    return dict(zip(outputs, found, strict=True))
 
 
 def job_parser(prog: str, description: str) -> argparse.ArgumentParser:
@@ -117,6 +190,13 @@ def job_parser(prog: str, description: str) -> argparse.ArgumentParser:
     group = parser.add_argument_group("running")
     group.add_argument("--data", metavar="DIR", help=f"Folder of all stages' folders [{DEFAULT_DATA}]")
     group.add_argument("--workers", type=_positive, metavar="N", help="Worker processes [as many as cores]")
+    group.add_argument(
+        "--memory",
+        type=_bytes,
+        metavar="SIZE",
+        help="What a step that brings rows together may take here, e.g. 8GiB; beyond, it is done in slices "
+        "[three quarters of the machine's]",
+    )
     group.add_argument("--overwrite", action="store_true", help="Make the output anew where it does not match")
     group.add_argument("--quiet", action="store_true", help="Print errors only")
     group.add_argument("--verbose", action="store_true", help="Print Beam's messages and full tracebacks")
@@ -132,23 +212,12 @@ def guard(run: Callable[[], None], *, prog: str, verbose: bool) -> int:
         return INTERRUPTED
     except (BadFlags, StageMismatch, ValueError, FileNotFoundError) as error:
         return _complain(prog, error, BAD_USE, verbose=verbose)
-    except (StepFailed, LostRows, OSError) as error:
+    except (StepFailed, MissingOutput, LeaseLost, LostRows, OSError) as error:
         return _complain(prog, error, FAILED, verbose=verbose)
     return OK
 
 
-_RUN_FLAGS = ("data", "workers", "overwrite", "quiet", "verbose")
-
-
-def _run_part(part: Step | Counts, engine: Engine, *, quiet: bool) -> Counts:
-    """What a part of a stage counts; a step whose outputs are all there is not run."""
-    if isinstance(part, dict):
-        return part
-    finished = finished_counts(part)
-    if finished is not None:
-        return finished
-    with step_progress(part, quiet=quiet):
-        return run_step(part, engine)
+_RUN_FLAGS = ("data", "workers", "memory", "overwrite", "quiet", "verbose")
 
 
 def _complain(prog: str, error: BaseException, code: int, *, verbose: bool) -> int:
@@ -156,6 +225,13 @@ def _complain(prog: str, error: BaseException, code: int, *, verbose: bool) -> i
         traceback.print_exception(error)
     print(f"{prog}: error: {error}", file=sys.stderr)
     return code
+
+
+def _bytes(text: str) -> int:
+    try:
+        return parse_bytes(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _positive(text: str) -> int:

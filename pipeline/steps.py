@@ -8,15 +8,18 @@ lies the unit is done. There are three kinds of steps, and no stage needs anothe
     GroupPacked   records of all sources ► buckets ► outputs     small rows together: one process, in memory
 
 What a unit does is a function of a module (`work`), without Beam: it takes the unit and the path of its output, writes
-it whole (`pipeline.base.files`), and returns what it counted.
+it whole (`pipeline.base.files`), and returns what it counted. What was written and counted is in the unit's receipt
+(`pipeline.base.receipts`), and nowhere else: what an engine counts is for watching.
 """
 
+import copy
+import pickle
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from typing import Any, ClassVar, Final, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Final, Generic, NamedTuple, Self, TypeVar
 
 import apache_beam as beam
 import numpy as np
@@ -27,11 +30,14 @@ from apache_beam.metrics import Metrics
 from pipeline.base import files
 from pipeline.base.arrays import Ints, count_elements, write_array
 from pipeline.base.drops import Counts
+from pipeline.base.lineage import Kinship
 from pipeline.base.options import check_options, option
 from pipeline.base.packed import unit_straight
-from pipeline.base.tables import read_counts, sum_counts
+from pipeline.base.receipts import StepReceipts
 
-NAMESPACE: Final = "wit400m"  # of the metrics that add up counts
+NAMESPACE: Final = "wit400m"  # of the metrics that show counts while a step runs
+_MOST_INLINE: Final = 1000  # elements that are part of a pipeline's graph; more are read from a file
+_ELEMENTS_AT_ONCE: Final = 100  # read from that file
 
 U = TypeVar("U")
 S = TypeVar("S")
@@ -46,9 +52,20 @@ class Shape(Enum):
 
 
 class UnitsTransform(beam.PTransform, ABC):
-    """A transform from the pipeline's root to the outputs of units, PCollection[str]; it adds up what they count."""
+    """A transform from the pipeline's root to the outputs of units, PCollection[str]; each leaves a receipt.
+
+    Attributes:
+        receipts: Where the receipts go; `bind` sets it.
+    """
 
     shape: ClassVar[Shape]
+    receipts: StepReceipts = StepReceipts("", "")
+
+    def bind(self, receipts: StepReceipts) -> Self:
+        """The transform with a place for its receipts."""
+        bound = copy.copy(self)
+        bound.receipts = receipts
+        return bound
 
     @property
     @abstractmethod
@@ -69,6 +86,7 @@ class MapUnits(UnitsTransform, Generic[U]):
         units: What is to be done; each is sent to a worker.
         output_of: Where the output of a unit lies.
         work: Makes it.
+        lane_of: The lane of a unit: one worker does the units of a lane, one after another. None: none shares a lane.
     """
 
     shape = Shape.MAP
@@ -76,6 +94,7 @@ class MapUnits(UnitsTransform, Generic[U]):
     units: Sequence[U]
     output_of: Callable[[U], str]
     work: Callable[[U, str], Counts]
+    lane_of: Callable[[U], Hashable] | None = None
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -84,13 +103,20 @@ class MapUnits(UnitsTransform, Generic[U]):
 
     @property
     def num_tasks(self) -> int:
-        """The units."""
-        return len(self.units)
+        """The lanes."""
+        return len(self._lanes())
 
     def expand(self, root: beam.Pipeline) -> beam.PCollection:
         """Wires PBegin to PCollection[str]."""
-        units = list(zip(self.units, self.outputs, strict=True))
-        return root | "Units" >> _create(units) | "Work" >> beam.ParDo(_Work(self.work)).with_output_types(str)
+        lanes = _elements(root, "Units", self._lanes(), self.receipts)
+        return lanes | "Work" >> beam.ParDo(_Work(self.work, self.receipts)).with_output_types(str)
+
+    def _lanes(self) -> list[list[tuple[U, str]]]:
+        """Units with their outputs, lane by lane."""
+        lanes: dict[Hashable, list[tuple[U, str]]] = {}
+        for number, (unit, output) in enumerate(zip(self.units, self.outputs, strict=True)):
+            lanes.setdefault(number if self.lane_of is None else self.lane_of(unit), []).append((unit, output))
+        return list(lanes.values())
 
 
 @dataclass(kw_only=True, eq=False)
@@ -124,11 +150,10 @@ class SumUnits(UnitsTransform, Generic[U]):
     def expand(self, root: beam.Pipeline) -> beam.PCollection:
         """Wires PBegin to PCollection[str]."""
         return (
-            root
-            | "Units" >> _create(self.units)
+            _elements(root, "Units", self.units, self.receipts)
             | "Array" >> beam.Map(self.array_of).with_output_types(np.ndarray)
             | "Sum" >> beam.CombineGlobally(_Sum(self.size))
-            | "Write" >> beam.Map(_write_sum, self.output).with_output_types(str)
+            | "Write" >> beam.Map(_write_sum, self.output, self.receipts).with_output_types(str)
         )
 
 
@@ -143,6 +168,8 @@ class GroupPacked(UnitsTransform, Generic[S, U]):
         units: What is to be made; a unit's number is its place among them.
         output_of: Where the output of a unit lies.
         work: Makes it of the unit, the path of its output, and all that was found for it, in any order.
+        payload: Bytes that are packed of all sources, about: what one machine's memory must hold, or a share of it at
+            a time (`slice_step`).
     """
 
     shape = Shape.SHUFFLE
@@ -153,6 +180,7 @@ class GroupPacked(UnitsTransform, Generic[S, U]):
     units: Sequence[U]
     output_of: Callable[[U], str]
     work: Callable[[U, str, Iterable[bytes]], Counts]
+    payload: int = 0
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -166,19 +194,17 @@ class GroupPacked(UnitsTransform, Generic[S, U]):
 
     def expand(self, root: beam.Pipeline) -> beam.PCollection:
         """Wires PBegin to PCollection[str]."""
-        found = (
-            root
-            | "Sources" >> _create(self.sources)
-            | "Pack" >> beam.FlatMap(self.pack).with_output_types(tuple[int, bytes])
-        )
+        found = _elements(root, "Sources", self.sources, self.receipts) | "Pack" >> beam.FlatMap(
+            self.pack
+        ).with_output_types(tuple[int, bytes])
         if self.find is not None:
             buckets = found | "GroupBuckets" >> beam.GroupByKey()
             found = buckets | "Find" >> beam.FlatMap(_find, self.find).with_output_types(tuple[int, bytes])
         units = list(enumerate(zip(self.units, self.outputs, strict=True)))
         return (
-            {"unit": root | "Units" >> _create(units, tuple[int, Any]), "found": found}
+            {"unit": _elements(root, "Units", units, self.receipts, tuple[int, Any]), "found": found}
             | "GroupUnits" >> beam.CoGroupByKey()
-            | "Work" >> beam.ParDo(_WorkOnFound(self.work)).with_output_types(str)
+            | "Work" >> beam.ParDo(_WorkOnFound(self.work, self.receipts)).with_output_types(str)
         )
 
 
@@ -198,10 +224,20 @@ def count_queries(
 
 
 class Step(NamedTuple):
-    """One Beam pipeline of a stage."""
+    """One Beam pipeline of a stage.
+
+    Attributes:
+        label: Its name.
+        transform: What it does.
+        ram_gib: Memory that a worker needs, for engines that give it what it asks for; 0: what it has.
+    """
 
     label: str
     transform: UnitsTransform
+    ram_gib: float = 0.0
+
+
+Steps = Generator[Step | Counts, Any, None]  # a step gets what its units counted, by their outputs: `dict[str, Counts]`
 
 
 @dataclass(kw_only=True)
@@ -209,7 +245,7 @@ class Stage(ABC):
     """A stage: its options are its fields (`pipeline.base.options.option`), its docstring is its help."""
 
     name: ClassVar[str]
-    format: ClassVar[int] = 3  # raised when the output changes for the same options and inputs
+    format: ClassVar[int] = 4  # raised when the output changes for the same options and inputs
     questions: ClassVar[Mapping[str, "Question"]] = {}
 
     output: str = option("", "Folder to write.")
@@ -226,11 +262,16 @@ class Stage(ABC):
             FileNotFoundError: When one of them is missing.
         """
 
+    def kin(self) -> Iterable[Kinship]:
+        """Which inputs must be of one data set: each the ancestor of another, or the other way round."""
+        return ()
+
     @abstractmethod
-    def steps(self) -> Iterator[Step | Counts]:
+    def steps(self) -> Steps:
         """The pipelines to run, in order; a later one may look at what an earlier one wrote.
 
-        What is known without a pipeline is given as counts.
+        To each the runner sends what its units counted, by their outputs. What is known without a pipeline is given as
+        counts.
         """
 
 
@@ -248,40 +289,68 @@ class Question(NamedTuple):
     answer: Callable[[Any, str], Iterable[str]]
 
 
-def finished_counts(step: Step) -> Counts | None:
-    """What the outputs of a step say that was counted, when all of them are there; else None."""
+def made_by(step: Step, folder: str) -> dict[str, Counts] | None:
+    """What the units of a step counted, by their outputs, when all of these are there and whole; else None.
+
+    Args:
+        step: The step.
+        folder: Of its stage.
+    """
     outputs = step.transform.outputs
-    if not outputs or len(files.existing(outputs)) < len(outputs):
-        return None
-    return sum_counts(outputs)
+    receipts = StepReceipts(folder, step.label).read_all(outputs) if outputs else []
+    return None if receipts is None else {o: r.counts for o, r in zip(outputs, receipts, strict=True)}
 
 
 def _count_unit(unit: U, read: Callable[[U], Iterable[pa.ListArray]], num_queries: int) -> Ints:
     return count_elements(read(unit), num_queries)
 
 
-def _create(elements: Iterable[Any], element_type: Any = Any) -> beam.Create:
-    """Elements that keep their types; Beam would make other ones of named tuples."""
-    return beam.Create(list(elements)).with_output_types(element_type)
+def _elements(
+    root: beam.Pipeline, label: str, elements: Iterable[Any], receipts: StepReceipts, element_type: Any = Any
+) -> beam.PCollection:
+    """Elements, which keep their types (Beam would make other ones of named tuples); many are read from a file.
+
+    A pipeline's graph is sent to its engine whole, and Dataflow takes 10 MB.
+    """
+    listed = list(elements)
+    if len(listed) <= _MOST_INLINE:
+        return root | label >> beam.Create(listed).with_output_types(element_type)
+    path = files.join(receipts.path, f"_{label}.pickles")
+    parts = [
+        pickle.dumps(listed[first : first + _ELEMENTS_AT_ONCE]) for first in range(0, len(listed), _ELEMENTS_AT_ONCE)
+    ]
+    files.write_bytes_whole(path, b"".join(parts))
+    ends = np.cumsum([len(part) for part in parts]).tolist()
+    ranges = [(path, end - len(part), len(part)) for end, part in zip(ends, parts, strict=True)]
+    return (
+        root
+        | f"{label}File" >> beam.Create(ranges, reshuffle=False)
+        | f"{label}Read" >> beam.FlatMap(_read_elements).with_output_types(element_type)
+        | label >> beam.Reshuffle().with_output_types(element_type)
+    )
+
+
+def _read_elements(place: tuple[str, int, int]) -> list[Any]:
+    return list(pickle.loads(files.read_range(*place)))
 
 
 class _Work(beam.DoFn):
-    def __init__(self, work: Callable[[Any, str], Counts]) -> None:
-        self._work = work
+    def __init__(self, work: Callable[[Any, str], Counts], receipts: StepReceipts) -> None:
+        self._work, self._receipts = work, receipts
 
-    def process(self, element: tuple[Any, str]) -> Iterator[str]:
-        unit, output = element
-        yield _make(output, partial(self._work, unit, output))
+    def process(self, lane: list[tuple[Any, str]]) -> Iterator[str]:
+        for unit, output in lane:
+            yield _make(output, partial(self._work, unit, output), self._receipts)
 
 
 class _WorkOnFound(beam.DoFn):
-    def __init__(self, work: Callable[[Any, str, Iterable[bytes]], Counts]) -> None:
-        self._work = work
+    def __init__(self, work: Callable[[Any, str, Iterable[bytes]], Counts], receipts: StepReceipts) -> None:
+        self._work, self._receipts = work, receipts
 
     def process(self, element: tuple[int, dict[str, Any]]) -> Iterator[str]:
         _, joined = element
         [(unit, output)] = joined["unit"]
-        yield _make(output, partial(self._work, unit, output, joined["found"]))
+        yield _make(output, partial(self._work, unit, output, joined["found"]), self._receipts)
 
 
 class _Sum(beam.CombineFn):
@@ -304,11 +373,9 @@ class _Sum(beam.CombineFn):
         return accumulator
 
 
-def _make(output: str, work: Callable[[], Counts]) -> str:
-    """Makes an output unless it is there, and counts what is in it."""
-    counts = read_counts(output)
-    for name, number in (work() if counts is None else counts).items():
-        Metrics.counter(NAMESPACE, name).inc(int(number))
+def _make(output: str, work: Callable[[], Counts], receipts: StepReceipts) -> str:
+    for name, number in receipts.make(output, work).items():
+        Metrics.counter(NAMESPACE, name).inc(number)
     return output
 
 
@@ -318,6 +385,9 @@ def _find(bucket: tuple[int, Iterable[bytes]], find: Callable[[Iterable[bytes]],
     return find(parts) if unit is None else ((unit, part) for part in parts)
 
 
-def _write_sum(total: npt.NDArray[np.int64], output: str) -> str:
-    write_array(output, total)
-    return output
+def _write_sum(total: npt.NDArray[np.int64], output: str, receipts: StepReceipts) -> str:
+    def write() -> Counts:
+        write_array(output, total)
+        return {}
+
+    return _make(output, write, receipts)

@@ -11,7 +11,6 @@ of the rows selected (`RAW_INDEX`), with the queries that keep them; ``cuts.parq
 """
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -24,19 +23,20 @@ from pipeline.balancing.caps import is_short, keep_shares
 from pipeline.balancing.cutting import find_cuts
 from pipeline.balancing.keeping import Selection, keep_selected, open_selection
 from pipeline.balancing.lots import Drawing, select_lots
-from pipeline.balancing.pool import PoolTable, whole_tables
+from pipeline.balancing.pool import PoolTable, fetched_tables
 from pipeline.balancing.rules import Rule, cut_words, finished_rule, read_cuts, write_rule
 from pipeline.balancing.stage import check_kept, cuts_table
 from pipeline.base import files
 from pipeline.base.arrays import Ints, list_column, read_array, read_lists, write_array
 from pipeline.base.drops import Counts, DropReason, drop_counts
-from pipeline.base.folders import BalancedFolder, RawFolder
+from pipeline.base.folders import BalancedFolder
 from pipeline.base.ids import Words
+from pipeline.base.lineage import Kinship
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.options import option
 from pipeline.base.schemas import FINAL_CUTS, MATCHED, OK_STATUS, PAIRS, RAW_INDEX
 from pipeline.base.tables import open_table_writer, read_batches, read_table, write_table
-from pipeline.steps import MapUnits, Stage, Step, count_queries
+from pipeline.steps import MapUnits, Stage, Step, Steps, count_queries
 
 _ALIVE = pa.schema([PAIRS.field("pair_id"), *MATCHED])
 
@@ -47,21 +47,32 @@ class BalanceFinal(Stage):
 
     name: ClassVar[str] = "balance-final"
 
-    balanced: str = option("", "Folder of balanced pairs, of the last round.", under_data="balanced")
-    raw: tuple[str, ...] = option((), "Folders of raw tars (fetch-images), of all rounds.", under_data="raw")
+    balanced: str = option(
+        "",
+        "Folder of balanced pairs, of the last round.",
+        under_data="balanced",
+        made_by=("balance-pairs", "top-up-pairs"),
+    )
+    raw: tuple[str, ...] = option(
+        (), "Folders of raw tars (fetch-images), of all rounds.", under_data="raw", made_by=("fetch-images",)
+    )
     output: str = option("", "Folder to write.", under_data="final")
 
     def inputs(self) -> list[str]:
         """The balanced folder and the raw folders."""
         return [self.balanced, *self.raw]
 
-    def steps(self) -> Iterator[Step | Counts]:
+    def kin(self) -> list[Kinship]:
+        """The images of all rounds come from the balanced pairs, or these from them."""
+        return [Kinship(raw, self.balanced) for raw in self.raw]
+
+    def steps(self) -> Steps:
         """Count what is alive, find the cuts among it, filter the indexes, check that every query got its share."""
         rule, frontier = finished_rule(self.balanced), read_cuts(self.balanced)
         folder = BalancedFolder(self.output)
         working = folder.working("cuts")
         drawing = rule.prepare_drawing(frontier["query"], working)
-        indexes = whole_tables([path for raw in self.raw for path in RawFolder(raw).indexes])
+        indexes = fetched_tables(self.raw)
         fetch_cuts = files.join(working, "fetch_cuts.npy")
         write_array(fetch_cuts, cut_words(frontier["cut"]))
         find = MapUnits(

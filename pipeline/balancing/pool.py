@@ -10,12 +10,14 @@ import pyarrow.compute as pc
 
 from pipeline.base import files
 from pipeline.base.arrays import read_array
-from pipeline.base.folders import MatchedFolder, PairsFolder
+from pipeline.base.folders import MatchedFolder, PairsFolder, RawFolder, raw_units
 from pipeline.base.ids import contains_ids
+from pipeline.base.lineage import stage_stamp
 from pipeline.base.matched_tables import pair_tables, read_matched
 from pipeline.base.tables import read_batches
 
 _WEIGHT = "keep_probability"
+_DIGEST_CHARS = 8  # of a crawl, in the names of its tables
 
 
 class PoolTable(NamedTuple):
@@ -62,8 +64,26 @@ def pair_weights(pairs: pa.RecordBatch) -> npt.NDArray[np.float64]:
 
 
 def whole_tables(paths: Sequence[str]) -> list[PoolTable]:
-    """Tables with all their columns, under distinct names."""
-    return [PoolTable(path, name) for path, name in zip(paths, files.distinct_names(paths), strict=True)]
+    """Tables with all their columns, of one folder."""
+    return [PoolTable(path, files.basename(path)) for path in paths]
+
+
+def fetched_tables(raw: Sequence[str]) -> list[PoolTable]:
+    """The raw indexes of some folders."""
+    return [PoolTable(unit.index_file, files.basename(RawFolder(raw[0]).index(unit.name))) for unit in raw_units(raw)]
+
+
+def new_names(new: Sequence[PoolTable], earlier: Sequence[PoolTable], *, matched: str) -> list[PoolTable]:
+    """New tables under names that those of earlier crawls do not have: the same ones, wherever the folders lie.
+
+    Raises:
+        ValueError: When the earlier ones hold them already.
+    """
+    digest = stage_stamp(matched)["digest"][:_DIGEST_CHARS]
+    renamed = [table._replace(name=f"{digest}-{table.name}") for table in new]
+    if {table.name for table in renamed} & {table.name for table in earlier}:
+        raise ValueError(f"matched: {matched} was added to the previous crawls before")
+    return renamed
 
 
 def matched_tables(matched: str, pairs: str) -> list[PoolTable]:

@@ -24,20 +24,20 @@ from pipeline.balancing.cutting import find_cuts
 from pipeline.balancing.keeping import keep_table, open_selection
 from pipeline.balancing.known import known_step
 from pipeline.balancing.lots import Drawing
-from pipeline.balancing.pool import PoolTable, matched_tables, whole_tables
+from pipeline.balancing.pool import PoolTable, matched_tables, new_names, whole_tables
 from pipeline.balancing.rules import Rule, cut_column, cut_words, finished_rule, read_cuts, read_rule, write_rule
 from pipeline.balancing.sampling import read_sample, sample_step
 from pipeline.base import files
 from pipeline.base.arrays import Ints, read_array, read_lists, write_array
-from pipeline.base.drops import Counts, LostRows
+from pipeline.base.drops import LostRows
 from pipeline.base.folders import BalancedFolder, MatchedFolder, VocabFolder
 from pipeline.base.ids import Words
+from pipeline.base.lineage import Kinship
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.options import option
 from pipeline.base.schemas import CUTS
-from pipeline.base.stage_folder import read_stage
 from pipeline.base.tables import read_table, write_table
-from pipeline.steps import MapUnits, Stage, Step, count_queries
+from pipeline.steps import MapUnits, Stage, Step, Steps, count_queries
 
 DEFAULT_CAP = 20_000  # Radford et al. 2021, section 2.2
 
@@ -52,9 +52,11 @@ class BalancePairs(Stage):
 
     name: ClassVar[str] = "balance-pairs"
 
-    matched: str = option("", "Folder of matched pairs (match-pairs).", under_data="matched")
-    pairs: str = option("", "Folder of the pairs that were matched (extract-pairs).", under_data="pairs")
-    vocab: str = option("", "Folder of the vocabulary (build-vocab).", under_data="vocab")
+    matched: str = option("", "Folder of matched pairs (match-pairs).", under_data="matched", made_by=("match-pairs",))
+    pairs: str = option(
+        "", "Folder of the pairs that were matched (extract-pairs).", under_data="pairs", made_by=("extract-pairs",)
+    )
+    vocab: str = option("", "Folder of the vocabulary (build-vocab).", under_data="vocab", made_by=("build-vocab",))
     output: str = option("", "Folder to write.", under_data="balanced")
     cap: int | None = option(None, f"Pairs that a query selects at most (CLIP 2.2) [{DEFAULT_CAP}].", minimum=1)
     tail_share: float | None = option(
@@ -78,7 +80,10 @@ class BalancePairs(Stage):
         maximum=1,
     )
     previous: str = option(
-        "", "Balanced folder of the crawls before; the matched pairs are added to it.", identity=False
+        "",
+        "Balanced folder of the crawls before; the matched pairs are added to it.",
+        identity=False,
+        made_by=("balance-pairs",),
     )
     seed: int = option(0, "Another number makes another selection.", minimum=0, maximum=2**63 - 1)
 
@@ -96,7 +101,12 @@ class BalancePairs(Stage):
         """The folders of the pairs, of their queries, of the vocabulary and of the crawls before."""
         return [self.matched, self.pairs, self.vocab, *([self.previous] if self.previous else [])]
 
-    def steps(self) -> Iterator[Step | Counts]:
+    def kin(self) -> list[Kinship]:
+        """The matched pairs come from the pairs and the vocabulary, which the crawls before had as well."""
+        previous = [Kinship(self.previous, self.vocab)] if self.previous else []
+        return [Kinship(self.matched, self.pairs), Kinship(self.matched, self.vocab), *previous]
+
+    def steps(self) -> Steps:
         """Choose the cap, find the cut of every query, filter table by table; check that every query got its share."""
         queries = read_table(VocabFolder(self.vocab).queries, ["query"])["query"]
         tables, counts = yield from self._gather(queries)
@@ -133,15 +143,10 @@ class BalancePairs(Stage):
         new = [table._replace(known=known) for table in new]
         added = self._working("added.npy")
         yield Step("CountNew", count_queries(new, PoolTable.query_lists, len(queries), output=added))
-        tables = [*(table._replace(balanced=True) for table in earlier), *new]
-        names = files.distinct_names([table.path for table in tables])
-        tables = [table._replace(name=name) for table, name in zip(tables, names, strict=True)]
+        tables = [*(table._replace(balanced=True) for table in earlier), *new_names(new, earlier, matched=self.matched)]
         return tables, read_cuts(self.previous)["count"].to_numpy() + read_array(added)
 
     def _check_previous(self, queries: pa.ChunkedArray) -> None:
-        made = read_stage(self.previous)["identity"]
-        if made["stage"] != self.name:
-            raise ValueError(f"{self.previous} was made by {made['stage']}: no crawl can be added to it")
         if not read_cuts(self.previous)["query"].equals(queries):
             raise ValueError(f"{self.previous} was balanced with other queries than those in {self.vocab}")
         rule = finished_rule(self.previous)

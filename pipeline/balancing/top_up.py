@@ -4,7 +4,6 @@ In: pairs, their queries, the folder of balance-final. Out: a folder as balance-
 round has fetched yet; its ``cuts.parquet`` holds the cuts of all rounds together.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,12 +15,12 @@ from pipeline.balancing.pool import matched_tables
 from pipeline.balancing.rules import cut_words, finished_rule, read_cuts, write_rule
 from pipeline.balancing.stage import cuts_table, keep_by_cuts
 from pipeline.base import files
-from pipeline.base.drops import Counts
 from pipeline.base.folders import BalancedFolder
+from pipeline.base.lineage import Kinship
 from pipeline.base.options import option
 from pipeline.base.schemas import CUTS
 from pipeline.base.tables import write_table
-from pipeline.steps import Stage, Step
+from pipeline.steps import Stage, Steps
 
 
 @dataclass(kw_only=True)
@@ -30,16 +29,24 @@ class TopUpPairs(Stage):
 
     name: ClassVar[str] = "top-up-pairs"
 
-    matched: str = option("", "Folder of matched pairs (match-pairs).", under_data="matched")
-    pairs: str = option("", "Folder of the pairs that were matched (extract-pairs).", under_data="pairs")
-    final: str = option("", "Folder of the final selection with short queries.", under_data="final")
+    matched: str = option("", "Folder of matched pairs (match-pairs).", under_data="matched", made_by=("match-pairs",))
+    pairs: str = option(
+        "", "Folder of the pairs that were matched (extract-pairs).", under_data="pairs", made_by=("extract-pairs",)
+    )
+    final: str = option(
+        "", "Folder of the final selection with short queries.", under_data="final", made_by=("balance-final",)
+    )
     output: str = option("", "Folder to write, for fetch-images and the next balance-final.", under_data="top-up")
 
     def inputs(self) -> list[str]:
         """The folders of the pairs, of their queries and of the final selection."""
         return [self.matched, self.pairs, self.final]
 
-    def steps(self) -> Iterator[Step | Counts]:
+    def kin(self) -> list[Kinship]:
+        """The final selection was made among the matched pairs."""
+        return [Kinship(self.matched, self.pairs), Kinship(self.final, self.matched)]
+
+    def steps(self) -> Steps:
         """Find the cuts that bring enough for short queries; keep what they add to the earlier cuts."""
         rule, final = finished_rule(self.final), read_cuts(self.final)
         folder = BalancedFolder(self.output)

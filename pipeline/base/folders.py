@@ -1,14 +1,17 @@
 """The folders that stages leave behind, a class each: which file in it is what. No file name is spelled elsewhere."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pipeline.base import files
+from pipeline.base.lineage import read_stage, stage_stamp
 from pipeline.base.shard_format import MANIFEST_NAME, SIZES_NAME
-from pipeline.base.stage_folder import check_finished
 
 _TABLE_SUFFIX = ".parquet"
 _RAW_INDEX_SUFFIX = ".index.parquet"
 _TAR_SUFFIX = ".tar"
+_DIGEST_CHARS = 8  # of a folder, in the names of what comes from it
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class StageFolder:
         Raises:
             FileNotFoundError: When the stage has not finished here.
         """
-        check_finished(self.path)
+        read_stage(self.path)
         return files.list_files(self.path, suffix)
 
 
@@ -146,6 +149,38 @@ def raw_unit_name(index: str) -> str:
     'raw-00007'
     """
     return files.basename(index).removesuffix(_RAW_INDEX_SUFFIX)
+
+
+class RawUnit(NamedTuple):
+    """A raw tar and its index, of one of several folders.
+
+    Attributes:
+        name: Unlike that of any other; it follows from the content of the folder.
+        index_file: Path of its `RAW_INDEX`.
+        tar: Path of the tar.
+    """
+
+    name: str
+    index_file: str
+    tar: str
+
+
+def raw_units(folders: Sequence[str]) -> list[RawUnit]:
+    """The raw tars of finished folders, sorted by name: the order in which folders are given does not matter.
+
+    Raises:
+        FileNotFoundError: When the stage has not finished in a folder.
+        ValueError: When two folders hold the same.
+    """
+    digests = {folder: stage_stamp(folder)["digest"][:_DIGEST_CHARS] for folder in folders}
+    if len(set(digests.values())) < len(folders):
+        raise ValueError(f"the same raw tars are given twice: {', '.join(folders)}")
+    units = [
+        RawUnit(f"{digest}-{raw_unit_name(index)}", index, raw_tar_of(index))
+        for folder, digest in digests.items()
+        for index in RawFolder(folder).indexes
+    ]
+    return sorted(units)
 
 
 def raw_tar_of(index: str) -> str:

@@ -26,6 +26,7 @@ class OptionSpec(NamedTuple):
     maximum: float | None
     under_data: str | None
     identity: bool
+    made_by: tuple[str, ...]
 
 
 class Option(NamedTuple):
@@ -77,6 +78,7 @@ def option(
     maximum: float | None = None,
     under_data: str | None = None,
     identity: bool = True,
+    made_by: tuple[str, ...] = (),
 ) -> Any:
     """Declares a dataclass field that is also a flag and a TOML key; one of some strings is annotated as `Literal`.
 
@@ -87,8 +89,9 @@ def option(
         maximum: Largest value allowed.
         under_data: For a path: where it lies below the data folder when it is left empty.
         identity: Whether the value can change the bytes of the output (time-outs and worker counts cannot).
+        made_by: For a folder of a finished stage: the stages that may have made it.
     """
-    spec = OptionSpec(help, minimum, maximum, under_data, identity)
+    spec = OptionSpec(help, minimum, maximum, under_data, identity, made_by)
     return dataclasses.field(default=default, metadata={_METADATA_KEY: spec})
 
 

@@ -5,9 +5,8 @@ that decide the output), counts, the counts of the stages before it, outputs and
 matches is skipped or continued; any other is refused.
 """
 
-import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final, Protocol
@@ -15,9 +14,19 @@ from typing import Any, Final, Protocol
 from pipeline.base import files
 from pipeline.base.drops import Counts
 from pipeline.base.flow import STAGES
+from pipeline.base.lineage import (
+    STAGE_NAME,
+    Heir,
+    StageMismatch,
+    Stamp,
+    ancestors_of,
+    check_lineage,
+    read_stage,
+    stage_folders,
+    stage_stamp,
+)
 from pipeline.base.options import identity_of
 
-STAGE_NAME: Final = "_stage.json"
 _STARTED_NAME: Final = "_started.json"
 _RECORDED_PACKAGES: Final = ("wit400m", "apache-beam", "pyarrow", "numpy", "Pillow")
 _ADVICE: Final = "--overwrite makes it anew, another --output keeps both"
@@ -31,40 +40,26 @@ class State(Enum):
     DONE = "done"
 
 
-class StageMismatch(ValueError):
-    """An output folder holds something that these options and inputs did not make."""
-
-
-class Maker(Protocol):
+class Maker(Heir, Protocol):
     """What fills a folder: a `pipeline.steps.Stage`."""
 
     output: str
 
     @property
-    def name(self) -> str:
-        """Of the stage."""
-
-    @property
     def format(self) -> int:
         """Another number stands for another output of the same options and inputs."""
 
-    def inputs(self) -> list[str]:
-        """The files, or output folders of other stages, whose content decides the output."""
-
-
-def check_finished(folder: str) -> None:
-    """Checks that a stage is done.
-
-    Raises:
-        FileNotFoundError: When no stage has finished in a folder.
-    """
-    if not files.exists(files.join(folder, STAGE_NAME)):
-        raise FileNotFoundError(f"no finished stage in {folder} (no {STAGE_NAME}); run the stage that writes it first")
-
 
 def stage_identity(stage: Maker) -> dict[str, Any]:
-    """What decides a stage's output: its options and the content of its inputs, whatever their order and folder."""
-    stamps = [_input_stamp(path) for path in stage.inputs()]
+    """What decides a stage's output: its options and the content of its inputs, whatever their order and folder.
+
+    Raises:
+        FileNotFoundError: For an input that is missing, or a folder where no stage has finished.
+        StageMismatch: For inputs that do not belong together.
+    """
+    check_lineage(stage)
+    folders = set(stage_folders(stage))
+    stamps = files.each(lambda path: stage_stamp(path) if path in folders else _file_stamp(path), stage.inputs())
     return {
         "format": stage.format,
         "stage": stage.name,
@@ -100,24 +95,58 @@ def discard_stage(stage: Maker) -> None:
         files.remove_tree(stage.output)
 
 
-def commit_stage(stage: Maker, identity: Mapping[str, Any], counts: Counts) -> None:
-    """Declares a stage's output complete by its ``_stage.json``, and removes the folders it worked in."""
-    outputs = [{"name": files.basename(p), "bytes": files.file_size(p)} for p in files.list_files(stage.output)]
-    content = {
-        "identity": identity,
-        "counts": counts,
-        "history": history_of(stage),
-        "outputs": outputs,
-        "versions": _versions(),
-    }
-    files.write_json(files.join(stage.output, STAGE_NAME), content)
+def commit_stage(
+    stage: Maker, identity: Mapping[str, Any], counts: Counts, written: Iterable[files.Written] = ()
+) -> None:
+    """Declares a stage's output complete by its ``_stage.json``, and removes the folders it worked in.
+
+    Args:
+        stage: The stage.
+        identity: Its `stage_identity`.
+        counts: What it counted.
+        written: Files that are known to have been written, with their digests; others are read for theirs.
+
+    Raises:
+        StageMismatch: When a file is not there, or another one is.
+    """
+    close_folder(
+        stage.output,
+        identity=identity,
+        counts=counts,
+        outputs=_outputs(stage.output, written),
+        made_from=stage_folders(stage),
+    )
     files.remove_temporaries(stage.output)
     files.remove_working_folders(stage.output)
 
 
-def read_stage(folder: str) -> dict[str, Any]:
-    """The ``_stage.json`` of a finished stage."""
-    return dict(files.read_json(files.join(folder, STAGE_NAME)))
+def close_folder(
+    folder: str,
+    *,
+    identity: Mapping[str, Any],
+    counts: Mapping[str, int],
+    outputs: Sequence[Mapping[str, Any]],
+    made_from: Sequence[str],
+) -> None:
+    """Writes ``_stage.json``.
+
+    Args:
+        folder: Of the stage.
+        identity: Its `stage_identity`.
+        counts: What it counted.
+        outputs: ``{"name": …, "bytes": …, "sha256": …}`` of each file.
+        made_from: The folders of the stages before.
+    """
+    before = [read_stage(path) for path in made_from]
+    content = {
+        "identity": identity,
+        "ancestors": ancestors_of(before),
+        "counts": counts,
+        "history": _history(before),
+        "outputs": outputs,
+        "versions": _versions(),
+    }
+    files.write_json(files.join(folder, STAGE_NAME), content)
 
 
 def history_of(stage: Maker) -> list[dict[str, Any]]:
@@ -125,27 +154,40 @@ def history_of(stage: Maker) -> list[dict[str, Any]]:
 
     A stage that ran in several rounds is there once a round.
     """
+    return _history([read_stage(folder) for folder in stage_folders(stage)])
+
+
+def _history(contents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     history: dict[tuple[str, str], dict[str, Any]] = {}
-    for folder in stage.inputs():
-        if files.exists(files.join(folder, STAGE_NAME)):
-            content = read_stage(folder)
-            own = {"stage": content["identity"]["stage"], "counts": content["counts"]}
-            entries = [*content["history"], own]
-            history |= {(entry["stage"], json.dumps(entry["counts"], sort_keys=True)): entry for entry in entries}
+    for content in contents:
+        own = {"stage": content["identity"]["stage"], "counts": content["counts"]}
+        entries = [*content["history"], own]
+        history |= {(entry["stage"], json.dumps(entry["counts"], sort_keys=True)): entry for entry in entries}
     order = list(STAGES)
     return [history[key] for key in sorted(history, key=lambda key: order.index(key[0]))]
 
 
-def _input_stamp(path: str) -> dict[str, Any]:
-    if not files.exists(path):
-        raise FileNotFoundError(f"no such file or folder: {path}")
-    if not files.is_folder(path):
+def _file_stamp(path: str) -> Stamp:
+    try:
         return files.file_stamp(path)
-    check_finished(path)
-    content = read_stage(path)
-    content.pop("versions")
-    text = json.dumps(content, sort_keys=True)
-    return {"name": content["identity"]["stage"], "digest": hashlib.sha256(text.encode()).hexdigest()}
+    except FileNotFoundError:
+        raise FileNotFoundError(f"no such file or folder: {path}") from None
+
+
+def _outputs(folder: str, written: Iterable[files.Written]) -> list[dict[str, Any]]:
+    """Name, size and digest of all files of a stage, sorted by name; without its working files."""
+    start = folder.rstrip("/") + "/"
+    known = {w.path.removeprefix(start): w for w in written if w.path.startswith(start)}
+    there = {name: size for name, size in files.list_sizes(folder).items() if name[0] not in "._"}
+    for name, one in known.items():
+        if "/" not in name and name[0] not in "._" and there.get(name) != one.bytes:
+            raise StageMismatch(f"{one.path}: {there.get(name, 'no')} bytes are there, but {one.bytes} were written")
+    unknown = [name for name in there if name not in known]
+    digests = dict(zip(unknown, files.each(lambda name: files.file_digest(start + name), unknown), strict=True))
+    for name, digest in digests.items():
+        known[name] = files.Written(start + name, there[name], digest)
+    public = [name for name in sorted(known) if all(part[0] not in "._" for part in name.split("/"))]
+    return [{"name": name, "bytes": known[name].bytes, "sha256": known[name].sha256} for name in public]
 
 
 def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

@@ -2,21 +2,20 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.base.drops import Counts, add_counts
-from pipeline.base.files import exists, is_local, local_path, open_for_read, write_whole
+from pipeline.base.files import each, exists, is_local, local_path, open_for_read, write_whole
 from pipeline.base.schemas import DISTINCT
 
-_COUNTS_KEY = b"wit400m.counts"
-_ROW_GROUP_ROWS = 65_536
-_READERS = 16  # footers read at once
+_COUNTS_KEY: Final = b"wit400m.counts"
+_ROW_GROUP_ROWS: Final = 65_536
+_WHOLE_BYTES: Final = 32 << 20  # what a far table may have to be read in one request
 
 
 class TableWriter:
@@ -79,8 +78,11 @@ def read_column(path: str, name: str) -> pa.Array:
 def read_batches(path: str, columns: Sequence[str] | None = None, batch_size: int = 65_536) -> Iterator[pa.RecordBatch]:
     """Reads a Parquet file batch by batch, in order, and in one thread: other files keep the other cores busy."""
     names = list(columns) if columns is not None else None
-    with _open_table(path) as file, pq.ParquetFile(file) as parquet:
-        yield from parquet.iter_batches(batch_size, columns=names, use_threads=False)
+    with _open_table(path) as file, pq.ParquetFile(file, pre_buffer=not is_local(path)) as parquet:
+        # Buffered row group by row group, the columns of a far table come in few requests and little memory.
+        parts = [None] if is_local(path) else [[group] for group in range(parquet.num_row_groups)]
+        for groups in parts:
+            yield from parquet.iter_batches(batch_size, row_groups=groups, columns=names, use_threads=False)
 
 
 def count_rows(path: str) -> int:
@@ -91,15 +93,17 @@ def count_rows(path: str) -> int:
 
 def count_rows_each(paths: Iterable[str]) -> list[int]:
     """Rows of several Parquet files."""
-    with ThreadPoolExecutor(_READERS) as pool:
-        return list(pool.map(count_rows, paths))
+    return each(count_rows, paths)
 
 
 def read_counts(path: str) -> Counts | None:
     """The counts in a file that is there, none in one that is no table; None where there is no such file."""
-    if not exists(path):
+    if not path.endswith(".parquet"):
+        return {} if exists(path) else None
+    try:
+        return dict(json.loads(read_metadata(path).get(_COUNTS_KEY, b"{}")))
+    except FileNotFoundError:
         return None
-    return dict(json.loads(read_metadata(path).get(_COUNTS_KEY, b"{}"))) if path.endswith(".parquet") else {}
 
 
 def read_metadata(path: str) -> dict[bytes, bytes]:
@@ -110,8 +114,7 @@ def read_metadata(path: str) -> dict[bytes, bytes]:
 
 def sum_counts(paths: Iterable[str]) -> Counts:
     """The counts of several files that are there, added up."""
-    with ThreadPoolExecutor(_READERS) as pool:
-        return add_counts(*(counts or {} for counts in pool.map(read_counts, paths)))
+    return add_counts(*(counts or {} for counts in each(read_counts, paths)))
 
 
 def _leaf_path(field: pa.Field) -> str:
@@ -119,6 +122,14 @@ def _leaf_path(field: pa.Field) -> str:
     return f"{field.name}.list.element" if pa.types.is_list(field.type) else str(field.name)
 
 
-def _open_table(path: str) -> pa.NativeFile | BinaryIO:
+def _open_table(path: str) -> pa.NativeFile:
     """A file for Arrow's own threads; a local one needs no Python, which may be gone when they let go of it."""
-    return pa.OSFile(local_path(path)) if is_local(path) else open_for_read(path)
+    if is_local(path):
+        return pa.OSFile(local_path(path))
+    file = open_for_read(path)
+    if file.seek(0, 2) > _WHOLE_BYTES:
+        file.seek(0)
+        return pa.PythonFile(file, "r")
+    with file:
+        file.seek(0)
+        return pa.BufferReader(file.read())

@@ -7,7 +7,7 @@ Source: CLIP 2.2; crawled pairs as in MetaCLIP, with the images that it misses (
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Literal
@@ -32,7 +32,7 @@ from pipeline.extraction.repeats import RepeatedTexts
 from pipeline.extraction.unit import COMPILED_BYTES, Extraction, ExtractionRules, saved_page_key
 from pipeline.extraction.url_lists import PRESETS, ListColumns, Preset, read_url_list
 from pipeline.extraction.wat_links import load_cutter
-from pipeline.steps import GroupPacked, MapUnits, Stage, Step
+from pipeline.steps import GroupPacked, MapUnits, Stage, Step, Steps
 from vocab.kernels.compiled import find_obstacle
 
 
@@ -99,7 +99,7 @@ class ExtractPairs(FilterOptions, Stage):
         page_urls = [self.page_urls] if self.page_urls else []
         return [*files.expand_inputs(self.input), *self.block_files(), *page_urls]
 
-    def steps(self) -> Iterator[Step | Counts]:
+    def steps(self) -> Steps:
         """Extract unit by unit, find what loses against others over all units, write the rest."""
         paths = files.expand_inputs(self.input)
         units = list_units(paths, path_base=self.path_base, part_bytes=self.table_part_mb << 20)
@@ -113,7 +113,7 @@ class ExtractPairs(FilterOptions, Stage):
             ),
         )
         tables = extract.outputs
-        if len(files.existing(tables)) < len(tables):
+        if len(files.sizes(tables)) < len(tables):
             prepare_readers(units)
         yield Step("ExtractCandidates", extract)
         duplicates = Losers(DropReason.DUPLICATE_PAIR, pairs.working("duplicates"))

@@ -6,7 +6,7 @@ In: balanced pairs, the vocabulary, and web archives if images are to come from 
 
 import asyncio
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -14,6 +14,7 @@ from typing import ClassVar
 from pipeline.base import files
 from pipeline.base.drops import Counts
 from pipeline.base.folders import BalancedFolder, RawFolder, StageFolder, VocabFolder, table_name
+from pipeline.base.lineage import Kinship
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.options import option
 from pipeline.base.shard_format import raw_name
@@ -32,7 +33,7 @@ from pipeline.fetching.planning import (
 from pipeline.fetching.resolver import parse_redirection
 from pipeline.fetching.rules import FetchRules
 from pipeline.fetching.unit import ImageSource, fetch_unit
-from pipeline.steps import GroupPacked, MapUnits, Stage, Step, SumUnits
+from pipeline.steps import GroupPacked, MapUnits, Stage, Step, Steps, SumUnits
 from pipeline.web.archives.records import IMAGE_INDEX, index_images
 
 
@@ -42,8 +43,10 @@ class FetchImages(FetchRules, ImageRules, Stage):
 
     name: ClassVar[str] = "fetch-images"
 
-    balanced: str = option("", "Folder of balanced pairs.", under_data="balanced")
-    vocab: str = option("", "Folder of the vocabulary.", under_data="vocab")
+    balanced: str = option(
+        "", "Folder of balanced pairs.", under_data="balanced", made_by=("balance-pairs", "top-up-pairs")
+    )
+    vocab: str = option("", "Folder of the vocabulary.", under_data="vocab", made_by=("build-vocab",))
     output: str = option("", "Folder to write.", under_data="raw")
     from_archive: tuple[str, ...] = option(
         (), "WARC or WACZ files to take the images from; the network is left alone.", identity=False
@@ -61,9 +64,13 @@ class FetchImages(FetchRules, ImageRules, Stage):
 
     def inputs(self) -> list[str]:
         """The balanced pairs, the queries and the archives."""
-        return [self.balanced, VocabFolder(self.vocab).queries, *self._archives()]
+        return [self.balanced, self.vocab, *self._archives()]
 
-    def steps(self) -> Iterator[Step | Counts]:
+    def kin(self) -> list[Kinship]:
+        """The balanced pairs hold numbers of the vocabulary's queries."""
+        return [Kinship(self.balanced, self.vocab)]
+
+    def steps(self) -> Steps:
         """Plan; index the archives, if any; fetch."""
         raw, tables = RawFolder(self.output), BalancedFolder(self.balanced).tables
         plans, indexes = StageFolder(raw.working("plan")), StageFolder(raw.working("archives"))

@@ -10,7 +10,7 @@ compiles the queries anew for itself.
 Source: Radford et al. 2021, section 2.2; Xu et al. 2023 (MetaCLIP), section 3.2.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Literal
@@ -27,7 +27,7 @@ from pipeline.base.on_worker import OnWorker
 from pipeline.base.options import option
 from pipeline.base.schemas import MATCHED
 from pipeline.base.tables import open_table_writer, read_batches, read_column, read_table
-from pipeline.steps import MapUnits, Question, Stage, Step, count_queries
+from pipeline.steps import MapUnits, Question, Stage, Step, Steps, count_queries
 from vocab.matcher import Kernel, Matcher, compile_matcher
 from vocab.normalize import METACLIP, Case, Normalization
 
@@ -55,8 +55,8 @@ class MatchPairs(Stage):
         )
     }
 
-    pairs: str = option("", "Folder of pairs (extract-pairs).", under_data="pairs")
-    vocab: str = option("", "Folder of the vocabulary (build-vocab).", under_data="vocab")
+    pairs: str = option("", "Folder of pairs (extract-pairs).", under_data="pairs", made_by=("extract-pairs",))
+    vocab: str = option("", "Folder of the vocabulary (build-vocab).", under_data="vocab", made_by=("build-vocab",))
     output: str = option("", "Folder to write.", under_data="matched")
     case: Case | None = option(None, "Whether case makes no difference (fold) [as the vocabulary says].")
     preset: Literal["metaclip"] | None = option(None, "Match as MetaCLIP does, bit for bit.")
@@ -76,7 +76,7 @@ class MatchPairs(Stage):
         """The folders of the pairs and of the vocabulary."""
         return [self.pairs, self.vocab]
 
-    def steps(self) -> Iterator[Step | Counts]:
+    def steps(self) -> Steps:
         """Match table by table, then count."""
         pairs, matched = PairsFolder(self.pairs), MatchedFolder(self.output)
         matcher, folder = self.load_matcher(), VocabFolder(self.vocab).matcher

@@ -8,22 +8,20 @@ shuffled.
 Source of the names: `pipeline.base.shard_format`.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
 from pipeline.base import files
-from pipeline.base.drops import Counts
 from pipeline.base.folders import (
     BalancedFolder,
     RawFolder,
     ShardsFolder,
     StageFolder,
-    raw_tar_of,
-    raw_unit_name,
+    raw_units,
     table_name,
 )
+from pipeline.base.lineage import Kinship
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.options import option
 from pipeline.base.stage_folder import history_of
@@ -40,7 +38,7 @@ from pipeline.sharding.selecting import (
     write_survivors,
 )
 from pipeline.sharding.stored_samples import RawTar
-from pipeline.steps import GroupPacked, MapUnits, Stage, Step
+from pipeline.steps import GroupPacked, MapUnits, Stage, Step, Steps
 
 
 @dataclass(kw_only=True)
@@ -49,11 +47,21 @@ class WriteShards(Stage):
 
     name: ClassVar[str] = "write-shards"
 
-    raw: tuple[str, ...] = option((), "Folders of raw tars (fetch-images), of all rounds.", under_data="raw")
-    final: str = option(
-        "", "Folder of the final selection (balance-final); without one all images are taken.", identity=False
+    raw: tuple[str, ...] = option(
+        (), "Folders of raw tars (fetch-images), of all rounds.", under_data="raw", made_by=("fetch-images",)
     )
-    balanced: str = option("", "Folder of balanced pairs, for the data card.", under_data="balanced")
+    final: str = option(
+        "",
+        "Folder of the final selection (balance-final); without one all images are taken.",
+        identity=False,
+        made_by=("balance-final",),
+    )
+    balanced: str = option(
+        "",
+        "Folder of balanced pairs, for the data card.",
+        under_data="balanced",
+        made_by=("balance-pairs", "top-up-pairs"),
+    )
     output: str = option("", "Folder to write.", under_data="shards")
     max_samples: int = option(10_000, "Samples a shard may hold; shards come out equal.", minimum=1)
     duplicates: Duplicates = option(
@@ -86,7 +94,11 @@ class WriteShards(Stage):
         scores = [closing_file(self.scores)] if self.scores else []
         return [*self.raw, self.final or self.balanced, *scores]
 
-    def steps(self) -> Iterator[Step | Counts]:
+    def kin(self) -> list[Kinship]:
+        """The images come from the balanced pairs, and the final selection was made among them."""
+        return [Kinship(raw, self.final or self.balanced) for raw in self.raw]
+
+    def steps(self) -> Steps:
         """Join scores, if any; select, plan, pack; then sizes, manifest and card."""
         shards = ShardsFolder(self.output)
         chosen, planned = StageFolder(shards.working("selected")), StageFolder(shards.working("plan"))
@@ -143,16 +155,14 @@ class WriteShards(Stage):
         )
 
     def _raw_tars(self, shards: ShardsFolder) -> list[RawTar]:
-        indexes = [index for folder in self.raw for index in RawFolder(folder).indexes]
-        names = map(raw_unit_name, files.distinct_names(indexes))
         final = RawFolder(self.final)
         return [
             RawTar(
                 number=number,
-                name=name,
-                tar=raw_tar_of(index),
-                index_file=final.index(name) if self.final else index,
-                scores=shards.working("scores", f"{name}.npy"),
+                name=unit.name,
+                tar=unit.tar,
+                index_file=final.index(unit.name) if self.final else unit.index_file,
+                scores=shards.working("scores", f"{unit.name}.npy"),
             )
-            for number, (name, index) in enumerate(zip(names, indexes, strict=True))
+            for number, unit in enumerate(raw_units(self.raw))
         ]

@@ -18,7 +18,7 @@ from typing import ClassVar
 
 from pipeline.base import files
 from pipeline.base.folders import VocabFolder
-from pipeline.steps import MapUnits, Step
+from pipeline.steps import MapUnits, Step, Steps
 from pipeline.vocabulary.file_views import count_file_views, write_known_titles
 from pipeline.vocabulary.options import NO_WORDNET, VocabOptions
 from pipeline.vocabulary.outputs import write_vocab
@@ -54,7 +54,7 @@ class BuildVocab(VocabOptions):
         wordnet = [] if self.wordnet == NO_WORDNET else [find_wordnet(self.wordnet)]
         return [*dumps, *views, *wordnet]
 
-    def steps(self) -> Iterator[Step]:
+    def steps(self) -> Steps:
         """Count words and views file by file, add up; bigrams likewise; then merge the sources."""
         plan = plan_vocab(self)
         count_words = MapUnits(

@@ -11,8 +11,9 @@ import pyarrow as pa
 from jobs.__main__ import main
 from pipeline.base import files
 from pipeline.base.ids import pair_id
+from pipeline.base.lineage import STAGE_NAME, read_stage
 from pipeline.base.schemas import PAIRS
-from pipeline.base.stage_folder import STAGE_NAME, read_stage
+from pipeline.base.stage_folder import close_folder
 from pipeline.base.tables import read_table, write_table
 from vocab.matcher import compile_matcher
 from vocab.queries import QUERIES
@@ -34,8 +35,10 @@ def make_pool(num_pairs=320):
 
 
 def write_stage(folder, stage):
-    content = {"identity": {"stage": stage}, "counts": {}, "history": [], "outputs": [], "versions": {}}
-    files.write_bytes_whole(str(folder / STAGE_NAME), json.dumps(content).encode())
+    """Declares a folder finished, made from all that are finished beside it."""
+    made_from = sorted(str(path.parent) for path in folder.parent.glob(f"*/{STAGE_NAME}") if path.parent != folder)
+    outputs = [{"name": str(folder)}]  # so that no two look the same
+    close_folder(str(folder), identity={"stage": stage}, counts={}, outputs=outputs, made_from=made_from)
 
 
 def match(data, pool):

@@ -1,6 +1,5 @@
 """balance-pairs over rounds: crawl after crawl, before and after fetching, pair by pair what one round would keep."""
 
-import json
 from collections import Counter, defaultdict
 
 import numpy as np
@@ -16,9 +15,10 @@ from pipeline.balancing.top_up import TopUpPairs
 from pipeline.base import files
 from pipeline.base.arrays import write_array
 from pipeline.base.ids import pair_id
+from pipeline.base.lineage import STAGE_NAME, read_stage
 from pipeline.base.matched_tables import matched_schema
 from pipeline.base.schemas import MATCHED, PAIRS, RAW_INDEX
-from pipeline.base.stage_folder import STAGE_NAME, read_stage
+from pipeline.base.stage_folder import close_folder
 from pipeline.base.tables import read_table, write_table
 from vocab.queries import QUERIES
 
@@ -40,9 +40,10 @@ def identity_of(number):
 
 
 def write_stage(folder, stage):
-    content = {"identity": {"stage": stage}, "counts": {}, "history": [], "outputs": [], "versions": {}}
-    content["folder"] = str(folder)  # so that no two look the same
-    files.write_bytes_whole(str(folder / STAGE_NAME), json.dumps(content).encode())
+    """Declares a folder finished, made from all that are finished beside it."""
+    made_from = sorted(str(path.parent) for path in folder.parent.glob(f"*/{STAGE_NAME}") if path.parent != folder)
+    outputs = [{"name": str(folder)}]  # so that no two look the same
+    close_folder(str(folder), identity={"stage": stage}, counts={}, outputs=outputs, made_from=made_from)
 
 
 def write_matched(folder, numbers, tables=3, query_ids=QUERY_IDS):

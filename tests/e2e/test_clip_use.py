@@ -21,10 +21,9 @@ from clip_train.__main__ import main
 from clip_train.data import remote
 from clip_train.training.checkpoint import save_model
 from jobs.__main__ import main as wit400m
-from pipeline.base import files
 from pipeline.base.ids import pair_id
 from pipeline.base.schemas import BALANCED, CUTS
-from pipeline.base.stage_folder import STAGE_NAME
+from pipeline.base.stage_folder import close_folder
 from pipeline.base.tables import read_table, write_table
 from vocab.queries import QUERIES
 
@@ -243,8 +242,14 @@ def write_pairs(folder, pairs):
     write_table(str(folder / "balanced" / "part.parquet"), pa.Table.from_pylist(rows, BALANCED), BALANCED)
     cuts = pa.table({"query_id": [0], "query": ["a"], "count": [len(rows)], "cut": [None], "kept": [len(rows)]}, CUTS)
     write_table(str(folder / "balanced" / "cuts.parquet"), cuts, CUTS)
-    stage = {"identity": {"stage": "balance-pairs"}, "counts": {}, "history": [], "outputs": [], "versions": {}}
-    files.write_bytes_whole(str(folder / "balanced" / STAGE_NAME), json.dumps(stage).encode())
+    close_folder(str(folder / "vocab"), identity={"stage": "build-vocab"}, counts={}, outputs=[], made_from=[])
+    close_folder(
+        str(folder / "balanced"),
+        identity={"stage": "balance-pairs"},
+        counts={},
+        outputs=[{"name": str(folder)}],
+        made_from=[str(folder / "vocab")],
+    )
     queries = [{"query_id": 0, "query": "a", "display": "a", "sources": ["word"]}]
     write_table(str(folder / "vocab" / "queries.parquet"), pa.Table.from_pylist(queries, QUERIES), QUERIES)
 

@@ -14,7 +14,7 @@ from jobs.demo.world.captions import PLURALS
 from jobs.demo.world.scenes import HELD_OUT
 from jobs.demo.world.wiki import MARKUP_ONLY
 from pipeline.base.flow import STAGES
-from pipeline.base.stage_folder import read_stage
+from pipeline.base.lineage import read_stage
 from pipeline.base.tables import read_table
 
 FOLDERS = ("vocab", "pairs", "matched", "balanced", "raw", "shards")

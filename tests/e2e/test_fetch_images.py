@@ -15,11 +15,10 @@ import webdataset
 
 from jobs.__main__ import main
 from jobs.runner import run_stage
-from pipeline.base import files
 from pipeline.base.ids import pair_id
 from pipeline.base.schemas import BALANCED
 from pipeline.base.shard_format import SAMPLE_JSON_KEYS
-from pipeline.base.stage_folder import STAGE_NAME
+from pipeline.base.stage_folder import close_folder
 from pipeline.base.tables import read_table, write_table
 from pipeline.fetching.stage import FetchImages
 from pipeline.web.archives.records import index_images
@@ -47,8 +46,14 @@ def write_data(folder: Path, pairs, files_of=2):
     for part in range(files_of):
         table = pa.Table.from_pylist(rows[part::files_of], BALANCED)
         write_table(str(folder / "balanced" / f"part-{part:05d}.parquet"), table, BALANCED)
-    stage = {"identity": {"stage": "balance-pairs"}, "counts": {}, "history": [], "outputs": [], "versions": {}}
-    files.write_bytes_whole(str(folder / "balanced" / STAGE_NAME), json.dumps(stage).encode())
+    close_folder(str(folder / "vocab"), identity={"stage": "build-vocab"}, counts={}, outputs=[], made_from=[])
+    close_folder(
+        str(folder / "balanced"),
+        identity={"stage": "balance-pairs"},
+        counts={},
+        outputs=[{"name": str(folder)}],
+        made_from=[str(folder / "vocab")],
+    )
     queries = [
         {"query_id": i, "query": query, "display": query, "sources": ["word"]} for i, query in enumerate(QUERY_STRINGS)
     ]

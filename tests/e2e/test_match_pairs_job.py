@@ -1,15 +1,14 @@
 """The command match-pairs: what it explains, and that its kernels write the same."""
 
-import json
-
 import pyarrow as pa
 import pytest
 
 from jobs.__main__ import main
 from pipeline.base import files
 from pipeline.base.ids import pair_id
+from pipeline.base.lineage import STAGE_NAME
 from pipeline.base.schemas import PAIRS
-from pipeline.base.stage_folder import STAGE_NAME
+from pipeline.base.stage_folder import close_folder
 from pipeline.base.tables import write_table
 from vocab.matcher import compile_matcher
 from vocab.queries import QUERIES
@@ -31,8 +30,7 @@ def data(tmp_path):
     ]
     write_table(str(tmp_path / "pairs" / "p.parquet"), pa.Table.from_pylist(pairs, PAIRS), PAIRS)
     for folder, stage in (("vocab", "build-vocab"), ("pairs", "extract-pairs")):
-        content = {"identity": {"stage": stage}, "counts": {}, "history": [], "outputs": [], "versions": {}}
-        (tmp_path / folder / STAGE_NAME).write_text(json.dumps(content))
+        close_folder(str(tmp_path / folder), identity={"stage": stage}, counts={}, outputs=[], made_from=[])
     return tmp_path
 
 

@@ -1,6 +1,5 @@
 """balance-pairs as a command, in this process, on a small pool: plan, final selection, top-up, next crawl, errors."""
 
-import json
 from collections import Counter
 
 import numpy as np
@@ -12,9 +11,10 @@ from pipeline.balancing.lots import Drawing, hash_queries
 from pipeline.base import files
 from pipeline.base.arrays import write_array
 from pipeline.base.ids import pair_id
+from pipeline.base.lineage import STAGE_NAME, read_stage
 from pipeline.base.matched_tables import matched_schema
 from pipeline.base.schemas import MATCHED, PAIRS, RAW_INDEX
-from pipeline.base.stage_folder import STAGE_NAME, read_stage
+from pipeline.base.stage_folder import close_folder
 from pipeline.base.tables import read_table, write_table
 from vocab.queries import QUERIES
 
@@ -36,8 +36,10 @@ NUMBERS = {identity_of(number): number for number in range(400)}
 
 
 def write_stage(folder, stage):
-    content = {"identity": {"stage": stage}, "counts": {}, "history": [], "outputs": [], "versions": {}}
-    files.write_bytes_whole(str(folder / STAGE_NAME), json.dumps(content | {"folder": str(folder)}).encode())
+    """Declares a folder finished, made from all that are finished beside it."""
+    made_from = sorted(str(path.parent) for path in folder.parent.glob(f"*/{STAGE_NAME}") if path.parent != folder)
+    outputs = [{"name": str(folder)}]  # so that no two look the same
+    close_folder(str(folder), identity={"stage": stage}, counts={}, outputs=outputs, made_from=made_from)
 
 
 def write_crawl(world, name, numbers):

@@ -1,10 +1,13 @@
 """FindCuts and KeepSelected: cuts at the cap, queries asked again, selections and drops counted."""
 
+import os
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from jobs.engines import Engine, StepFailed, run_step
+from jobs.engines import Engine, StepFailed
+from jobs.runner import make_step
 from pipeline.balancing.cutting import collect_step, take_step
 from pipeline.balancing.lots import LARGEST, Drawing, hash_queries, lot_bounds
 from pipeline.balancing.pool import whole_tables
@@ -54,7 +57,9 @@ def world(tmp_path):
 
 
 def run(transform):
-    return run_step(Step("Step", transform), Engine(workers=1))
+    folder = os.path.commonpath([os.path.dirname(output) for output in transform.outputs])
+    made = make_step(Step("Step", transform), Engine(workers=1), folder)
+    return add_counts(*(receipt.counts for receipt in made.values()))
 
 
 def find_cuts(world, bounds, cap=CAP):

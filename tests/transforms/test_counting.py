@@ -1,13 +1,15 @@
 """The counting steps of build-vocab, one after another on a dump of three streams."""
 
 import bz2
+import os
 from functools import partial
 
 import pyarrow as pa
 import pytest
 
-from jobs.engines import Engine, run_step
-from pipeline.base.drops import check_counts
+from jobs.engines import Engine
+from jobs.runner import make_step
+from pipeline.base.drops import add_counts, check_counts
 from pipeline.base.folders import StageFolder
 from pipeline.base.tables import read_counts, read_table
 from pipeline.steps import MapUnits, Step
@@ -52,8 +54,10 @@ def open_file(path):
 
 def run(units, output_of, work, **options):
     """What the units count."""
-    step = Step("Step", MapUnits(units=units, output_of=output_of, work=partial(work, **options)))
-    return run_step(step, Engine(workers=1))
+    transform = MapUnits(units=units, output_of=output_of, work=partial(work, **options))
+    folder = os.path.commonpath([os.path.dirname(output) for output in transform.outputs])
+    made = make_step(Step("Step", transform), Engine(workers=1), folder)
+    return add_counts(*(receipt.counts for receipt in made.values()))
 
 
 def count_words(tasks):

@@ -1,4 +1,5 @@
 import itertools
+import os
 import random
 from collections import Counter
 from functools import partial
@@ -7,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from jobs.engines import Engine, run_step
-from pipeline.base.drops import DropReason
+from jobs.engines import Engine
+from jobs.runner import make_step
+from pipeline.base.drops import DropReason, add_counts
 from pipeline.base.files import basename
 from pipeline.base.ids import pair_id
 from pipeline.base.schemas import PAIRS
@@ -58,14 +60,16 @@ def tables(tmp_path):
 
 def run(transform):
     """Runs a transform; returns what was counted."""
-    return run_step(Step("Tested", transform), Engine(workers=1))
+    folder = os.path.commonpath([os.path.dirname(output) for output in transform.outputs])
+    made = make_step(Step("Step", transform), Engine(workers=1), folder)
+    return add_counts(*(receipt.counts for receipt in made.values()))
 
 
 def find(tables, rule, folder):
     """Runs the step of a rule; returns its losers."""
     lost = Losers(DropReason.DUPLICATE_PAIR, str(folder))
     step = find_step(tables, rule, lost)
-    assert run_step(step, Engine(workers=1)) == {}
+    assert run(step.transform) == {}
     assert step.transform.outputs == tuple(map(lost.path, tables))
     return lost
 
@@ -98,7 +102,7 @@ def test_what_is_distinct_is_written_once_and_the_rest_is_counted(tables, tmp_pa
         return MapUnits(units=tables, output_of=lambda table: str(output / basename(table)), work=work)
 
     assert run(write()) == {"pairs/kept": 5, "pairs/drop/duplicate_pair": 3}
-    texts = {path.stem: read_table(str(path))["text"].to_pylist() for path in output.iterdir()}
+    texts = {path.stem: read_table(str(path))["text"].to_pylist() for path in output.glob("*.parquet")}
     assert texts == {"a": ["x", "z"], "b": ["y", "w"], "c": [], "d": ["v"]}
     assert read_table(str(output / "c.parquet")).schema.names == PAIRS.names
     (output / "a.parquet").rename(output / "kept.parquet")

@@ -1,6 +1,5 @@
 """Matching and counting on an engine: what is kept, what is dropped, what is counted."""
 
-import json
 from functools import partial
 
 import numpy as np
@@ -8,14 +7,17 @@ import pyarrow as pa
 import pytest
 
 from jobs.__main__ import main
-from jobs.engines import Engine, StepFailed, run_step
+from jobs.engines import Engine, StepFailed
+from jobs.runner import make_step
 from pipeline.base.arrays import read_array, read_lists
+from pipeline.base.drops import add_counts
 from pipeline.base.files import basename, write_bytes_whole
 from pipeline.base.folders import VocabFolder
 from pipeline.base.ids import pair_id
+from pipeline.base.lineage import read_stage
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.schemas import MATCHED, PAIRS
-from pipeline.base.stage_folder import STAGE_NAME, read_stage
+from pipeline.base.stage_folder import close_folder
 from pipeline.base.tables import read_counts, read_table, write_table
 from pipeline.matching.stage import load_same_matcher, match_table
 from pipeline.steps import MapUnits, Step, count_queries
@@ -60,7 +62,8 @@ def run_match(tmp_path):
             output_of=lambda path: str(tmp_path / "matched" / basename(path)),
             work=partial(match_table, matcher=shared),
         )
-        return run_step(Step("MatchQueries", match), Engine(workers=1))
+        made = make_step(Step("MatchQueries", match), Engine(workers=1), str(tmp_path))
+        return add_counts(*(receipt.counts for receipt in made.values()))
 
     return run
 
@@ -92,15 +95,16 @@ def test_another_matcher_than_expected_is_refused(run_match):
 
 def test_counts_are_the_rows_that_list_a_query(run_match, tmp_path):
     run_match()
-    for tables, expected in ((TEXTS, [2, 1, 1, 1]), (["c.parquet"], [0] * 4), ([], [0] * 4)):
+    for name, tables, expected in (("all", TEXTS, [2, 1, 1, 1]), ("one", ["c.parquet"], [0] * 4), ("no", [], [0] * 4)):
         count = count_queries(
             [str(tmp_path / "matched" / table) for table in tables],
             partial(read_lists, column="query_ids"),
             len(QUERIES),
-            output=str(tmp_path / "counts.npy"),
+            output=str(tmp_path / f"{name}.npy"),
         )
-        assert run_step(Step("CountQueries", count), Engine(workers=1)) == {}
-        counts = read_array(str(tmp_path / "counts.npy"))
+        [made] = make_step(Step("CountQueries", count), Engine(workers=1), str(tmp_path)).values()
+        assert made.counts == {}
+        counts = read_array(str(tmp_path / f"{name}.npy"))
         assert counts.dtype == np.int64
         assert counts.tolist() == expected
 
@@ -116,8 +120,7 @@ def test_the_command_matches_every_table_and_counts_every_query(tmp_path, flags,
     write_table(VocabFolder(str(tmp_path / "vocab")).queries, pa.Table.from_pylist(rows, QUERY_TABLE), QUERY_TABLE)
     compile_matcher(QUERIES).save(str(tmp_path / "vocab" / "matcher"), write_bytes_whole)
     for folder, stage in (("pairs", "extract-pairs"), ("vocab", "build-vocab")):
-        content = {"identity": {"stage": stage}, "counts": {}, "history": [], "outputs": [], "versions": {}}
-        write_bytes_whole(str(tmp_path / folder / STAGE_NAME), json.dumps(content).encode())
+        close_folder(str(tmp_path / folder), identity={"stage": stage}, counts={}, outputs=[], made_from=[])
     assert main(["match-pairs", "--data", str(tmp_path), "--workers", "1", "--quiet", *flags]) == 0
     assert read_array(str(tmp_path / "matched" / "counts.npy")).tolist() == counts
     assert read_stage(str(tmp_path / "matched"))["counts"]["matches"] == sum(counts)

@@ -4,11 +4,12 @@ import shutil
 
 import pyarrow as pa
 
-from jobs.engines import Engine, run_step
+from jobs.engines import Engine
+from jobs.runner import make_step
 from pipeline.base.drops import add_counts
 from pipeline.base.ids import pair_id
 from pipeline.base.schemas import BALANCED, PLAN
-from pipeline.base.stage_folder import STAGE_NAME
+from pipeline.base.stage_folder import close_folder
 from pipeline.base.tables import read_table, sum_counts, write_table
 from pipeline.fetching.stage import FetchImages
 
@@ -37,13 +38,14 @@ def plan(tables, output, unit_urls=20):
     (output / "balanced").mkdir(parents=True)
     for path in tables:
         shutil.copy(path, output / "balanced")
-    (output / "balanced" / STAGE_NAME).write_text("{}")
+    close_folder(str(output / "balanced"), identity={"stage": "balance-pairs"}, counts={}, outputs=[], made_from=[])
     stage = FetchImages(balanced=str(output / "balanced"), output=str(output / "raw"), unit_urls=unit_urls)
     counts = {}
     for step in stage.steps():
         if step.label == "FetchUnits":
             return counts, step.transform.units
-        counts = add_counts(counts, run_step(step, Engine(workers=1)))
+        made = make_step(step, Engine(workers=1), stage.output)
+        counts = add_counts(counts, *(receipt.counts for receipt in made.values()))
     raise AssertionError("no step fetches")
 
 

@@ -1,5 +1,7 @@
 """The three kinds of steps: outputs are made once, counted always, and small rows meet whatever unit they are from."""
 
+import os
+import time
 from collections.abc import Iterable
 from functools import partial
 from typing import NamedTuple
@@ -8,13 +10,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from jobs.engines import Engine, run_step
+from jobs.engines import Engine, StepFailed, run_step
+from jobs.runner import make_step
 from pipeline.base.arrays import read_array, write_array
+from pipeline.base.drops import add_counts
 from pipeline.base.files import join
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.packed import num_buckets, split_by_bucket, split_by_unit, straight_to
+from pipeline.base.receipts import MissingOutput
 from pipeline.base.tables import read_table, write_table
-from pipeline.steps import GroupPacked, MapUnits, Shape, Step, SumUnits, finished_counts
+from pipeline.steps import GroupPacked, MapUnits, Shape, Step, SumUnits
 
 NUMBERS = pa.schema([("number", pa.int64())])
 RECORD = np.dtype([("number", "<u8"), ("unit", "<u4"), ("row", "<u4")])
@@ -45,8 +50,10 @@ def map_numbers(folder):
     )
 
 
-def run(transform):
-    return run_step(Step("Step", transform), Engine(workers=1))
+def run(transform, memory=1 << 30):
+    folder = os.path.commonpath([os.path.dirname(output) for output in transform.outputs])
+    made = make_step(Step("Step", transform), Engine(workers=1, memory=memory), folder)
+    return add_counts(*(receipt.counts for receipt in made.values()))
 
 
 def test_each_unit_is_made_and_counted_and_keeps_its_type(tmp_path):
@@ -60,20 +67,124 @@ def test_each_unit_is_made_and_counted_and_keeps_its_type(tmp_path):
     ]
 
 
-def test_what_is_there_is_left_alone_and_counted_again(tmp_path):
+def change(path, how):
+    content = path.read_bytes()
+    path.unlink() if how is None else path.write_bytes(how(content))
+
+
+CHANGES = {
+    "gone": None,
+    "cut off": lambda content: content[:-20],
+    "other bytes, as many": lambda content: content[:4] + bytes([content[4] ^ 1]) + content[5:],
+    "empty": lambda content: b"",
+}
+
+
+def test_what_is_there_and_whole_is_left_alone_and_counted_again(tmp_path):
     transform = map_numbers(tmp_path)
-    write_table(transform.outputs[1], NUMBERS.empty_table(), NUMBERS, {"numbers": 100})
-    assert run(transform) == {"numbers": 106}
-    assert read_table(transform.outputs[1]).num_rows == 0
-
-
-def test_a_step_is_finished_when_all_its_outputs_are_there(tmp_path):
-    step = Step("Step", map_numbers(tmp_path))
-    assert finished_counts(step) is None
-    run(step.transform)
-    assert finished_counts(step) == {"numbers": 8}
+    assert run(transform) == {"numbers": 8}
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.parquet")}
+    (tmp_path / "_steps" / "Step" / "c.parquet.json").unlink()
     (tmp_path / "c.parquet").unlink()
-    assert finished_counts(step) is None
+    assert run(transform) == {"numbers": 8}
+    again = {path: path.stat().st_mtime_ns for path in written}
+    assert [path.name for path in written if written[path] != again[path]] == ["c.parquet"]
+
+
+@pytest.mark.parametrize("how", CHANGES.values(), ids=CHANGES)
+def test_an_output_that_is_not_as_it_was_written_is_made_anew(tmp_path, how):
+    transform = map_numbers(tmp_path)
+    run(transform)
+    bytes_of = {path.name: path.read_bytes() for path in tmp_path.glob("*.parquet")}
+    (tmp_path / "_steps" / "Step" / "d.parquet.json").unlink()  # the run was cut short
+    change(tmp_path / "b.parquet", how)
+    assert run(transform) == {"numbers": 8}
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.parquet")} == bytes_of
+
+
+def write_side_by_side(unit: Unit, output: str) -> dict[str, int]:
+    write_array(output.replace(".parquet", ".npy"), np.array(unit.numbers))
+    write_table(output, NUMBERS.empty_table(), NUMBERS)
+    return {}
+
+
+def test_all_files_that_a_unit_wrote_belong_to_its_receipt(tmp_path):
+    transform = MapUnits(units=UNITS, output_of=partial(output_of, str(tmp_path)), work=write_side_by_side)
+    run(transform)
+    (tmp_path / "b.npy").write_bytes(b"other")
+    run(transform)
+    assert read_array(str(tmp_path / "b.npy")).tolist() == [1, 5]
+
+
+def write_nothing(unit: Unit, output: str) -> dict[str, int]:
+    return {}
+
+
+def count_wrongly(unit: Unit, output: str) -> dict[str, int]:
+    write_table(output, NUMBERS.empty_table(), NUMBERS, {"numbers": 1})
+    return {"numbers": 2}
+
+
+@pytest.mark.parametrize(
+    ("work", "message"),
+    [(write_nothing, "ended without writing it"), (count_wrongly, "the file says {'numbers': 1}")],
+    ids=["no output", "another count than in the file"],
+)
+def test_a_unit_that_does_not_write_what_it_says_fails(tmp_path, work, message):
+    with pytest.raises(StepFailed, match=message):
+        run(MapUnits(units=UNITS, output_of=partial(output_of, str(tmp_path)), work=work))
+    assert not (tmp_path / "_steps").exists()
+
+
+def test_a_step_whose_outputs_are_elsewhere_fails_whatever_the_engine_counted(tmp_path, monkeypatch):
+    transform = map_numbers(tmp_path)
+
+    def run_elsewhere(step, engine, receipts):
+        run_step(step, engine, receipts)
+        for path in [*tmp_path.glob("*.parquet"), *tmp_path.glob("_steps/*/*")]:
+            path.rename(tmp_path / f"elsewhere-{path.name}")
+
+    monkeypatch.setattr("jobs.runner.run_step", run_elsewhere)
+    with pytest.raises(MissingOutput, match=r"Step: the engine says that it is done, but 4 of 4 outputs are not there"):
+        run(transform)
+
+
+class Note(NamedTuple):
+    name: str
+    lane: int
+
+
+def note_time(unit: Note, output: str) -> dict[str, int]:
+    started = time.monotonic()
+    time.sleep(0.05)
+    write_array(output, np.array([started, time.monotonic()]))
+    return {"by": os.getpid()}
+
+
+def test_units_of_a_lane_are_done_one_after_another_by_one_worker(tmp_path):
+    units = [Note(f"{number}", number % 3) for number in range(9)]
+    transform = MapUnits(
+        units=units,
+        output_of=lambda unit: str(tmp_path / f"{unit.name}.npy"),
+        work=note_time,
+        lane_of=lambda unit: unit.lane,
+    )
+    assert transform.num_tasks == 3
+    made = make_step(Step("Step", transform), Engine(workers=2), str(tmp_path))
+    for lane in range(3):
+        its = [str(tmp_path / f"{number}.npy") for number in range(lane, 9, 3)]
+        assert len({made[output].counts["by"] for output in its}) == 1
+        times = np.concatenate([read_array(output) for output in its])
+        assert (np.diff(times) >= 0).all()
+
+
+def test_many_units_travel_in_a_file_and_keep_their_types(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.steps._MOST_INLINE", 2)
+    monkeypatch.setattr("pipeline.steps._ELEMENTS_AT_ONCE", 3)
+    assert run(map_numbers(tmp_path)) == {"numbers": 8}
+    total = SumUnits(units=UNITS, array_of=array_of, size=10, output=str(tmp_path / "sum.npy"))
+    assert run(total) == {}
+    assert read_array(total.output).sum() == 8
 
 
 def array_of(unit: Unit) -> np.ndarray:
@@ -110,7 +221,8 @@ def write_rows(unit: Unit, output: str, packed: Iterable[bytes]) -> dict[str, in
     return {f"of_{unit.name}": len(rows)}
 
 
-def test_rows_meet_by_bucket_and_every_unit_is_made_also_one_that_nothing_was_found_for(tmp_path):
+@pytest.mark.parametrize("memory", [1 << 30, 1000, 100], ids=["whole", "in two slices", "in many slices"])
+def test_rows_meet_by_bucket_and_every_unit_is_made_also_one_that_nothing_was_found_for(tmp_path, memory):
     group = GroupPacked(
         sources=list(enumerate(UNITS)),
         pack=pack,
@@ -118,20 +230,23 @@ def test_rows_meet_by_bucket_and_every_unit_is_made_also_one_that_nothing_was_fo
         units=UNITS,
         output_of=lambda unit: str(tmp_path / f"{unit.name}.npy"),
         work=write_rows,
+        payload=500,
     )
-    assert run(group) == {"of_a": 0, "of_b": 2, "of_c": 0, "of_d": 2}
+    assert run(group, memory) == {"of_a": 0, "of_b": 2, "of_c": 0, "of_d": 2}
     assert [read_array(path).tolist() for path in group.outputs] == [[], [0, 77], [], [1, 2]]
 
 
-def test_without_a_comparison_records_go_to_units_by_number(tmp_path):
+@pytest.mark.parametrize("memory", [1 << 30, 1000, 100], ids=["whole", "in two slices", "in many slices"])
+def test_without_a_comparison_records_go_to_units_by_number(tmp_path, memory):
     group = GroupPacked(
         sources=[0, 1, 2],
         pack=pack_evenly,
         units=["even", "odd"],
         output_of=lambda unit: str(tmp_path / f"{unit}.npy"),
         work=write_sorted,
+        payload=500,
     )
-    assert run(group) == {}
+    assert run(group, memory) == {}
     assert [read_array(path).tolist() for path in group.outputs] == [[0, 2], [1]]
 
 

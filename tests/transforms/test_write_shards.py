@@ -16,10 +16,12 @@ import webdataset
 
 from jobs.runner import run_stage
 from pipeline.base import files
+from pipeline.base.folders import RawFolder, raw_units
 from pipeline.base.ids import pair_id
+from pipeline.base.lineage import STAGE_NAME, read_stage
 from pipeline.base.schemas import CUTS, RAW_INDEX
 from pipeline.base.shard_format import SCORES_NAME
-from pipeline.base.stage_folder import STAGE_NAME, read_stage
+from pipeline.base.stage_folder import close_folder
 from pipeline.base.tables import read_table, write_table
 from pipeline.sharding.stage import WriteShards
 
@@ -48,8 +50,10 @@ def index_row(url, image, text, status):
 
 
 def write_stage(folder: Path, stage: str):
-    content = {"identity": {"stage": stage}, "counts": {}, "history": [], "outputs": [], "versions": {}}
-    files.write_bytes_whole(str(folder / STAGE_NAME), json.dumps(content).encode())
+    """Declares a folder finished, made from all that are finished beside it."""
+    made_from = sorted(str(path.parent) for path in folder.parent.glob(f"*/{STAGE_NAME}") if path.parent != folder)
+    outputs = [{"name": str(folder)}]  # so that no two look the same
+    close_folder(str(folder), identity={"stage": stage}, counts={}, outputs=outputs, made_from=made_from)
 
 
 def write_raw(folder: Path, units):
@@ -194,19 +198,20 @@ def test_a_final_selection_over_two_raw_folders_decides_what_is_packed_and_what_
     write_raw(tmp_path / "one", units[:2])
     write_raw(tmp_path / "two", units[2:])
     final = tmp_path / "final"
+    raws = [str(tmp_path / folder / "raw") for folder in ("one", "two")]
     wanted = {}
-    for place, folder in enumerate(("one", "two")):
+    for folder in ("one", "two"):
         for path in sorted((tmp_path / folder / "raw").glob("*.parquet")):
             rows = [row for row in read_table(str(path)).to_pylist() if row["status"] == "ok"][:3]
             rows = [row | {"kept_for": [0], "keep_probability": 0.125} for row in rows]
             wanted |= {row["key"]: row["text"] for row in rows}
-            name = path.name if place == 0 or path.name.startswith("raw-00002") else path.name.replace(".", "-2.", 1)
-            write_table(str(final / name), pa.Table.from_pylist(rows, RAW_INDEX), RAW_INDEX)
+            name = next(unit.name for unit in raw_units(raws) if unit.index_file == str(path))
+            write_table(RawFolder(str(final)).index(name), pa.Table.from_pylist(rows, RAW_INDEX), RAW_INDEX)
     cuts = pa.table({"query_id": [0], "query": ["thing"], "count": [99], "cut": [None], "kept": [15]}, CUTS)
     write_table(str(final / "cuts.parquet"), cuts, CUTS)
-    write_stage(final, "balance-final")
+    close_folder(str(final), identity={"stage": "balance-final"}, counts={}, outputs=[], made_from=raws)
     stage = WriteShards(
-        raw=tuple(str(tmp_path / folder / "raw") for folder in ("one", "two")),
+        raw=tuple(raws),
         final=str(final),
         output=str(tmp_path / "shards"),
     )

@@ -11,7 +11,7 @@ from pipeline.balancing import keeping
 from pipeline.balancing.final import count_short, final_cuts, keep_fetched
 from pipeline.balancing.keeping import Selection, keep_selected, keep_table, open_selection, with_columns
 from pipeline.balancing.lots import LARGEST, Drawing, collect_lots, hash_queries, lot_bounds, select_lots
-from pipeline.balancing.pool import PoolTable, pair_weights, whole_tables
+from pipeline.balancing.pool import PoolTable, new_names, pair_weights, whole_tables
 from pipeline.balancing.rules import (
     Rule,
     cut_column,
@@ -28,6 +28,7 @@ from pipeline.base.arrays import flatten_lists, list_column, read_array, read_li
 from pipeline.base.drops import LostRows, check_counts
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.schemas import BALANCED, CUTS, FINAL_CUTS, MATCHED, PAIR_ID, PAIRS, RAW_INDEX
+from pipeline.base.stage_folder import close_folder
 from pipeline.base.tables import read_counts, read_table, write_table
 
 QUERIES = pa.chunked_array([["everywhere", "often", "rare"]])
@@ -222,10 +223,21 @@ def test_balanced_pairs_stand_for_those_that_were_not_kept(table, tmp_path):
     assert pair_weights(batch).tolist() == [1.6, 2, 1, 4, 2, 1.6, 2, 1]
 
 
-def test_sources_have_distinct_names_and_give_their_lists(table):
-    sources = whole_tables(["a/x.parquet", "b/x.parquet"])
-    assert [source.path for source in sources] == ["a/x.parquet", "b/x.parquet"]
-    assert len({source.name for source in sources}) == 2
+def test_new_tables_have_names_that_follow_from_their_crawl_and_not_from_its_folder(tmp_path):
+    earlier = whole_tables(["a/x.parquet", "a/y.parquet"])
+    assert [source.name for source in earlier] == ["x.parquet", "y.parquet"]
+    names = {}
+    for folder, count in (("one", 1), ("moved/one", 1), ("other", 2)):
+        matched = str(tmp_path / folder)
+        close_folder(matched, identity={"stage": "match-pairs"}, counts={"n": count}, outputs=[], made_from=[])
+        names[folder] = [table.name for table in new_names(earlier, earlier, matched=matched)]
+    assert names["one"] == names["moved/one"] != names["other"]
+    assert all(name.endswith("-x.parquet") for name, _ in names.values())
+    with pytest.raises(ValueError, match="was added to the previous crawls before"):
+        new_names(earlier, whole_tables([f"b/{name}" for name in names["one"]]), matched=str(tmp_path / "one"))
+
+
+def test_sources_give_their_lists(table):
     [lists] = PoolTable(table, "x").query_lists()
     assert lists.to_pylist() == LISTS
     [lists] = read_lists(table, column="query_ids")

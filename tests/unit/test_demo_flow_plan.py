@@ -9,8 +9,8 @@ import pytest
 from jobs.demo import flow
 from jobs.demo.summary import Score, describe_data, describe_scores
 from pipeline.base.flow import STAGES
+from pipeline.base.lineage import STAGE_NAME
 from pipeline.base.schemas import BALANCED, CUTS
-from pipeline.base.stage_folder import STAGE_NAME
 from pipeline.base.tables import write_table
 
 ROUNDS = ("balance-final", "top-up-pairs")  # of fetching again: not in the demo

@@ -24,6 +24,7 @@ ALLOWED = {
     "pipeline.base": (),
     "pipeline.web": ("pipeline.base",),
     "pipeline.steps": ("pipeline.base",),
+    "pipeline.slicing": ("pipeline.base", "pipeline.steps"),
     "pipeline.dumps": BELOW,
     **dict.fromkeys(STAGE_ROOMS, (*BELOW, "pipeline.steps")),
     "jobs": ("pipeline", "vocab"),

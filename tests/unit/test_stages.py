@@ -1,5 +1,6 @@
 """A stage's folder says whether it is new, cut short, done, or made otherwise."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 
@@ -7,10 +8,9 @@ import pytest
 
 from pipeline.base import files
 from pipeline.base.folders import PairsFolder
+from pipeline.base.lineage import STAGE_NAME, StageMismatch
 from pipeline.base.options import option
 from pipeline.base.stage_folder import (
-    STAGE_NAME,
-    StageMismatch,
     State,
     commit_stage,
     discard_stage,
@@ -29,9 +29,10 @@ class Match(Stage):
     cap: int = option(1, "Cap.")
     workers: int = option(1, "Processes.", identity=False)
     sources: tuple[str, ...] = ()
+    before: tuple[str, ...] = option((), "Folders.", identity=False, made_by=("extract-pairs", "match-pairs"))
 
     def inputs(self):
-        return list(self.sources)
+        return [*self.sources, *self.before]
 
     def steps(self):
         yield from ()
@@ -126,10 +127,10 @@ def test_overwriting_removes_what_a_stage_wrote(tmp_path):
 def test_an_unfinished_stage_is_no_input(tmp_path):
     before = Extract(output=str(tmp_path / "pairs"))
     with pytest.raises(FileNotFoundError, match="pairs"):
-        stage_identity(Match(output=str(tmp_path / "out"), sources=(before.output,)))
+        stage_identity(Match(output=str(tmp_path / "out"), before=(before.output,)))
     open_stage(before, stage_identity(before))
     with pytest.raises(FileNotFoundError, match="no finished stage"):
-        stage_identity(Match(output=str(tmp_path / "out"), sources=(before.output,)))
+        stage_identity(Match(output=str(tmp_path / "out"), before=(before.output,)))
     with pytest.raises(FileNotFoundError, match="no finished stage"):
         _ = PairsFolder(before.output).tables
 
@@ -137,9 +138,9 @@ def test_an_unfinished_stage_is_no_input(tmp_path):
 def test_counts_travel_with_the_data(tmp_path):
     before = Extract(output=str(tmp_path / "pairs"))
     finish(before, {"pairs/in": 3, "pairs/kept": 3})
-    stage = Match(output=str(tmp_path / "out"), sources=(before.output,))
+    stage = Match(output=str(tmp_path / "out"), before=(before.output,))
     finish(stage, {"pairs/in": 3, "pairs/kept": 2, "pairs/drop/no_query": 1})
-    after = Match(output=str(tmp_path / "after"), sources=(stage.output,))
+    after = Match(output=str(tmp_path / "after"), before=(stage.output,))
     assert [entry["stage"] for entry in history_of(after)] == ["extract-pairs", "match-pairs"]
     assert history_of(after)[1]["counts"]["pairs/kept"] == 2
 
@@ -159,4 +160,4 @@ def test_the_commit_removes_working_folders_and_names_the_outputs(tmp_path):
         "card",
     ]
     content = json.loads((tmp_path / "out" / STAGE_NAME).read_text())
-    assert content["outputs"] == [{"name": "a.parquet", "bytes": 3}]
+    assert content["outputs"] == [{"name": "a.parquet", "bytes": 3, "sha256": hashlib.sha256(b"abc").hexdigest()}]
