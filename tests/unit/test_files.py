@@ -1,6 +1,9 @@
 """Files appear whole or not at all; inputs are named by paths, folders and globs."""
 
+import hashlib
+
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from pipeline.base import files
 
@@ -74,4 +77,60 @@ def test_a_remote_file_is_copied_once_for_mapping(tmp_path, monkeypatch):
     first = files.local_path("memory://m/t.npy")
     assert files.read_bytes(first) == b"12345678"
     assert files.local_path("memory://m/t.npy") == first
+    files.remove_tree("memory://m")
+
+
+class Broken(OSError):
+    """What the client of a store says, without a path."""
+
+
+def test_an_error_of_a_store_names_the_object(monkeypatch):
+    def fail(*_, **__):
+        raise Broken("SlowDown")
+
+    for name in ("cat_file", "pipe_file", "ls", "exists", "size"):
+        monkeypatch.setattr(MemoryFileSystem, name, fail)
+    path = "memory://m/a/b.parquet"
+    for call in (
+        files.read_bytes,
+        files.exists,
+        files.file_size,
+        files.list_files,
+        lambda p: files.read_range(p, 0, 1),
+    ):
+        with pytest.raises(OSError, match=r"memory://m/a/b\.parquet: SlowDown"):
+            call(path)
+    with pytest.raises(OSError, match=r"memory://m/a/b\.parquet: SlowDown"):
+        files.write_bytes_whole(path, b"x")
+
+
+def test_ranges_are_read_as_they_are_asked_for(tmp_path):
+    for path in (str(tmp_path / "a.bin"), "memory://m/ranges.bin"):
+        files.write_bytes_whole(path, bytes(range(100)))
+        assert files.read_range(path, 10, 5) == bytes(range(10, 15))
+        assert files.read_range(path, 95, 50) == bytes(range(95, 100))
+        assert files.read_range(path, 3, 0) == b""
+    files.remove_tree("memory://m")
+
+
+def test_sizes_are_told_of_what_is_there(tmp_path):
+    for folder in (str(tmp_path), "memory://m"):
+        files.write_bytes_whole(files.join(folder, "x", "a"), b"12")
+        files.write_bytes_whole(files.join(folder, "y", "_b"), b"")
+        asked = [files.join(folder, *names) for names in (("x", "a"), ("x", "c"), ("y", "_b"), ("z", "d"))]
+        assert files.sizes(asked) == {asked[0]: 2, asked[2]: 0}
+    files.remove_tree("memory://m")
+
+
+def test_what_is_written_is_recorded_with_its_digest(tmp_path):
+    with files.record_writes() as written:
+        for path in (str(tmp_path / "a"), "memory://m/a"):
+            files.write_bytes_whole(path, b"abc")
+            with pytest.raises(KeyError), files.write_whole(path) as file:
+                file.write(b"half")
+                raise KeyError
+    files.write_bytes_whole(str(tmp_path / "b"), b"abc")
+    digest = hashlib.sha256(b"abc").hexdigest()
+    assert written == [(str(tmp_path / "a"), 3, digest), ("memory://m/a", 3, digest)]
+    assert files.file_digest("memory://m/a") == digest
     files.remove_tree("memory://m")
