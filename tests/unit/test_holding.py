@@ -20,7 +20,7 @@ def folder(request, tmp_path):
 def test_a_folder_is_held_by_one_and_free_afterwards(folder):
     with hold_folder(folder) as hold:
         hold.check()
-        with pytest.raises(FolderInUse, match="another run.* is working there"), hold_folder(folder):
+        with pytest.raises(FolderInUse, match=r"another run.* is working there"), hold_folder(folder):
             raise AssertionError("held twice")
     with hold_folder(folder):
         pass
