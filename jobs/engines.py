@@ -82,10 +82,7 @@ def run_step(step: Step, engine: Engine, receipts: StepReceipts) -> None:
         StepFailed: When the pipeline fails; its cause is the engine's error.
     """
     pipeline = engine.pipeline(step)
-    transform = step.transform.bind(receipts)
-    if step.ram_gib:
-        transform = transform.with_resource_hints(min_ram=f"{step.ram_gib}GiB")
-    _ = pipeline | step.label >> transform
+    _ = pipeline | step.label >> step.bind(receipts)
     with _worker_watchdog(step.label):
         try:
             result = pipeline.run()

@@ -25,7 +25,7 @@ from pipeline.base.options import add_flags, options_from
 from pipeline.base.receipts import MissingOutput, Receipt, StepReceipts
 from pipeline.base.stage_folder import State, commit_stage, discard_stage, open_stage, stage_identity
 from pipeline.slicing import num_slices, slice_step
-from pipeline.steps import Stage, Step
+from pipeline.steps import Chain, Made, Stage, Step
 
 OK, FAILED, BAD_USE, INTERRUPTED = 0, 1, 2, 130
 DEFAULT_DATA = "data"
@@ -117,7 +117,7 @@ def run_steps(stage: Stage, engine: Engine, hold: Hold, *, quiet: bool) -> tuple
     of_units: list[files.Written] = []
     with files.record_writes() as written:
         steps = stage.steps()
-        answer: dict[str, Counts] | None = None
+        answer: Made | list[Made] | None = None
         while True:
             try:
                 part = steps.send(answer)
@@ -127,15 +127,32 @@ def run_steps(stage: Stage, engine: Engine, hold: Hold, *, quiet: bool) -> tuple
             if isinstance(part, dict):
                 counts, answer = add_counts(counts, part), None
                 continue
-            receipts = make_step(part, engine, stage.output, quiet=quiet)
-            counts = add_counts(counts, *(receipt.counts for receipt in receipts.values()))
-            answer = {output: receipt.counts for output, receipt in receipts.items()}
+            made = make_steps([part] if isinstance(part, Step) else part, engine, stage.output, quiet=quiet)
+            receipts = [receipt for receipts in made for receipt in receipts.values()]
+            counts = add_counts(counts, *(receipt.counts for receipt in receipts))
+            answers = [{output: receipt.counts for output, receipt in one.items()} for one in made]
+            answer = answers[0] if isinstance(part, Step) else answers
             of_units += [
                 files.Written(files.join(stage.output, name), size, digest)
-                for receipt in receipts.values()
+                for receipt in receipts
                 for name, (size, digest) in receipt.files.items()
             ]
     return counts, [*of_units, *written]
+
+
+def make_steps(steps: Sequence[Step], engine: Engine, folder: str, *, quiet: bool = True) -> list[dict[str, Receipt]]:
+    """Runs steps unless all they make is there; where starting a job takes long, those that are left are one.
+
+    Args, Returns and Raises: as `make_step`, for each step.
+    """
+    if len(steps) > 1 and not engine.is_local:
+        receipts = [StepReceipts(folder, step.label) for step in steps]
+        left = [(s, r) for s, r in zip(steps, receipts, strict=True) if r.read_all(s.transform.outputs) is None]
+        if left:
+            label = "-".join(step.label for step, _ in left)
+            run_step(Step(label, Chain(steps=left)), engine, StepReceipts(folder, label))
+        return [_found(step, folder) for step in steps]
+    return [make_step(step, engine, folder, quiet=quiet) for step in steps]
 
 
 def make_step(step: Step, engine: Engine, folder: str, *, quiet: bool = True) -> dict[str, Receipt]:
@@ -166,9 +183,14 @@ def make_step(step: Step, engine: Engine, folder: str, *, quiet: bool = True) ->
 
 
 def _run(step: Step, engine: Engine, folder: str, quiet: bool) -> dict[str, Receipt]:
-    outputs, receipts = step.transform.outputs, StepReceipts(folder, step.label)
+    receipts = StepReceipts(folder, step.label)
     with step_progress(step, receipts, quiet=quiet):
         run_step(step, engine, receipts)
+    return _found(step, folder)
+
+
+def _found(step: Step, folder: str) -> dict[str, Receipt]:
+    outputs, receipts = step.transform.outputs, StepReceipts(folder, step.label)
     found = receipts.read_all(outputs)
     if found is None:
         raise MissingOutput(

@@ -56,16 +56,35 @@ class UnitsTransform(beam.PTransform, ABC):
 
     Attributes:
         receipts: Where the receipts go; `bind` sets it.
+        after: What must be done before; `bind` sets it.
     """
 
     shape: ClassVar[Shape]
     receipts: StepReceipts = StepReceipts("", "")
+    after: beam.PCollection | None = None
 
-    def bind(self, receipts: StepReceipts) -> Self:
-        """The transform with a place for its receipts."""
+    def bind(self, receipts: StepReceipts, *, after: beam.PCollection | None = None) -> Self:
+        """The transform with a place for its receipts.
+
+        Args:
+            receipts: The place.
+            after: The outputs of a transform that must be done before this one begins.
+        """
         bound = copy.copy(self)
-        bound.receipts = receipts
+        bound.receipts, bound.after = receipts, after
         return bound
+
+    def _elements(
+        self, root: beam.Pipeline, label: str, elements: Iterable[Any], element_type: Any = Any
+    ) -> beam.PCollection:
+        """What the transform begins with, when what must be before is done."""
+        created = _elements(root, label, elements, self.receipts, element_type)
+        if self.after is None:
+            return created
+        done = self.after | f"{label}Before" >> beam.combiners.Count.Globally()
+        return created | f"{label}After" >> beam.Map(_first, beam.pvalue.AsSingleton(done)).with_output_types(
+            element_type
+        )
 
     @property
     @abstractmethod
@@ -108,7 +127,7 @@ class MapUnits(UnitsTransform, Generic[U]):
 
     def expand(self, root: beam.Pipeline) -> beam.PCollection:
         """Wires PBegin to PCollection[str]."""
-        lanes = _elements(root, "Units", self._lanes(), self.receipts)
+        lanes = self._elements(root, "Units", self._lanes())
         return lanes | "Work" >> beam.ParDo(_Work(self.work, self.receipts)).with_output_types(str)
 
     def _lanes(self) -> list[list[tuple[U, str]]]:
@@ -150,7 +169,7 @@ class SumUnits(UnitsTransform, Generic[U]):
     def expand(self, root: beam.Pipeline) -> beam.PCollection:
         """Wires PBegin to PCollection[str]."""
         return (
-            _elements(root, "Units", self.units, self.receipts)
+            self._elements(root, "Units", self.units)
             | "Array" >> beam.Map(self.array_of).with_output_types(np.ndarray)
             | "Sum" >> beam.CombineGlobally(_Sum(self.size))
             | "Write" >> beam.Map(_write_sum, self.output, self.receipts).with_output_types(str)
@@ -194,15 +213,15 @@ class GroupPacked(UnitsTransform, Generic[S, U]):
 
     def expand(self, root: beam.Pipeline) -> beam.PCollection:
         """Wires PBegin to PCollection[str]."""
-        found = _elements(root, "Sources", self.sources, self.receipts) | "Pack" >> beam.FlatMap(
-            self.pack
-        ).with_output_types(tuple[int, bytes])
+        found = self._elements(root, "Sources", self.sources) | "Pack" >> beam.FlatMap(self.pack).with_output_types(
+            tuple[int, bytes]
+        )
         if self.find is not None:
             buckets = found | "GroupBuckets" >> beam.GroupByKey()
             found = buckets | "Find" >> beam.FlatMap(_find, self.find).with_output_types(tuple[int, bytes])
         units = list(enumerate(zip(self.units, self.outputs, strict=True)))
         return (
-            {"unit": _elements(root, "Units", units, self.receipts, tuple[int, Any]), "found": found}
+            {"unit": self._elements(root, "Units", units, tuple[int, Any]), "found": found}
             | "GroupUnits" >> beam.CoGroupByKey()
             | "Work" >> beam.ParDo(_WorkOnFound(self.work, self.receipts)).with_output_types(str)
         )
@@ -236,8 +255,45 @@ class Step(NamedTuple):
     transform: UnitsTransform
     ram_gib: float = 0.0
 
+    def bind(self, receipts: StepReceipts, *, after: beam.PCollection | None = None) -> beam.PTransform:
+        """The transform as it runs: see `UnitsTransform.bind`."""
+        bound = self.transform.bind(receipts, after=after)
+        return bound.with_resource_hints(min_ram=f"{self.ram_gib}GiB") if self.ram_gib else bound
 
-Steps = Generator[Step | Counts, Any, None]  # a step gets what its units counted, by their outputs: `dict[str, Counts]`
+
+Made = dict[str, Counts]  # what the units of a step counted, by their outputs
+Part = Step | tuple[Step, ...] | Counts
+Steps = Generator[Part, Any, None]
+
+
+@dataclass(kw_only=True, eq=False)
+class Chain(UnitsTransform):
+    """Steps as one pipeline: each begins when the one before is done.
+
+    Attributes:
+        steps: The steps, and where their receipts go.
+    """
+
+    shape = Shape.MAP
+
+    steps: Sequence[tuple[Step, StepReceipts]]
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Those of all steps."""
+        return tuple(output for step, _ in self.steps for output in step.transform.outputs)
+
+    @property
+    def num_tasks(self) -> int:
+        """Those of the step with most."""
+        return max(step.transform.num_tasks for step, _ in self.steps)
+
+    def expand(self, root: beam.Pipeline) -> beam.PCollection:
+        """Wires PBegin to PCollection[str], the outputs of the last step."""
+        done = None
+        for step, receipts in self.steps:
+            done = root | step.label >> step.bind(receipts, after=done)
+        return done
 
 
 @dataclass(kw_only=True)
@@ -268,10 +324,11 @@ class Stage(ABC):
 
     @abstractmethod
     def steps(self) -> Steps:
-        """The pipelines to run, in order; a later one may look at what an earlier one wrote.
+        """What to run, in order; a later step may look at what an earlier one wrote.
 
-        To each the runner sends what its units counted, by their outputs. What is known without a pipeline is given as
-        counts.
+        Steps that are all known before the first of them runs are given together: where starting a job takes minutes,
+        they are one. The runner sends what the units of a step counted (`Made`), of several a list of that. What is
+        known without a step is given as counts.
         """
 
 
@@ -287,18 +344,6 @@ class Question(NamedTuple):
     metavar: str
     help: str
     answer: Callable[[Any, str], Iterable[str]]
-
-
-def made_by(step: Step, folder: str) -> dict[str, Counts] | None:
-    """What the units of a step counted, by their outputs, when all of these are there and whole; else None.
-
-    Args:
-        step: The step.
-        folder: Of its stage.
-    """
-    outputs = step.transform.outputs
-    receipts = StepReceipts(folder, step.label).read_all(outputs) if outputs else []
-    return None if receipts is None else {o: r.counts for o, r in zip(outputs, receipts, strict=True)}
 
 
 def _count_unit(unit: U, read: Callable[[U], Iterable[pa.ListArray]], num_queries: int) -> Ints:
@@ -328,6 +373,10 @@ def _elements(
         | f"{label}Read" >> beam.FlatMap(_read_elements).with_output_types(element_type)
         | label >> beam.Reshuffle().with_output_types(element_type)
     )
+
+
+def _first(element: Any, _: int) -> Any:
+    return element
 
 
 def _read_elements(place: tuple[str, int, int]) -> list[Any]:

@@ -24,7 +24,7 @@ _NUM_BUCKETS = 256  # groups that queries are collected in
 
 def find_cuts(
     tables: Sequence[PoolTable], counts: Ints, caps: Ints, *, drawing: OnWorker[Drawing], folder: str
-) -> Generator[Step, None, Words]:
+) -> Generator[tuple[Step, ...], None, Words]:
     """Asks all queries over their caps for the cuts, then again those whose bound was too low.
 
     Args:
@@ -51,8 +51,8 @@ def find_cuts(
         bounds_file, found_file = (files.join(folder, f"{name}-{widening}.npy") for name in ("bounds", "found"))
         write_array(bounds_file, bounds)
         collect = collect_step(tables, drawing, bounds_file, files.join(folder, f"lots-{widening}"))
-        yield Step(f"CollectLots{widening}", collect)
-        yield Step(f"TakeCuts{widening}", take_step(collect.outputs, caps_file, found_file))
+        take = take_step(collect.outputs, caps_file, found_file)
+        yield Step(f"CollectLots{widening}", collect), Step(f"TakeCuts{widening}", take)
         found = read_array(found_file)
         cuts[found["query_id"]] = found["lot"]
         unanswered = np.setdiff1d(unanswered, found["query_id"])

@@ -80,10 +80,10 @@ class BalanceFinal(Stage):
             output_of=lambda index: files.join(working, "alive", index.name),
             work=partial(write_alive, drawing=drawing, cuts=OnWorker(read_array, fetch_cuts)),
         )
-        yield Step("FindAlive", find)
         alive_file = files.join(working, "alive.npy")
         of_queries = partial(read_lists, column="query_ids")
-        yield Step("CountAlive", count_queries(find.outputs, of_queries, frontier.num_rows, output=alive_file))
+        count_alive = count_queries(find.outputs, of_queries, frontier.num_rows, output=alive_file)
+        yield Step("FindAlive", find), Step("CountAlive", count_alive)
         alive = read_array(alive_file)
 
         if not files.exists(folder.cuts):
@@ -99,10 +99,9 @@ class BalanceFinal(Stage):
             output_of=lambda index: folder.file(index.name),
             work=partial(keep_fetched, selection=selection),
         )
-        yield Step("KeepFetched", keep)
         kept = files.join(working, "kept.npy")
-        of_kept = partial(read_lists, column="kept_for")
-        yield Step("CountKept", count_queries(keep.outputs, of_kept, final.num_rows, output=kept))
+        count_kept = count_queries(keep.outputs, partial(read_lists, column="kept_for"), final.num_rows, output=kept)
+        yield Step("KeepFetched", keep), Step("CountKept", count_kept)
         check_kept(final, read_array(kept))
         write_rule(self.output, rule)
         yield count_short(final, rule.cap)

@@ -14,7 +14,7 @@ from pipeline.base import files
 from pipeline.base.drops import Counts
 from pipeline.base.ids import id_words
 from pipeline.base.schemas import MATCHED
-from pipeline.base.tables import count_rows, read_table, write_table
+from pipeline.base.tables import count_rows_each, read_table, write_table
 from pipeline.steps import MapUnits
 
 SAMPLED = pa.schema([pa.field("weight", pa.float64(), nullable=False), MATCHED.field("query_ids")])
@@ -24,7 +24,7 @@ _SAMPLED_PAIRS = 2_000_000  # leaves a standard error of about 0.1 % in the numb
 
 def sample_step(tables: Sequence[PoolTable], folder: str) -> MapUnits[PoolTable]:
     """Writes a table of sampled pairs for every table, into a folder."""
-    num_pairs = sum(count_rows(table.path) for table in tables)
+    num_pairs = sum(count_rows_each(table.path for table in tables))
     return MapUnits(
         units=tables,
         output_of=lambda table: files.join(folder, table.name),

@@ -11,7 +11,7 @@ expected cuts are collected, then each table is filtered by the cuts alone.
 Source: Radford et al. 2021, section 2.2: up to 20,000 pairs a query.
 """
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Literal
@@ -189,7 +189,7 @@ def keep_by_cuts(
     drawing: OnWorker[Drawing],
     *,
     fetched: Words | None = None,
-) -> Iterator[Step]:
+) -> Steps:
     """Writes the pairs that the cuts of a folder select, and checks that every query selects as many as its cut says.
 
     Args:
@@ -214,12 +214,13 @@ def keep_by_cuts(
         output_of=lambda table: folder.file(table.name),
         work=partial(keep_table, selection=selection),
     )
-    yield Step("KeepSelected", keep)
-    if fetched is None:
-        kept = folder.working("cuts", "kept.npy")
-        read = partial(read_lists, column="kept_for")
-        yield Step("CountQueries", count_queries(keep.outputs, read, cuts.num_rows, output=kept))
-        check_kept(cuts, read_array(kept))
+    if fetched is not None:
+        yield Step("KeepSelected", keep)
+        return
+    kept = folder.working("cuts", "kept.npy")
+    count = count_queries(keep.outputs, partial(read_lists, column="kept_for"), cuts.num_rows, output=kept)
+    yield Step("KeepSelected", keep), Step("CountQueries", count)
+    check_kept(cuts, read_array(kept))
 
 
 def cuts_table(queries: pa.ChunkedArray, counts: Ints, cuts: Words, kept: Ints) -> pa.Table:

@@ -90,9 +90,9 @@ class MatchPairs(Stage):
             output_of=lambda path: matched.table(table_name(path)),
             work=partial(match_table, matcher=shared),
         )
-        yield Step("MatchQueries", match)
         read = partial(read_lists, column="query_ids")
-        yield Step("CountQueries", count_queries(match.outputs, read, matcher.num_queries, output=matched.counts))
+        count = count_queries(match.outputs, read, matcher.num_queries, output=matched.counts)
+        yield Step("MatchQueries", match), Step("CountQueries", count)
 
     @property
     def normalization(self) -> Normalization | None:

@@ -65,33 +65,41 @@ class BuildVocab(VocabOptions):
         yield Step("CountWords", count_words)
         check_counted_articles(plan)
         if plan.views:
-            yield from self._count_views(plan)
+            yield tuple(self._count_views(plan))
             check_counted_views(plan)
         word_ranges = plan_word_ranges(plan.tasks, plan.sums)
-        merge = partial(
-            merge_words,
-            tables=count_words.outputs,
-            min_count=min(self.min_word_count, self.least_bigram_word_count),
-            numbers_below=self.numbers_below,
+        merge = MapUnits(
+            units=word_ranges,
+            output_of=lambda words: words.kept,
+            work=partial(
+                merge_words,
+                tables=count_words.outputs,
+                min_count=min(self.min_word_count, self.least_bigram_word_count),
+                numbers_below=self.numbers_below,
+            ),
         )
-        yield Step("MergeWords", MapUnits(units=word_ranges, output_of=lambda words: words.kept, work=merge))
-        join = partial(join_words, survey=plan.word_survey, threshold=self.min_word_count)
-        yield Step("JoinWords", MapUnits(units=[word_ranges], output_of=lambda _: plan.kept_words, work=join))
+        join = MapUnits(
+            units=[word_ranges],
+            output_of=lambda _: plan.kept_words,
+            work=partial(join_words, survey=plan.word_survey, threshold=self.min_word_count),
+        )
         count_bigrams = MapUnits(
             units=plan.tasks,
             output_of=lambda task: task.paths.bigrams,
             work=partial(count_unit_bigrams, kept_words=plan.kept_words),
         )
-        yield Step("CountBigrams", count_bigrams)
+        yield Step("MergeWords", merge), Step("JoinWords", join), Step("CountBigrams", count_bigrams)
         merge_ranges = MapUnits(
             units=plan_bigram_ranges(plan.tasks, plan.kept_words),
             output_of=lambda bounds: plan.sums.table("bigrams-{:019d}-{:019d}".format(*bounds)),
             work=partial(merge_bigrams, tables=count_bigrams.outputs, min_count=self.min_bigram_count),
         )
-        yield Step("MergeBigrams", merge_ranges)
-        write = partial(write_vocab, options=self, bigrams=merge_ranges.outputs)
-        queries = VocabFolder(self.output).queries
-        yield Step("MergeSources", MapUnits(units=[plan], output_of=lambda _: queries, work=write))
+        write = MapUnits(
+            units=[plan],
+            output_of=lambda _: VocabFolder(self.output).queries,
+            work=partial(write_vocab, options=self, bigrams=merge_ranges.outputs),
+        )
+        yield Step("MergeBigrams", merge_ranges), Step("MergeSources", write)
 
     def _count_views(self, plan: VocabPlan) -> Iterator[Step]:
         if plan.known_titles:

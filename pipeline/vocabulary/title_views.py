@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from pipeline.base.tables import count_rows, read_table, sum_counts
+from pipeline.base.tables import count_rows_each, read_table, sum_counts
 from pipeline.vocabulary.options import VocabOptions
 from pipeline.vocabulary.plan import VocabPlan
 from vocab.kernels.sums import add_up
@@ -36,7 +36,7 @@ def check_counted_views(plan: VocabPlan) -> None:
     """
     if not sum_counts(plan.views.values()).get("view_rows/in"):
         raise OtherWiki(f"no row of {plan.project} is in the page-view files: are they of another wiki than the dump?")
-    if plan.known_titles and not any(map(count_rows, plan.views.values())):
+    if plan.known_titles and not any(count_rows_each(plan.views.values())):
         raise OtherWiki("no title in the page-view files is in the dump: are they of another wiki?")
 
 

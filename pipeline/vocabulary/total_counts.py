@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from pipeline.base import files
 from pipeline.base.drops import Counts, add_counts
 from pipeline.base.folders import StageFolder
-from pipeline.base.tables import count_rows, read_table, write_table
+from pipeline.base.tables import count_rows, count_rows_each, read_table, write_table
 from pipeline.vocabulary.report.survey import WordSurvey, survey_words
 from pipeline.vocabulary.unit_counts import CountTask
 from vocab.bigrams import BIGRAM_COUNTS, add_bigram_counts, first_word_ranges
@@ -43,7 +43,8 @@ def plan_word_ranges(tasks: Sequence[CountTask], folder: StageFolder) -> list[Wo
         tasks: The counted units.
         folder: Where the sums go.
     """
-    sizes = {task.paths.words: count_rows(task.paths.words) for task in tasks}
+    paths = [task.paths.words for task in tasks]
+    sizes = dict(zip(paths, count_rows_each(paths), strict=True))
     num_ranges = max(1, -(-sum(sizes.values()) // _RANGE_ROWS))
     lows = [""]
     if num_ranges > 1:
@@ -59,7 +60,7 @@ def plan_word_ranges(tasks: Sequence[CountTask], folder: StageFolder) -> list[Wo
 
 def plan_bigram_ranges(tasks: Sequence[CountTask], kept_words: str) -> list[tuple[int, int]]:
     """Cuts the packed bigrams of all units into ranges [low, high) that fit into memory."""
-    num_rows = sum(count_rows(task.paths.bigrams) for task in tasks)
+    num_rows = sum(count_rows_each(task.paths.bigrams for task in tasks))
     num_words = count_rows(kept_words)
     num_ranges = max(1, min(num_words, -(-num_rows // _RANGE_ROWS)))
     return first_word_ranges(num_words, num_ranges)

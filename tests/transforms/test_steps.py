@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from jobs.engines import Engine, StepFailed, run_step
-from jobs.runner import make_step
+from jobs.runner import make_step, make_steps
 from pipeline.base.arrays import read_array, write_array
 from pipeline.base.drops import add_counts
 from pipeline.base.files import join
@@ -221,7 +221,7 @@ def write_rows(unit: Unit, output: str, packed: Iterable[bytes]) -> dict[str, in
     return {f"of_{unit.name}": len(rows)}
 
 
-@pytest.mark.parametrize("memory", [1 << 30, 1000, 100], ids=["whole", "in two slices", "in many slices"])
+@pytest.mark.parametrize("memory", [1 << 30, 1000, 300], ids=["whole", "in two slices", "in many slices"])
 def test_rows_meet_by_bucket_and_every_unit_is_made_also_one_that_nothing_was_found_for(tmp_path, memory):
     group = GroupPacked(
         sources=list(enumerate(UNITS)),
@@ -236,7 +236,7 @@ def test_rows_meet_by_bucket_and_every_unit_is_made_also_one_that_nothing_was_fo
     assert [read_array(path).tolist() for path in group.outputs] == [[], [0, 77], [], [1, 2]]
 
 
-@pytest.mark.parametrize("memory", [1 << 30, 1000, 100], ids=["whole", "in two slices", "in many slices"])
+@pytest.mark.parametrize("memory", [1 << 30, 1000, 300], ids=["whole", "in two slices", "in many slices"])
 def test_without_a_comparison_records_go_to_units_by_number(tmp_path, memory):
     group = GroupPacked(
         sources=[0, 1, 2],
@@ -266,3 +266,31 @@ def test_workers_go_by_units_where_files_are_apart_and_not_by_outputs(tmp_path):
     assert runner.options.get_all_options()["direct_num_workers"] == 3
     runner = Engine(workers=9).pipeline(Step("Map", map_numbers(tmp_path)))
     assert runner.options.get_all_options()["direct_num_workers"] == 4
+
+
+def sum_of_file(path: str) -> np.ndarray:
+    return np.array([read_table(path)["number"].to_numpy().sum()], np.int64)
+
+
+@pytest.mark.parametrize("runner", ["portable", "local"])
+def test_steps_given_together_are_done_in_order_and_where_jobs_are_dear_in_one(tmp_path, monkeypatch, runner):
+    make = map_numbers(tmp_path)
+    total = SumUnits(units=make.outputs, array_of=sum_of_file, size=1, output=str(tmp_path / "sum.npy"))
+    again = SumUnits(units=[total.output], array_of=read_array, size=1, output=str(tmp_path / "again.npy"))
+    steps = [Step("Make", make), Step("Sum", total), Step("Again", again)]
+    flags = ("--runner=PortableRunner", "--job_endpoint=embed", "--environment_type=LOOPBACK")
+    jobs = []
+
+    def noted(step, engine, receipts):
+        jobs.append(step.label)
+        run_step(step, engine, receipts)
+
+    monkeypatch.setattr("jobs.runner.run_step", noted)
+    engine = Engine(workers=1, beam_flags=flags if runner == "portable" else ())
+    made = make_steps(steps, engine, str(tmp_path))
+    assert [add_counts(*(receipt.counts for receipt in one.values())) for one in made] == [{"numbers": 8}, {}, {}]
+    assert read_array(again.output).tolist() == [2 * 27]
+    assert jobs == (["Make-Sum-Again"] if runner == "portable" else ["Make", "Sum", "Again"])
+    (tmp_path / "again.npy").unlink()
+    make_steps(steps, engine, str(tmp_path))
+    assert jobs[-1] == "Again"
