@@ -127,7 +127,7 @@ def write_raw(plan: str, raw: str, share: float) -> int:
         filled = {name: table[name] for name in table.schema.names} | {"status": status, "key": key}
         columns = [filled.get(field.name, pa.nulls(table.num_rows, field.type)) for field in RAW_INDEX]
         write_table(RawFolder(raw).index(table_name(path)), pa.table(columns, schema=RAW_INDEX), RAW_INDEX)
-    write_stage(raw, "fetch-images", {})
+    write_stage(raw, "fetch-images", {}, [plan])
     return num_fetched
 
 
@@ -143,8 +143,9 @@ def write_living(folder: str, after: str, share: float) -> None:
         write_table(of_pairs, pairs.filter(living), PAIRS)
         write_table(of_matched, matched, matched_schema(of_pairs))
     write_array(MatchedFolder(files.join(after, "matched")).counts, counts)
-    write_stage(files.join(after, "matched"), "match-pairs", {})
-    write_stage(files.join(after, "pairs"), "extract-pairs", {})
+    pairs = files.join(after, "pairs")
+    write_stage(pairs, "extract-pairs", {})
+    write_stage(files.join(after, "matched"), "match-pairs", {}, [pairs, files.join(folder, "vocab")])
 
 
 def main() -> None:

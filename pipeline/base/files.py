@@ -73,7 +73,7 @@ def open_for_read(path: str) -> BinaryIO:
     if is_local(path):
         return open(_plain(path), "rb")
     with _store(path) as (system, inner):
-        return cast(BinaryIO, system.open(inner, "rb", cache_type="readahead"))
+        return cast(BinaryIO, _StoredFile(system.open(inner, "rb", cache_type="readahead"), path))
 
 
 def read_bytes(path: str) -> bytes:
@@ -317,8 +317,43 @@ def _store(path: str) -> Iterator[tuple[AbstractFileSystem, str]]:
 
     Listings are not kept: other machines write, too.
     """
-    try:
+    with _naming(path):
         yield url_to_fs(path, use_listings_cache=False)
+
+
+class _StoredFile:
+    """A file of a store, open for reading; what goes wrong while it is read names its path."""
+
+    def __init__(self, file: Any, path: str) -> None:
+        self._file, self._path = file, path
+
+    def read(self, size: int = -1) -> bytes:
+        with _naming(self._path):
+            return cast(bytes, self._file.read(size))
+
+    def readinto(self, buffer: Any) -> int:
+        with _naming(self._path):
+            return cast(int, self._file.readinto(buffer))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def __enter__(self) -> "_StoredFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def __iter__(self) -> Iterator[bytes]:
+        with _naming(self._path):
+            yield from self._file
+
+
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """What goes wrong in the block names a path."""
+    try:
+        yield
     except FileNotFoundError as error:
         raise FileNotFoundError(f"no such file: {path}") from error
     except Exception as error:  # whatever the client of a store raises

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.base.drops import Counts, add_counts
-from pipeline.base.files import each, exists, is_local, local_path, open_for_read, write_whole
+from pipeline.base.files import each, exists, file_size, is_local, local_path, open_for_read, read_bytes, write_whole
 from pipeline.base.schemas import DISTINCT
 
 _COUNTS_KEY: Final = b"wit400m.counts"
@@ -126,10 +126,6 @@ def _open_table(path: str) -> pa.NativeFile:
     """A file for Arrow's own threads; a local one needs no Python, which may be gone when they let go of it."""
     if is_local(path):
         return pa.OSFile(local_path(path))
-    file = open_for_read(path)
-    if file.seek(0, 2) > _WHOLE_BYTES:
-        file.seek(0)
-        return pa.PythonFile(file, "r")
-    with file:
-        file.seek(0)
-        return pa.BufferReader(file.read())
+    if file_size(path) > _WHOLE_BYTES:
+        return pa.PythonFile(open_for_read(path), "r")
+    return pa.BufferReader(read_bytes(path))

@@ -8,6 +8,7 @@ Source: commoncrawl.org/get-started (path lists, their base addresses).
 
 import gzip
 import hashlib
+import itertools
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -71,10 +72,14 @@ def list_units(paths: Sequence[str], *, path_base: str, part_bytes: int) -> list
     Raises:
         ValueError: For a file of no known kind.
     """
+
+    def units_of(path: str) -> list[InputUnit]:
+        listed = path.endswith(LIST_SUFFIXES)
+        return list(_listed_units(path, path_base) if listed else _file_units(path, part_bytes))
+
     units: dict[str, InputUnit] = {}
-    for path in paths:
-        for unit in _listed_units(path, path_base) if path.endswith(LIST_SUFFIXES) else _file_units(path, part_bytes):
-            units.setdefault(unit.name, unit)
+    for unit in itertools.chain.from_iterable(files.each(units_of, paths)):
+        units.setdefault(unit.name, unit)
     return [units[name] for name in sorted(units)]
 
 

@@ -48,9 +48,7 @@ class BuildVocab(VocabOptions):
         if self.index and len(dumps) != 1:
             raise ValueError(f"build-vocab: index belongs to one dump file, and dump names {len(dumps)}")
         project = self.project or find_site(dumps).project
-        for path in views:
-            with files.open_for_read(path) as file:
-                check_views(file, project=project, name=path)
+        files.each(lambda path: _look_at_views(path, project), views)
         wordnet = [] if self.wordnet == NO_WORDNET else [find_wordnet(self.wordnet)]
         return [*dumps, *views, *wordnet]
 
@@ -108,3 +106,8 @@ class BuildVocab(VocabOptions):
             yield Step("HashTitles", known)
         count = partial(count_file_views, project=plan.project, access=self.view_access, known_titles=plan.known_titles)
         yield Step("CountViews", MapUnits(units=list(plan.views), output_of=plan.views.__getitem__, work=count))
+
+
+def _look_at_views(path: str, project: str) -> None:
+    with files.open_for_read(path) as file:
+        check_views(file, project=project, name=path)

@@ -3,7 +3,7 @@
 import hashlib
 
 import pytest
-from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 
 from pipeline.base import files
 
@@ -133,4 +133,23 @@ def test_what_is_written_is_recorded_with_its_digest(tmp_path):
     digest = hashlib.sha256(b"abc").hexdigest()
     assert written == [(str(tmp_path / "a"), 3, digest), ("memory://m/a", 3, digest)]
     assert files.file_digest("memory://m/a") == digest
+    files.remove_tree("memory://m")
+
+
+def test_an_error_while_a_file_is_read_names_the_object(monkeypatch):
+    path = "memory://m/a.bin"
+    files.write_bytes_whole(path, b"abc\ndef")
+    with files.open_for_read(path) as file:
+        assert file.read(2) == b"ab"
+        assert list(file) == [b"c\n", b"def"]
+
+    def fail(*_):
+        raise Broken("connection reset")
+
+    for name in ("read", "readinto"):
+        monkeypatch.setattr(MemoryFile, name, fail)
+    with files.open_for_read(path) as file:
+        for read in (file.read, lambda: file.readinto(bytearray(1))):
+            with pytest.raises(OSError, match=r"memory://m/a\.bin: connection reset"):
+                read()
     files.remove_tree("memory://m")
