@@ -275,7 +275,7 @@ def test_only_a_whole_selection_can_be_added_to(world, what):
     final, _ = finish(world, plan, [fetch(world, plan, "raw", lambda number: is_alive(number, 0.2))], "final")
     top_up = TopUpPairs(matched=matched, pairs=f"{matched}-pairs", final=final, output=str(world / "top-up"))
     run_stage(top_up, workers=1, quiet=True)
-    with pytest.raises(ValueError, match="no crawl can be added to it"):
+    with pytest.raises(ValueError, match="was made by"):
         balance(world, matched, "more", cap=10, previous=str(world / what))
 
 
@@ -319,7 +319,7 @@ def test_any_number_of_workers_and_a_run_cut_short_write_the_same_final_selectio
     assert counts == again
     assert folder_bytes(one) == folder_bytes(two)
     before = folder_bytes(two)
-    for name in (STAGE_NAME, "cuts.parquet", "raw-00001.index.parquet"):
+    for name in (STAGE_NAME, "cuts.parquet", next((world / "two").glob("*-raw-00001.index.parquet")).name):
         (world / "two" / name).unlink()
     assert finish(world, plan, [raw], "two")[1] == counts
     assert folder_bytes(two) == before
