@@ -65,5 +65,7 @@ def split_by_unit(records: npt.NDArray[Any], values: npt.NDArray[Any]) -> Iterat
     >>> list(split_by_unit(records, np.array([7, 8, 9], np.uint8)))
     [(0, b'\x08'), (1, b'\x07\t')]
     """
-    for unit in np.unique(records["unit"]):
-        yield int(unit), values[records["unit"] == unit].tobytes()
+    order = np.argsort(records["unit"], kind="stable")
+    found, starts = np.unique(records["unit"][order], return_index=True)
+    for unit, part in zip(found, np.split(values[order], starts[1:]), strict=False):
+        yield int(unit), part.tobytes()

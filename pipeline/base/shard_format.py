@@ -47,13 +47,13 @@ def describe_probability(probability: float) -> float:
     return float(f"{probability:.7g}")
 
 
-def shard_name(shard_index: int) -> str:
-    """Name of a final shard.
+def shard_name(shard_index: int, num_shards: int) -> str:
+    """Name of a final shard: five digits, more where there are more than 100,000, so that names sort as numbers do.
 
-    >>> shard_name(7)
-    '00007.tar'
+    >>> shard_name(7, 40_000), shard_name(7, 250_000)
+    ('00007.tar', '000007.tar')
     """
-    return f"{shard_index:05d}.tar"
+    return f"{shard_index:0{max(5, len(str(num_shards - 1)))}d}.tar"
 
 
 def raw_name(unit_index: int) -> str:

@@ -1,6 +1,8 @@
 """Raw tars ► WebDataset shards, manifest and data card: the stage write-shards.
 
-stored_samples  what a raw tar holds      scores   a model's scores, and their cut
-selecting       which sample goes where   packing  plan ► shard
-card            the data card             stage    options and steps
+stored_samples  what raw tars hold         scores    a model's scores, and their cut
+selecting       which samples stay         layout    which shard a sample goes to
+planning        rows ► the plan of shards  ranges    bytes of raw tars, each read once
+packing         plan ► shards              card      the data card
+stage           options and steps
 """

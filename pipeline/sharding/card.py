@@ -7,14 +7,14 @@ filled in from ``card.md.j2``.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.base import files
+from pipeline.base.arrays import Ints
 from pipeline.base.funnel import funnel_lines
 from pipeline.base.rendering import render_template
-from pipeline.base.tables import read_table, write_table
+from pipeline.base.tables import write_table
 
 CARD_QUERIES = pa.schema(
     [
@@ -28,17 +28,13 @@ CARD_QUERIES = pa.schema(
 _COUNTS_NAME = "query_counts.parquet"
 
 
-def count_samples(indexes: Sequence[str], num_queries: int) -> np.ndarray:
-    """For every query, the samples in the shards that it was kept for: [num_queries] int64."""
-    totals = np.zeros(num_queries, np.int64)
-    for path in indexes:
-        ids = pc.list_flatten(read_table(path, ["kept_for"])["kept_for"]).to_numpy()
-        totals += np.bincount(ids, minlength=num_queries)
-    return totals
+def query_table(cuts: pa.Table, samples: Ints) -> pa.Table:
+    """The counts of every query, the most frequent first.
 
-
-def query_table(cuts: pa.Table, samples: np.ndarray) -> pa.Table:
-    """The counts of every query, the most frequent first."""
+    Args:
+        cuts: `CUTS`, a row for every query.
+        samples: [num_queries], samples in the shards that each query keeps.
+    """
     table = pa.table(
         {
             "query_id": cuts["query_id"],
@@ -65,16 +61,16 @@ def card_text(queries: pa.Table, history: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def write_card(folder: str, *, indexes: Sequence[str], cuts: pa.Table, history: Sequence[Mapping[str, Any]]) -> None:
+def write_card(folder: str, *, samples: Ints, cuts: pa.Table, history: Sequence[Mapping[str, Any]]) -> None:
     """Writes the card of a finished set of shards.
 
     Args:
         folder: Where to write.
-        indexes: `SHARD_INDEX` tables of all shards.
+        samples: [num_queries], samples in the shards that each query keeps.
         cuts: `CUTS`, a row for every query.
         history: What the stages before counted, in order.
     """
-    queries = query_table(cuts, count_samples(indexes, cuts.num_rows))
+    queries = query_table(cuts, samples)
     write_table(files.join(folder, _COUNTS_NAME), queries, CARD_QUERIES)
     files.write_json(files.join(folder, "funnel.json"), list(history))
     files.write_bytes_whole(files.join(folder, "README.md"), card_text(queries, history).encode())

@@ -1,85 +1,147 @@
-"""A shard's plan ► the shard and its index; the reports of all shards ► sizes and manifest.
+"""The plan of a pack unit ► its shards and their indexes; the reports of all units ► sizes and manifest.
 
-Samples are copied from raw tars as byte ranges, in the order of the plan: no image is decoded.
+Samples are copied as bytes: no image is decoded. Raw tars are read one after another, and samples put where they belong
+in a local temporary file, the *spool*, which holds those of all shards of the unit, one shard after another. So a unit
+reads one range of each raw tar, and holds a few pieces of these in memory.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
+import numpy as np
 import pyarrow as pa
 
 from pipeline.base import files
 from pipeline.base.drops import Counts
-from pipeline.base.folders import ShardsFolder, table_name
+from pipeline.base.folders import ShardsFolder, StageFolder
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.schemas import SHARD_INDEX
-from pipeline.base.shard_format import JSON_SUFFIX, describe_probability, shard_name
+from pipeline.base.shard_format import JSON_SUFFIX, describe_probability, member_name, shard_name
 from pipeline.base.tables import read_table, write_table
-from pipeline.base.tar import fill_archive, update_json
+from pipeline.base.tar import fill_archive, list_members, update_json
+from pipeline.sharding.layout import Layout, PackUnit
+from pipeline.sharding.ranges import cut_pieces, read_pieces
 
 
 def pack_unit(
-    plan_file: str,
+    unit: PackUnit,
     report: str,
     *,
     shards: ShardsFolder,
-    tars: Mapping[str, str],
+    plans: StageFolder,
+    tars: OnWorker[list[str]],
+    layout: OnWorker[Layout],
     queries: OnWorker[pa.Array] | None,
 ) -> Counts:
-    """Writes the shard of a plan and its index.
+    """Writes the shards of a pack unit and their indexes.
 
     Args:
-        plan_file: A table of `SHARD_PLAN`.
-        report: Where to write, last, what the manifest says of the shard.
+        unit: The unit.
+        report: Where to write, last, what the manifest says of its shards.
         shards: The folder of the shards.
-        tars: The raw tars, by the name that plans give them.
+        plans: The folder of the plans of all units.
+        tars: Paths of the raw tars, by number.
+        layout: Of all shards.
         queries: Strings of all queries, if samples are to say anew which of them keep it in the end and how likely;
             None: samples say so already.
+
+    Raises:
+        OSError: When a raw tar does not hold what its index says.
     """
-    plan, number = read_table(plan_file), table_name(plan_file)
-    name = shard_name(int(number))
-    path = shards.file(name)
-    with files.write_whole(path) as shard:
-        sha256 = pack_shard(plan, tars, shard, queries.get() if queries else None)
-    write_table(shards.table(number), plan, SHARD_INDEX)
-    content = {"name": name, "samples": plan.num_rows, "bytes": files.file_size(path), "sha256": sha256}
-    files.write_json(report, content, sort_keys=False)
+    plan, num_shards, max_samples = (
+        read_table(plans.table(unit.name)),
+        layout.get().num_shards,
+        layout.get().max_samples,
+    )
+    strings = queries.get() if queries else None
+    reports = []
+    with tempfile.TemporaryFile(prefix="wit400m-") as spool:
+        spool_samples(plan, tars.get(), spool)
+        for first in range(0, plan.num_rows, max_samples):
+            name = shard_name((unit.first + first) // max_samples, num_shards)
+            reports.append(write_shard(name, plan.slice(first, max_samples), spool, shards=shards, queries=strings))
+    files.write_json(report, reports, sort_keys=False)
     return {}
 
 
-def pack_shard(plan: pa.Table, tars: Mapping[str, str], shard: BinaryIO, queries: pa.Array | None = None) -> str:
-    """Copies the samples of a plan, in its order, from raw tars into a shard.
+def spool_samples(plan: pa.Table, tars: list[str], spool: BinaryIO) -> None:
+    """Copies all samples of a plan, in its order, from raw tars into a file, which is then read from its beginning.
 
     Args:
         plan: Rows of `SHARD_PLAN`.
-        tars: The raw tars, by the name that the plan gives them.
-        shard: Where to write.
+        tars: Paths of the raw tars, by number.
+        spool: An empty file.
+
+    Raises:
+        OSError: When a raw tar does not hold what its index says.
+    """
+    raws, offsets, lengths = (plan[name].to_numpy().astype(np.int64) for name in ("raw", "offset", "length"))
+    places = np.cumsum(lengths) - lengths
+    order = np.lexsort((offsets, raws))
+    keys = plan["key"].combine_chunks().take(pa.array(order)).to_pylist()
+    starts, sizes, targets = (column[order].tolist() for column in (offsets, lengths, places))
+    for piece, data in read_pieces(cut_pieces(raws[order], offsets[order], lengths[order]), tars):
+        view = memoryview(data)
+        for row in range(piece.first, piece.last):
+            start = starts[row] - piece.start
+            sample = view[start : start + sizes[row]]
+            check_sample(sample, keys[row], tar=tars[piece.raw], offset=starts[row])
+            os.pwrite(spool.fileno(), sample, targets[row])
+    spool.seek(0)
+
+
+def check_sample(sample: memoryview, key: str, *, tar: str, offset: int) -> None:
+    """Checks that some bytes of a raw tar are the members of the sample that should be there.
+
+    Raises:
+        OSError: When they are not.
+    """
+    try:
+        names = [member.name for member in list_members(sample)]
+        found = next((repr(name) for name in names if not name.startswith(member_name(key, ""))), "")
+    except ValueError as error:
+        found = str(error)
+    if found:
+        raise OSError(f"{tar}: sample {key} should be at byte {offset}, but there is {found}; is this tar another one?")
+
+
+def write_shard(
+    name: str, rows: pa.Table, spool: BinaryIO, *, shards: ShardsFolder, queries: pa.Array | None
+) -> dict[str, Any]:
+    """Writes a shard, whose samples come next in a spool, and its index.
+
+    Args:
+        name: Of the shard.
+        rows: Of `SHARD_PLAN`.
+        spool: Holds the samples.
+        shards: The folder of the shards.
         queries: Strings of all queries, if what samples say of their selection is to be written anew.
 
     Returns:
-        The SHA-256 of the shard, as hexadecimal digits.
+        What the manifest says of it.
     """
-    digest = hashlib.sha256()
-    size = 0
-    with ExitStack() as stack:
-        names = plan["raw_name"].unique().to_pylist()
-        opened = {name: stack.enter_context(files.open_for_read(tars[name])) for name in names}
-        places = zip(*(plan[column].to_pylist() for column in ("raw_name", "offset", "length")), strict=True)
-        for row, (name, offset, length) in enumerate(places):
-            opened[name].seek(offset)
-            sample = opened[name].read(length)
-            if len(sample) != length:
-                raise OSError(f"{tars[name]} ends before byte {offset + length}; its index says more")
-            if queries is not None:
-                sample = update_json(sample, f".{JSON_SUFFIX}", describe_selection(plan, row, queries))
+    path, digest, size = shards.file(name), hashlib.sha256(), 0
+    with files.write_whole(path) as shard:
+        for sample in read_samples(rows, spool, queries):
             digest.update(sample)
             size += shard.write(sample)
-    ending = fill_archive(size)
-    digest.update(ending)
-    shard.write(ending)
-    return digest.hexdigest()
+        ending = fill_archive(size)
+        digest.update(ending)
+        size += shard.write(ending)
+    write_table(shards.table(name.partition(".")[0]), rows, SHARD_INDEX)
+    return {"name": name, "samples": rows.num_rows, "bytes": size, "sha256": digest.hexdigest()}
+
+
+def read_samples(rows: pa.Table, spool: BinaryIO, queries: pa.Array | None) -> Iterator[bytes]:
+    """The samples of a shard, as they are to lie in it."""
+    for row, length in enumerate(rows["length"].to_pylist()):
+        sample = spool.read(length)
+        if queries is not None:
+            sample = update_json(sample, f".{JSON_SUFFIX}", describe_selection(rows, row, queries))
+        yield sample
 
 
 def describe_selection(plan: pa.Table, row: int, queries: pa.Array) -> dict[str, Any]:
@@ -88,9 +150,15 @@ def describe_selection(plan: pa.Table, row: int, queries: pa.Array) -> dict[str,
     return {"kept_for": kept_for, "keep_probability": describe_probability(plan["keep_probability"][row].as_py())}
 
 
-def write_manifest(shards: ShardsFolder, reports: Sequence[Mapping[str, Any]]) -> None:
-    """Writes the sizes of all shards and, last, the manifest."""
-    sizes = {report["name"]: report["samples"] for report in reports}
-    manifest = {"samples": sum(sizes.values()), "bytes": sum(r["bytes"] for r in reports), "shards": list(reports)}
+def write_manifest(shards: ShardsFolder, reports: Sequence[str]) -> None:
+    """Writes the sizes of all shards and, last, the manifest.
+
+    Args:
+        shards: Where to.
+        reports: Files that say what is in the shards of each pack unit, in order.
+    """
+    entries = [entry for entries in files.each(files.read_json, reports) for entry in entries]
+    sizes = {entry["name"]: entry["samples"] for entry in entries}
+    manifest = {"samples": sum(sizes.values()), "bytes": sum(e["bytes"] for e in entries), "shards": entries}
     files.write_json(shards.sizes, sizes, sort_keys=False)
     files.write_json(shards.manifest, manifest, sort_keys=False)

@@ -5,24 +5,25 @@ shards: samples are joined by their key. Out: for each raw tar, the scores of it
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.base import files
-from pipeline.base.arrays import Ints, write_array
+from pipeline.base.arrays import Ints, read_array, write_array
 from pipeline.base.drops import Counts
 from pipeline.base.folders import StageFolder
 from pipeline.base.ids import id_words
 from pipeline.base.packed import split_by_bucket, split_by_unit
 from pipeline.base.shard_format import SCORE_COLUMNS, SCORES_NAME
 from pipeline.base.tables import read_table
-from pipeline.sharding.stored_samples import NUM_BUCKETS, RawTar, read_stored
+from pipeline.sharding.stored_samples import RawGroup, cut_groups, key_words, read_group
+from pipeline.steps import Step, SumUnits
 
-_READERS = 16  # tables read at once where only a few numbers of each are kept
+_NUM_HALVES: Final = 1 << 16  # values of half a rank
 _SIGN, _HALF, _LOW = np.uint32(1 << 31), np.uint32(16), np.uint32(0xFFFF)
 _RECORD = np.dtype([("key", ">u8", 2), ("unit", "i4"), ("row", "i4"), ("score", "f4")])  # of a sample, or of a score
 _NO_UNIT = -1  # of a score
@@ -44,44 +45,57 @@ def closing_file(folder: str) -> str:
     return path
 
 
-def score_tables(folder: str) -> list[str]:
+class ScoreTables(NamedTuple):
+    """Tables of scores that a worker takes together."""
+
+    paths: tuple[str, ...]
+
+
+def score_tables(folder: str) -> list[ScoreTables]:
     """The tables of a finished folder of scores.
 
     Raises:
         FileNotFoundError: When the folder is not finished.
     """
-    return [StageFolder(folder).table(name) for name in files.read_json(closing_file(folder))["rows"]]
+    names = files.read_json(closing_file(folder))["rows"]
+    return [ScoreTables(paths) for paths in cut_groups([StageFolder(folder).table(name) for name in names])]
 
 
-def find_cut(tables: Sequence[str], share: float) -> float:
+def find_cut(tables: Sequence[ScoreTables], share: float, *, working: StageFolder) -> Generator[Step, Any, float]:
     """The score that a share of all scored samples reaches, exactly; memory does not grow with their number.
 
     Args:
         tables: Tables of scores.
         share: Above 0, at most 1. That many samples, rounded up, reach the cut, and more only where scores tie.
+        working: Where to put what is counted.
 
     Returns:
         A float32 number; infinity when there is no score.
     """
-    high = _count_ranks(tables, lambda ranks: ranks >> _HALF)
+    high = yield from _count_ranks(tables, None, label="CountScores", output=working.file("high.npy"))
     wanted = math.ceil(share * int(high.sum()))
     if not wanted:
         return math.inf
     top, above = _find_bin(high, wanted)
-    low = _count_ranks(tables, lambda ranks: ranks[ranks >> _HALF == top] & _LOW)
+    low = yield from _count_ranks(tables, top, label="CountScoresNearCut", output=working.file("low.npy"))
     rank = np.uint32(top << 16 | _find_bin(low, wanted - above)[0])
     bits = rank ^ _SIGN if rank & _SIGN else ~rank
     return float(np.asarray(bits, np.uint32).view(np.float32))
 
 
-def pack_keys(source: RawTar | str) -> Iterator[tuple[int, bytes]]:
-    """The samples of a raw tar, or the scores in a table, as records by bucket of their keys."""
-    records = _sample_records(source) if isinstance(source, RawTar) else _score_records(source)
-    return split_by_bucket(records, records["key"][:, 0], NUM_BUCKETS)
+def pack_keys(source: RawGroup | ScoreTables, *, buckets: int) -> Iterator[tuple[int, bytes]]:
+    """The samples of a group, or the scores in tables, as records by bucket of their keys.
+
+    Args:
+        source: One or the other.
+        buckets: How many there are.
+    """
+    records = _sample_records(source) if isinstance(source, RawGroup) else _score_records(source)
+    return split_by_bucket(records, records["key"][:, 0], buckets)
 
 
 def find_scores(parts: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Of all records in a bucket, the samples with their scores, by raw tar; of several scores the highest."""
+    """Of all records in a bucket, the samples with their scores, by group; of several scores the highest."""
     records = np.frombuffer(b"".join(parts), _RECORD)
     is_score = records["unit"] == _NO_UNIT
     samples, scores = records[~is_score], records[is_score]
@@ -94,8 +108,8 @@ def find_scores(parts: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
     return split_by_unit(samples, samples)
 
 
-def write_scores(raw: RawTar, output: str, parts: Iterable[bytes]) -> Counts:
-    """Writes the scores of the samples of a raw tar: [rows] float32, nan where a row has none."""
+def write_scores(_: RawGroup, output: str, parts: Iterable[bytes]) -> Counts:
+    """Writes the scores of the samples of a group: [rows] float32, nan where a row has none."""
     found = np.frombuffer(b"".join(parts), _RECORD)
     scores = np.empty(len(found), np.float32)
     scores[found["row"]] = found["score"]
@@ -113,15 +127,28 @@ def rank_scores(scores: npt.NDArray[np.float32]) -> Ranks:
     return np.where(bits & _SIGN, ~bits, bits | _SIGN)
 
 
-def _count_ranks(tables: Sequence[str], half: Callable[[Ranks], Ranks]) -> Ints:
-    """How often each half rank comes: [2 ** 16]."""
+def count_ranks(tables: ScoreTables, *, top: int | None) -> Ints:
+    """How often each upper half of a rank comes, or each lower half below one upper half: [2 ** 16].
 
-    def count(table: str) -> Ints:
-        scores = read_table(table, SCORE_COLUMNS[1:])[SCORE_COLUMNS[1]].to_numpy()
-        return np.bincount(half(rank_scores(scores[~np.isnan(scores)])), minlength=1 << 16)
+    Args:
+        tables: Of scores.
+        top: The upper half; None: upper halves are counted.
+    """
+    counts = np.zeros(_NUM_HALVES, np.int64)
+    for path in tables.paths:
+        scores = read_table(path, SCORE_COLUMNS[1:])[SCORE_COLUMNS[1]].to_numpy()
+        ranks = rank_scores(scores[~np.isnan(scores)])
+        halves = ranks >> _HALF if top is None else ranks[ranks >> _HALF == top] & _LOW
+        counts += np.bincount(halves, minlength=_NUM_HALVES)
+    return counts
 
-    with ThreadPoolExecutor(_READERS) as pool:
-        return sum(pool.map(count, tables), np.zeros(1 << 16, np.int64))
+
+def _count_ranks(
+    tables: Sequence[ScoreTables], top: int | None, *, label: str, output: str
+) -> Generator[Step, Any, Ints]:
+    """The sums of `count_ranks` over all tables."""
+    yield Step(label, SumUnits(units=tables, array_of=partial(count_ranks, top=top), size=_NUM_HALVES, output=output))
+    return read_array(output)
 
 
 def _find_bin(counts: Ints, wanted: int) -> tuple[int, int]:
@@ -131,20 +158,25 @@ def _find_bin(counts: Ints, wanted: int) -> tuple[int, int]:
     return len(counts) - 1 - place, int(from_top[place] - counts[::-1][place])
 
 
-def _sample_records(raw: RawTar) -> npt.NDArray[Any]:
-    keys = id_words(read_stored(raw.index_file)["pair_id"])
+def _sample_records(group: RawGroup) -> npt.NDArray[Any]:
+    keys = id_words(read_group(group, [])["pair_id"])
     records = np.empty(len(keys), _RECORD)
-    records["key"], records["unit"], records["row"], records["score"] = keys, raw.number, np.arange(len(keys)), np.nan
+    records["key"], records["unit"], records["row"], records["score"] = keys, group.number, np.arange(len(keys)), np.nan
     return records
 
 
-def _score_records(path: str) -> npt.NDArray[Any]:
+def _score_records(tables: ScoreTables) -> npt.NDArray[Any]:
+    return np.concatenate([_table_records(path) for path in tables.paths], dtype=_RECORD)
+
+
+def _table_records(path: str) -> npt.NDArray[Any]:
     key_column, score_column = SCORE_COLUMNS
     table = read_table(path, SCORE_COLUMNS)
-    keys = table[key_column].to_pylist()
-    if any(len(key) != 32 for key in keys):
-        raise ValueError(f"{path}: scores of samples that write-shards did not write (keys of 32 digits)")
+    try:
+        keys = key_words(table[key_column])
+    except ValueError as error:
+        raise ValueError(f"{path}: scores of samples that write-shards did not write ({error})") from error
     records = np.empty(len(keys), _RECORD)
-    records["key"] = np.frombuffer(bytes.fromhex("".join(keys)), ">u8").reshape(-1, 2)
+    records["key"] = keys
     records["unit"], records["row"], records["score"] = _NO_UNIT, 0, table[score_column].to_numpy()
     return records

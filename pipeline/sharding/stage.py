@@ -8,37 +8,38 @@ shuffled.
 Source of the names: `pipeline.base.shard_format`.
 """
 
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar, Final
 
 from pipeline.base import files
-from pipeline.base.folders import (
-    BalancedFolder,
-    RawFolder,
-    ShardsFolder,
-    StageFolder,
-    raw_units,
-    table_name,
-)
+from pipeline.base.arrays import read_array
+from pipeline.base.drops import add_counts
+from pipeline.base.folders import BalancedFolder, ShardsFolder, StageFolder
 from pipeline.base.lineage import Kinship
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.options import option
 from pipeline.base.stage_folder import history_of
-from pipeline.base.tables import read_column, read_table, sum_counts
+from pipeline.base.tables import read_column, read_table
 from pipeline.sharding.card import write_card
+from pipeline.sharding.layout import NUM_BINS, Layout, count_survivors, read_layout
 from pipeline.sharding.packing import pack_unit, write_manifest
-from pipeline.sharding.scores import closing_file, find_cut, find_scores, pack_keys, score_tables, write_scores
-from pipeline.sharding.selecting import (
-    Duplicates,
-    find_losing_rows,
-    pack_samples,
-    spec_shards,
-    write_plan,
-    write_survivors,
+from pipeline.sharding.planning import route_rows, write_plan
+from pipeline.sharding.scores import (
+    ScoreTables,
+    closing_file,
+    find_cut,
+    find_scores,
+    pack_keys,
+    score_tables,
+    write_scores,
 )
-from pipeline.sharding.stored_samples import RawTar
-from pipeline.steps import GroupPacked, MapUnits, Stage, Step, Steps
+from pipeline.sharding.selecting import Duplicates, find_losing_rows, pack_samples, write_survivors
+from pipeline.sharding.stored_samples import RawGroup, RawTar, group_raw_tars, list_raw_tars, num_buckets
+from pipeline.steps import GroupPacked, MapUnits, Stage, Step, Steps, SumUnits
+
+_INDEX_BYTES_A_RECORD_BYTE: Final = 4  # a row takes some 160 bytes of a raw index, and 40 as a record
 
 
 @dataclass(kw_only=True)
@@ -46,6 +47,7 @@ class WriteShards(Stage):
     """Writes WebDataset shards of equal size from raw tars, with a manifest and a data card."""
 
     name: ClassVar[str] = "write-shards"
+    format: ClassVar[int] = Stage.format + 1
 
     raw: tuple[str, ...] = option(
         (), "Folders of raw tars (fetch-images), of all rounds.", under_data="raw", made_by=("fetch-images",)
@@ -63,7 +65,7 @@ class WriteShards(Stage):
         made_by=("balance-pairs", "top-up-pairs"),
     )
     output: str = option("", "Folder to write.", under_data="shards")
-    max_samples: int = option(10_000, "Samples a shard may hold; shards come out equal.", minimum=1)
+    max_samples: int = option(10_000, "Samples of a shard; the last may have fewer.", minimum=1)
     duplicates: Duplicates = option(
         "pair", "Of samples with the same image bytes keep one a text (pair), one at all (image), or all (keep)."
     )
@@ -76,7 +78,12 @@ class WriteShards(Stage):
     top_score_share: float | None = option(
         None, "With --scores: keep the best of all scored samples, as large a share (DataComp: 0.3).", maximum=1
     )
-    group_size: int = option(128, "Raw tars whose samples are mixed in a shard.", minimum=1, maximum=1000)
+    shards_at_once: int = option(
+        32,
+        "Shards that a worker packs at once: more are fewer requests; it needs temporary disk (TMPDIR) for so many.",
+        minimum=1,
+        identity=False,
+    )
 
     def __post_init__(self) -> None:
         """Checks the options; does no I/O."""
@@ -99,70 +106,96 @@ class WriteShards(Stage):
         return [Kinship(raw, self.final or self.balanced) for raw in self.raw]
 
     def steps(self) -> Steps:
-        """Join scores, if any; select, plan, pack; then sizes, manifest and card."""
+        """Join scores, if any; select, count, plan, pack; then sizes, manifest and card."""
         shards = ShardsFolder(self.output)
-        chosen, planned = StageFolder(shards.working("selected")), StageFolder(shards.working("plan"))
-        raws, min_score = self._raw_tars(shards), self.min_score
-        if self.scores:
-            tables = score_tables(self.scores)
-            if self.top_score_share is not None:
-                min_score = find_cut(tables, self.top_score_share)
-            sources: list[RawTar | str] = [*raws, *tables]
-            join = GroupPacked(
-                sources=sources,
-                pack=pack_keys,
-                find=find_scores,
-                units=raws,
-                output_of=lambda raw: raw.scores,
-                work=write_scores,
-            )
-            yield Step("JoinScores", join)
+        raws = list_raw_tars(self.raw, final=self.final)
+        groups = group_raw_tars(raws, scores=StageFolder(shards.working("scores")))
+        min_score = (yield from self._join_scores(groups, len(raws))) if self.scores else None
+        chosen = StageFolder(shards.working("selected"))
         select = GroupPacked(
-            sources=raws,
-            pack=partial(pack_samples, duplicates=self.duplicates),
+            sources=groups,
+            pack=partial(pack_samples, duplicates=self.duplicates, buckets=num_buckets(len(raws))),
             find=find_losing_rows,
-            units=raws,
-            output_of=lambda raw: chosen.table(raw.name),
+            units=groups,
+            output_of=lambda group: chosen.table(group.name),
             work=partial(write_survivors, duplicates=self.duplicates, min_score=min_score),
+            payload=_payload_of(raws),
         )
-        yield Step("SelectSamples", select)
-        selected = sorted(select.outputs)
-        plan = MapUnits(
-            units=spec_shards(selected, group_size=self.group_size, max_samples=self.max_samples),
-            output_of=lambda spec: planned.table(f"{spec.shard_index:05d}"),
+        counts = add_counts(*(yield Step("SelectSamples", select)).values())
+
+        cuts, counted = BalancedFolder(self.final or self.balanced).cuts, shards.working("layout", "counts.npy")
+        queries = read_table(cuts)
+        count = SumUnits(
+            units=select.outputs,
+            array_of=partial(count_survivors, num_queries=queries.num_rows),
+            size=NUM_BINS + queries.num_rows,
+            output=counted,
+        )
+        yield Step("CountSurvivors", count)
+        yield from self._pack(
+            select.outputs,
+            raws,
+            OnWorker(read_layout, counted, max_samples=self.max_samples, most_at_once=self.shards_at_once),
+            OnWorker(read_column, cuts, "query") if self.final else None,
+        )
+        history = [*history_of(self), {"stage": self.name, "counts": counts}]
+        write_card(shards.card, samples=read_array(counted)[NUM_BINS:], cuts=queries, history=history)
+
+    def _join_scores(self, groups: list[RawGroup], num_raws: int) -> Generator[Step, Any, float]:
+        """Scores of all groups, and the lowest that is good enough."""
+        tables, working = score_tables(self.scores), StageFolder(ShardsFolder(self.output).working("scores"))
+        sources: list[RawGroup | ScoreTables] = [*groups, *tables]
+        join = GroupPacked(
+            sources=sources,
+            pack=partial(pack_keys, buckets=num_buckets(num_raws)),
+            find=find_scores,
+            units=groups,
+            output_of=lambda group: group.scores,
+            work=write_scores,
+            payload=2 * _payload_of([raw for group in groups for raw in group.raws]),
+        )
+        yield Step("JoinScores", join)
+        if self.min_score is not None:
+            return self.min_score
+        assert self.top_score_share is not None
+        return (yield from find_cut(tables, self.top_score_share, working=working))
+
+    def _pack(
+        self, selected: Sequence[str], raws: list[RawTar], layout: OnWorker[Layout], queries: OnWorker[Any] | None
+    ) -> Steps:
+        """Plans and writes the shards, and what is said of them all."""
+        shards, at_once = ShardsFolder(self.output), layout.get().shards_at_once
+        # Units of another size are other units: what a run that was cut short left of them is of no use.
+        plans = StageFolder(shards.working(f"plans-of-{at_once}"))
+        tars = shards.working("layout", "tars.json")
+        files.write_json(tars, [raw.tar for raw in raws])
+        units = layout.get().units()
+        plan = GroupPacked(
+            sources=selected,
+            pack=partial(route_rows, layout=layout),
+            units=units,
+            output_of=lambda unit: plans.table(unit.name),
             work=write_plan,
+            payload=sum(files.sizes(selected).values()),
         )
         yield Step("PlanShards", plan)
-        cuts = BalancedFolder(self.final or self.balanced).cuts
         pack = MapUnits(
-            units=plan.outputs,
-            output_of=lambda path: shards.working("packed", f"{table_name(path)}.json"),
+            units=units,
+            output_of=lambda unit: shards.working(f"packed-by-{at_once}", f"{unit.name}.json"),
             work=partial(
                 pack_unit,
                 shards=shards,
-                tars={raw.name: raw.tar for raw in raws},
-                queries=OnWorker(read_column, cuts, "query") if self.final else None,
+                plans=plans,
+                tars=OnWorker(files.read_json, tars),
+                layout=layout,
+                queries=queries,
             ),
         )
         yield Step("PackShards", pack)
-        yield {"shards": len(pack.units)}
-        write_manifest(shards, [files.read_json(path) for path in pack.outputs])
-        write_card(
-            shards.card,
-            indexes=[shards.table(table_name(path)) for path in plan.outputs],
-            cuts=read_table(cuts),
-            history=[*history_of(self), {"stage": self.name, "counts": sum_counts(selected)}],
-        )
+        yield {"shards": layout.get().num_shards}
+        write_manifest(shards, pack.outputs)
 
-    def _raw_tars(self, shards: ShardsFolder) -> list[RawTar]:
-        final = RawFolder(self.final)
-        return [
-            RawTar(
-                number=number,
-                name=unit.name,
-                tar=unit.tar,
-                index_file=final.index(unit.name) if self.final else unit.index_file,
-                scores=shards.working("scores", f"{unit.name}.npy"),
-            )
-            for number, unit in enumerate(raw_units(self.raw))
-        ]
+
+def _payload_of(raws: Sequence[RawTar]) -> int:
+    """Bytes, about, of one record for each sample."""
+    return sum(files.sizes(raw.index_file for raw in raws).values()) // _INDEX_BYTES_A_RECORD_BYTE

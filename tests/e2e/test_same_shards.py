@@ -51,7 +51,7 @@ def flags_of(stage: str, data: Path, world, *, workers: int, backwards: bool):
             *("--connect-to", f"*.example=127.0.0.1:{world['port']}", "--host-rate", "0", "--retries", "1"),
             *("--timeout-s", "2", "--unit-urls", "40"),
         ],
-        "write-shards": ["--max-samples", "30", "--group-size", "2"],
+        "write-shards": ["--max-samples", "30"],
     }
     return [stage, "--data", str(data), "--workers", str(workers), "--quiet", *own.get(stage, [])]
 

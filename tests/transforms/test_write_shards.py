@@ -1,5 +1,6 @@
-"""Raw tars to shards: equal sizes, key order, no duplicate, the same bytes every time."""
+"""Raw tars to shards: full shards, key order, mixed hosts, no duplicate, the same bytes every time."""
 
+import collections
 import dataclasses
 import hashlib
 import io
@@ -56,9 +57,9 @@ def write_stage(folder: Path, stage: str):
     close_folder(str(folder), identity={"stage": stage}, counts={}, outputs=outputs, made_from=made_from)
 
 
-def write_raw(folder: Path, units):
+def write_raw(folder: Path, units, name="raw"):
     """Raw tars as fetch-images leaves them; a unit is a list of (URL, image bytes, text, status)."""
-    raw = folder / "raw"
+    raw = folder / name
     for number, unit in enumerate(units):
         rows, data = [], b""
         for url, image, text, status in sorted(unit, key=lambda row: pair_id(row[0], row[2])):
@@ -77,9 +78,8 @@ def write_raw(folder: Path, units):
 
 
 def stage_for(folder: Path, **options):
-    return WriteShards(
-        raw=(str(folder / "raw"),), balanced=str(folder / "balanced"), output=str(folder / "shards"), **options
-    )
+    given = {"raw": (str(folder / "raw"),), "balanced": str(folder / "balanced"), "output": str(folder / "shards")}
+    return WriteShards(**(given | options))
 
 
 def shard_bytes(folder: Path):
@@ -103,13 +103,21 @@ def units():
     return made
 
 
-def test_shards_hold_every_survivor_once_in_key_order_and_equal_size(tmp_path, units):
+def test_shards_hold_every_survivor_once_in_key_order_and_all_are_full_but_the_last(tmp_path, units):
     write_raw(tmp_path, units)
     counts = run_stage(stage_for(tmp_path, max_samples=25), workers=1, quiet=True)
     assert counts["samples/in"] == sum(row[3] == "ok" for unit in units for row in unit)
     sizes = json.loads((tmp_path / "shards" / "sizes.json").read_text())
-    assert sum(sizes.values()) == counts["samples/kept"]
-    assert max(sizes.values()) - min(sizes.values()) <= 1
+    full, rest = divmod(counts["samples/kept"], 25)
+    assert list(sizes.values()) == [25] * full + [rest]
+    assert list(sizes) == sorted(sizes)
+    manifest = json.loads((tmp_path / "shards" / "manifest.json").read_text())
+    described = {entry["name"]: (entry["samples"], entry["bytes"], entry["sha256"]) for entry in manifest["shards"]}
+    assert described == {
+        name: (size, len(data), hashlib.sha256(data).hexdigest())
+        for name, size in sizes.items()
+        for data in [(tmp_path / "shards" / name).read_bytes()]
+    }
     keys = []
     for name, size in sizes.items():
         with tarfile.open(tmp_path / "shards" / name) as tar:
@@ -132,10 +140,10 @@ def test_shards_of_known_images_are_the_known_bytes(tmp_path):
     write_raw(tmp_path, [rows[:25], [*rows[25:], ("http://h9.example/same", image(3), "größe 3", "ok")]])
     run_stage(stage_for(tmp_path, max_samples=14), workers=1, quiet=True)
     sizes = json.loads((tmp_path / "shards" / "sizes.json").read_text())
-    assert sizes == {"00000.tar": 13, "00001.tar": 13, "00002.tar": 14}
+    assert sizes == {"00000.tar": 14, "00001.tar": 14, "00002.tar": 12}
     paths = sorted((tmp_path / "shards").glob("*.tar"))
     digests = [hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in paths]
-    assert digests == ["7d7c36af4d4eff93", "164fdfa7bb6ba531", "8a72c25d83736a4c"]
+    assert digests == ["40c87bddecb00963", "cef6953e4a007742", "fadf9aa0e994ca7d"]
 
 
 def test_webdataset_reads_the_shards(tmp_path, units):
@@ -173,10 +181,105 @@ def test_the_card_counts_what_every_query_got(tmp_path, units):
     assert "thing" in (tmp_path / "shards" / "card" / "README.md").read_text()
 
 
-def test_groups_are_mixed_apart(tmp_path, units):
+def write_rounds(folder: Path, units):
+    """Two folders of raw tars, as two rounds of fetching leave them; gives their paths."""
+    write_raw(folder, units[:2], "raw-1")
+    write_raw(folder, units[2:], "raw-2")
+    return str(folder / "raw-1"), str(folder / "raw-2")
+
+
+@pytest.fixture
+def one_unit(monkeypatch):
+    """All shards are packed at once, unless fewer are asked for."""
+    monkeypatch.setattr("pipeline.sharding.layout._WANTED_UNITS", 1)
+
+
+def test_neither_the_order_of_folders_nor_how_many_shards_are_packed_at_once_changes_a_byte(tmp_path, units, one_unit):
+    raws = write_rounds(tmp_path, units)
+    made = []
+    for name, folders, at_once in (("plain", raws, 32), ("backwards", raws[::-1], 32), ("two", raws, 2)):
+        output = str(tmp_path / name / "shards")
+        stage = stage_for(tmp_path, raw=folders, output=output, max_samples=9, shards_at_once=at_once)
+        run_stage(stage, quiet=True)
+        made.append(shard_bytes(tmp_path / name))
+    assert made[0] == made[1] == made[2]
+
+
+@pytest.mark.parametrize("at_once", [2, 3])
+def test_a_run_that_broke_off_goes_on_with_folders_in_another_order_and_gives_the_same_bytes(
+    tmp_path, units, one_unit, at_once
+):
+    raws = write_rounds(tmp_path, units)
+    whole, broken = ({"output": str(tmp_path / name / "shards"), "max_samples": 9} for name in ("whole", "broken"))
+    run_stage(stage_for(tmp_path, raw=raws, **whole), quiet=True)
+    tar, away = Path(raws[1]) / "raw-00002.tar", tmp_path / "away.tar"
+    tar.rename(away)
+    with pytest.raises(Exception, match=r"raw-00002\.tar"):
+        run_stage(stage_for(tmp_path, raw=raws, shards_at_once=2, **broken), quiet=True)
+    assert len(list(tmp_path.glob("broken/shards/_plans-of-2/*.parquet"))) == 4
+    away.rename(tar)
+    run_stage(stage_for(tmp_path, raw=raws[::-1], shards_at_once=at_once, **broken), quiet=True)
+    assert shard_bytes(tmp_path / "broken") == shard_bytes(tmp_path / "whole")
+
+
+def test_hosts_that_raw_tars_hold_together_are_mixed_in_every_shard(tmp_path):
+    """Raw tars are ranges of hosts; one host has a third of all samples, as wikimedia has of some crawls."""
+    hosts = [f"h{number}" for number in range(40)] + ["large"] * 20
+    units = [
+        [(f"http://{host}.example/{place}/{number}", b"%d %d" % (place, number), "text", "ok") for number in range(20)]
+        for place, host in enumerate(hosts)
+    ]
     write_raw(tmp_path, units)
-    run_stage(stage_for(tmp_path, group_size=2, max_samples=1000), workers=1, quiet=True)
-    assert len(list((tmp_path / "shards").glob("*.tar"))) == 3
+    run_stage(stage_for(tmp_path, max_samples=300, shards_at_once=2), quiet=True)
+    indexes = sorted((tmp_path / "shards").glob("0*.parquet"))
+    assert len(indexes) == 4
+    for index in indexes:
+        urls = read_table(str(index))["image_url"].to_pylist()
+        of_host = collections.Counter(url.split("/")[2].split(".")[0] for url in urls)
+        assert of_host.pop("large") < 3 * 300 / 3
+        assert max(of_host.values()) < 3 * 5 + 5, "a host has 5 of 300, give or take"
+        assert len(of_host) > 35
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 32])
+def test_each_byte_of_a_raw_tar_is_asked_for_once_and_a_unit_asks_each_raw_tar_once(
+    tmp_path, units, one_unit, monkeypatch, at_once
+):
+    write_raw(tmp_path, units)
+    asked, read_range = [], files.read_range
+
+    def count(path, start, length):
+        if path.endswith(".tar"):
+            asked.append((path, start, start + length))
+        return read_range(path, start, length)
+
+    monkeypatch.setattr("pipeline.sharding.ranges.files.read_range", count)
+    run_stage(stage_for(tmp_path, max_samples=9, shards_at_once=at_once, duplicates="keep"), workers=1, quiet=True)
+    manifest = json.loads((tmp_path / "shards" / "manifest.json").read_text())
+    tars = {str(path): path.stat().st_size for path in (tmp_path / "raw").glob("*.tar")}
+    ranges = {path: sorted(place[1:] for place in asked if place[0] == path) for path in tars}
+    for path, size in tars.items():
+        starts, ends = zip(*ranges[path], strict=True)
+        assert (starts[0], *ends) == (*starts, size), "ranges follow one another, from the first byte to the last"
+    assert len(asked) <= len(tars) * -(-len(manifest["shards"]) // at_once)
+
+
+def test_a_raw_tar_in_the_place_of_another_is_an_error(tmp_path, units):
+    write_raw(tmp_path, units)
+    one, other = (tmp_path / "raw" / f"raw-0000{number}.tar" for number in (3, 4))
+    (tmp_path / "away.tar").write_bytes(one.read_bytes())
+    one.write_bytes(other.read_bytes())
+    other.write_bytes((tmp_path / "away.tar").read_bytes())
+    with pytest.raises(Exception, match=r"raw-0000[34]\.tar: sample [0-9a-f]{32} should be at byte \d+, but there is "):
+        run_stage(stage_for(tmp_path), workers=1, quiet=True)
+    assert not list((tmp_path / "shards").glob("0*.tar"))
+
+
+def test_a_pair_that_was_fetched_twice_with_two_images_is_an_error(tmp_path, units):
+    url, image, text, status = units[0][0]
+    write_raw(tmp_path, [*units, [(url, image + b"new", text, status)]])
+    with pytest.raises(Exception, match="was fetched twice"):
+        run_stage(stage_for(tmp_path), workers=1, quiet=True)
 
 
 def test_no_image_makes_no_shard(tmp_path):

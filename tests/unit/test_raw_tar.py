@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.base.tar import END_OF_ARCHIVE, encode_member, update_json
+from pipeline.base.shard_format import shard_name
+from pipeline.base.tar import END_OF_ARCHIVE, encode_member, list_members, update_json
 from pipeline.fetching.raw import encode_sample
 
 
@@ -46,3 +47,36 @@ def test_a_sample_whose_json_is_updated_is_as_if_it_had_been_written_so(image, q
     assert updated == sample({"a": 1, "kept_for": [query]})
     with pytest.raises(ValueError, match=r"ends with \.cls"):
         update_json(updated, ".cls", {})
+
+
+@given(st.lists(st.tuples(st.text("abc.", min_size=1, max_size=100), st.binary(max_size=1500)), max_size=4))
+def test_members_are_found_where_they_were_put(given_members):
+    data = b"".join(encode_member(name, content) for name, content in given_members)
+    found = list_members(memoryview(data))
+    assert [(member.name, data[member.data : member.data + member.size]) for member in found] == given_members
+    assert [member.start for member in found] + [len(data)] == [0] + [member.end for member in found]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (bytes(1024), "begins no tar member"),
+        (b"\xff\xd8 a picture".ljust(2048), "begins no tar member"),
+        (encode_member("a.jpg", b"data")[:700], "more than there should be"),
+        (encode_member("a.jpg", b"data")[:300], "begins|more"),
+        (encode_member("a.jpg", b"data") + b"x", "begins no tar member"),
+        (encode_member("a.jpg", b"data").replace(b"00000000004", b"0000000000x"), "begins no tar member"),
+    ],
+    ids=["empty blocks", "other content", "cut in the content", "cut in the header", "more behind", "no size"],
+)
+def test_bytes_that_are_no_members_are_refused(data, message):
+    with pytest.raises(ValueError, match=message):
+        list_members(data)
+
+
+@pytest.mark.parametrize("shards", [1, 9_999, 40_000, 100_000, 100_001, 250_000])
+def test_names_of_shards_sort_as_their_numbers_do(shards):
+    numbers = sorted({0, 1, shards // 3, shards // 2, max(shards - 2, 0), shards - 1})
+    names = [shard_name(number, shards) for number in numbers]
+    assert names == sorted(names)
+    assert all(len(name) == len("00000.tar") for name in names) == (shards <= 100_000)

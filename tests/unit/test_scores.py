@@ -7,9 +7,19 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.base.arrays import read_array
+from pipeline.base.arrays import read_array, write_array
+from pipeline.base.folders import StageFolder
 from pipeline.base.tables import write_table
-from pipeline.sharding.scores import _NO_UNIT, _RECORD, find_cut, find_scores, rank_scores, score_tables, write_scores
+from pipeline.sharding.scores import (
+    _NO_UNIT,
+    _RECORD,
+    ScoreTables,
+    find_cut,
+    find_scores,
+    rank_scores,
+    score_tables,
+    write_scores,
+)
 from pipeline.sharding.stage import WriteShards
 
 SCHEMA = pa.schema([("key", pa.string()), ("score", pa.float32())])
@@ -24,23 +34,37 @@ def write_score_tables(folder, *parts):
     return paths
 
 
+def cut_of(paths, share, folder):
+    """The cut, its steps done here."""
+    steps = find_cut([ScoreTables(paths[:1]), ScoreTables(paths[1:])], share, working=StageFolder(str(folder)))
+    answer = None
+    while True:
+        try:
+            step = steps.send(answer).transform
+        except StopIteration as stop:
+            return stop.value
+        write_array(step.output, sum(step.array_of(unit) for unit in step.units))
+
+
 @pytest.mark.parametrize("share", [0.001, 0.3, 0.5, 0.999, 1.0])
 def test_the_cut_of_a_share_is_the_score_that_sorting_all_would_find(tmp_path, share):
     rng = np.random.default_rng(3)
     parts = [rng.normal(0.2, 0.1, size).astype(np.float32) for size in (500, 0, 333)]
     scores = np.sort(np.concatenate(parts))[::-1]
-    cut = find_cut(write_score_tables(tmp_path, *parts), share)
+    cut = cut_of(write_score_tables(tmp_path, *parts), share, tmp_path)
     assert cut == scores[math.ceil(share * len(scores)) - 1]
     assert (scores >= cut).sum() == math.ceil(share * len(scores))
 
 
 def test_scores_that_tie_with_the_cut_are_all_above_it(tmp_path):
-    cut = find_cut(write_score_tables(tmp_path, np.array([0.5, 0.25, 0.25, 0.25, -0.5, np.nan], np.float32)), 0.4)
+    cut = cut_of(
+        write_score_tables(tmp_path, np.array([0.5, 0.25, 0.25, 0.25, -0.5, np.nan], np.float32)), 0.4, tmp_path
+    )
     assert cut == 0.25
 
 
 def test_without_any_score_nothing_is_good_enough(tmp_path):
-    assert find_cut(write_score_tables(tmp_path, np.array([], np.float32)), 0.5) == math.inf
+    assert cut_of(write_score_tables(tmp_path, np.array([], np.float32)), 0.5, tmp_path) == math.inf
 
 
 def test_ranks_have_the_order_of_scores():
@@ -52,7 +76,9 @@ def test_the_tables_of_a_finished_folder_are_listed(tmp_path):
     with pytest.raises(FileNotFoundError, match="clip_train score"):
         score_tables(str(tmp_path))
     (tmp_path / "scores.json").write_text(json.dumps({"identity": {}, "rows": {"00000": 1, "00001": 2}}))
-    assert score_tables(str(tmp_path)) == [str(tmp_path / "00000.parquet"), str(tmp_path / "00001.parquet")]
+    assert score_tables(str(tmp_path)) == [
+        ScoreTables((str(tmp_path / f"{name}.parquet"),)) for name in ("00000", "00001")
+    ]
 
 
 def test_a_sample_has_the_highest_of_its_scores_in_whatever_order_records_come(tmp_path):
@@ -88,3 +114,21 @@ def test_a_raw_tar_without_samples_has_no_scores(tmp_path):
 def test_a_cut_that_makes_no_sense_is_refused_before_work_starts(options, message):
     with pytest.raises(ValueError, match=message):
         WriteShards(raw=("raw",), balanced="balanced", output="shards", **options)
+
+
+@pytest.mark.parametrize(
+    ("scores", "share", "cut"),
+    [
+        ([0.5], 1.0, 0.5),
+        ([0.5], 0.01, 0.5),
+        ([-0.5, -0.25], 0.5, -0.25),
+        ([-0.5, -0.25], 0.51, -0.5),
+        ([-0.5, 0.0, 0.5], 2 / 3, 0.0),
+        ([0.50000006, 0.5, 0.49999997], 1 / 3, 0.50000006),
+        ([0.50000006, 0.5, 0.49999997], 2 / 3, 0.5),
+        ([0.25, 0.25, 0.125], 0.1, 0.25),
+        ([0.1, 0.2, 0.3, 0.4], 0.75, 0.2),
+    ],
+)
+def test_the_cut_is_the_score_that_the_share_rounded_up_reaches(tmp_path, scores, share, cut):
+    assert cut_of(write_score_tables(tmp_path, np.array(scores, np.float32)), share, tmp_path) == np.float32(cut)

@@ -9,20 +9,10 @@ import pytest
 
 from pipeline.base.ids import pair_id
 from pipeline.base.schemas import RAW_INDEX
-from pipeline.base.tables import write_table
-from pipeline.sharding.scores import closing_file, find_cut, rank_scores
-from pipeline.sharding.selecting import (
-    _RECORD,
-    SELECTED,
-    SHARD_PLAN,
-    ShardSpec,
-    cut_shards,
-    duplicate_ids,
-    find_losers,
-    plan_shard,
-    spec_shards,
-)
-from pipeline.sharding.stored_samples import read_stored
+from pipeline.base.tables import read_table, write_table
+from pipeline.sharding.scores import closing_file, rank_scores
+from pipeline.sharding.selecting import _RECORD, SURVIVORS, duplicate_ids, find_losers, write_survivors
+from pipeline.sharding.stored_samples import RawGroup, RawTar, cut_groups, num_buckets, read_group, read_stored
 
 
 def index_rows(numbers):
@@ -55,12 +45,6 @@ def write_index(path, numbers):
     return str(path)
 
 
-def write_selected(path, numbers):
-    rows = [{name: row[name] for name in SELECTED.names} for row in index_rows(numbers)]
-    write_table(str(path), pa.Table.from_pylist(rows, SELECTED), SELECTED)
-    return str(path)
-
-
 def test_the_rows_with_an_image_are_read_in_key_order(tmp_path):
     rows = read_stored(write_index(tmp_path / "a.index.parquet", range(30)))
     wanted = sorted(pair_id(f"http://a.example/{number}", "text") for number in range(30) if number % 5)
@@ -68,46 +52,50 @@ def test_the_rows_with_an_image_are_read_in_key_order(tmp_path):
     assert read_stored(write_index(tmp_path / "b.index.parquet", [])).num_rows == 0
 
 
-@pytest.mark.parametrize(
-    ("sizes", "most", "cuts"),
-    [
-        ([], 5, []),
-        ([0], 5, [[]]),
-        ([5], 5, [[(0, 5)]]),
-        ([6], 5, [[(0, 3), (3, 6)]]),
-        ([7, 1], 3, [[(0, 2), (2, 4), (4, 7)], [(0, 1)]]),
-        ([3], 1, [[(0, 1), (1, 2), (2, 3)]]),
-    ],
-)
-def test_groups_are_cut_into_as_few_shards_as_hold_them(sizes, most, cuts):
-    assert cut_shards(sizes, most) == cuts
-
-
-def test_shards_are_numbered_through_over_the_groups(tmp_path):
-    paths = [
-        write_selected(tmp_path / f"{name}.parquet", range(size)) for name, size in zip("abc", (3, 4, 2), strict=True)
-    ]
-    assert spec_shards(paths, group_size=2, max_samples=4) == [
-        ShardSpec(0, (paths[0], paths[1]), 0, 3),
-        ShardSpec(1, (paths[0], paths[1]), 3, 7),
-        ShardSpec(2, (paths[2],), 0, 2),
-    ]
-    assert spec_shards([], group_size=2, max_samples=4) == []
-
-
-def test_the_shards_of_a_group_are_parts_of_its_rows_in_key_order(tmp_path):
-    paths = tuple(
-        write_selected(tmp_path / f"raw-{name}.parquet", numbers)
-        for name, numbers in (("a", range(5)), ("b", range(5, 9)))
+def test_the_rows_of_a_group_are_those_of_its_raw_tars_one_after_another(tmp_path):
+    raws = tuple(
+        RawTar(number, "", write_index(tmp_path / f"{number}.index.parquet", range(start, start + 9)))
+        for number, start in ((4, 10), (5, 0))
     )
-    parts = [plan_shard(ShardSpec(0, paths, *edges)) for edges in ((0, 4), (4, 9))]
-    assert parts[0].schema.names == SHARD_PLAN.names
-    assert not any(SHARD_PLAN.field(name).nullable for name in ("offset", "length", "raw_name"))
-    rows = pa.concat_tables(parts).to_pylist()
-    keys = {pair_id(f"http://a.example/{number}", "text").hex(): number for number in range(9)}
-    assert [row["key"] for row in rows] == sorted(keys)
-    assert [row["raw_name"] for row in rows] == ["raw-a" if keys[row["key"]] < 5 else "raw-b" for row in rows]
-    assert [row["offset"] for row in rows] == [512 * keys[row["key"]] for row in rows]
+    rows = read_group(RawGroup(2, raws, ""), ["text"])
+    wanted = [
+        (sorted(pair_id(f"http://a.example/{number}", "text") for number in numbers if number % 5), raw)
+        for numbers, raw in ((range(10, 19), 4), (range(9), 5))
+    ]
+    assert rows["pair_id"].to_pylist() == [key for keys, _ in wanted for key in keys]
+    assert rows["raw"].to_pylist() == [raw for keys, raw in wanted for _ in keys]
+
+
+def test_survivors_of_a_group_are_in_key_order_and_say_which_raw_tar_holds_them(tmp_path):
+    indexes = [
+        write_index(tmp_path / f"{number}.index.parquet", range(number * 6, number * 6 + 6)) for number in (0, 1)
+    ]
+    group = RawGroup(0, tuple(RawTar(number + 7, "", index) for number, index in enumerate(indexes)), "")
+    losers = np.array([0], np.int32).tobytes()
+    counts = write_survivors(group, str(tmp_path / "out.parquet"), [losers], duplicates="pair", min_score=None)
+    table = read_table(str(tmp_path / "out.parquet"))
+    numbers = {pair_id(f"http://a.example/{number}", "text").hex(): number for number in range(12) if number % 5}
+    lost = min(key for key, number in numbers.items() if number < 6)
+    assert table.schema.equals(SURVIVORS)
+    assert table["key"].to_pylist() == sorted(numbers.keys() - {lost})
+    assert table["raw"].to_pylist() == [7 if numbers[key] < 6 else 8 for key in table["key"].to_pylist()]
+    assert table["offset"].to_pylist() == [512 * numbers[key] for key in table["key"].to_pylist()]
+    assert counts == {"samples/in": 9, "samples/kept": 8, "samples/drop/duplicate_sample": 1}
+
+
+def test_of_one_key_the_first_row_stays_in_whatever_order_records_come():
+    records = np.array([((1, 1), (0, 5), unit, row) for unit, row in ((1, 0), (0, 3), (0, 2))], _RECORD)
+    for order in (records, records[::-1], np.roll(records, 1)):
+        losers = find_losers(order)
+        assert sorted(zip(losers["unit"].tolist(), losers["row"].tolist(), strict=True)) == [(0, 3), (1, 0)]
+
+
+@pytest.mark.parametrize("tars", [1, 500, 1024, 40_000, 250_000])
+def test_what_is_shuffled_of_many_raw_tars_are_few_messages(tars):
+    groups = cut_groups(range(tars))
+    assert [tar for group in groups for tar in group] == list(range(tars))
+    assert len(groups) * num_buckets(tars) < 10_000_000
+    assert tars * 10_000 / num_buckets(tars) < 3_000_000, "rows that are sorted in memory"
 
 
 def test_duplicates_share_the_image_and_by_text_the_text_too():
@@ -147,24 +135,3 @@ def test_ranks_of_scores_cover_all_bits_in_order():
     assert rank_scores(scores).tolist() == [
         0x007FFFFF, 0x407FFFFF, 0x7FFFFFFF, 0x80000000, 0x80000001, 0xBF800000, 0xFF800000,
     ]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("scores", "share", "cut"),
-    [
-        ([0.5], 1.0, 0.5),
-        ([0.5], 0.01, 0.5),
-        ([-0.5, -0.25], 0.5, -0.25),
-        ([-0.5, -0.25], 0.51, -0.5),
-        ([-0.5, 0.0, 0.5], 2 / 3, 0.0),
-        ([0.50000006, 0.5, 0.49999997], 1 / 3, 0.50000006),
-        ([0.50000006, 0.5, 0.49999997], 2 / 3, 0.5),
-        ([0.25, 0.25, 0.125], 0.1, 0.25),
-        ([0.1, 0.2, 0.3, 0.4], 0.75, 0.2),
-    ],
-)
-def test_the_cut_is_the_score_that_the_share_rounded_up_reaches(tmp_path, scores, share, cut):
-    schema = pa.schema([("key", pa.string()), ("score", pa.float32())])
-    table = pa.table([["0"] * len(scores), pa.array(scores, pa.float32())], schema=schema)
-    write_table(str(tmp_path / "a.parquet"), table, schema)
-    assert find_cut([str(tmp_path / "a.parquet")], share) == np.float32(cut)

@@ -1,22 +1,23 @@
-"""Which sample goes to which shard: pure arithmetic on keys."""
+"""Which sample goes to which shard, and which bytes are read for it: pure arithmetic on keys and places."""
+
+import threading
+import time
+from itertools import pairwise
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.base.drops import LostRows
 from pipeline.base.ids import id_words, sorted_order, words_column
-from pipeline.sharding.selecting import _RECORD, cut_shards, find_losers
-
-
-@given(st.lists(st.integers(0, 1000), max_size=8), st.integers(1, 50))
-def test_shards_of_a_group_are_equal_and_hold_everything_once(sizes, most):
-    for size, shards in zip(sizes, cut_shards(sizes, most), strict=True):
-        lengths = [last - first for first, last in shards]
-        assert sum(lengths) == size
-        assert [first for first, _ in shards] == [sum(lengths[:k]) for k in range(len(shards))]
-        assert len(shards) == -(-size // most)
-        assert not lengths or max(lengths) - min(lengths) <= 1
+from pipeline.base.tables import write_table
+from pipeline.sharding.layout import NUM_BINS, PackUnit, count_survivors, key_bins, make_layout, slices_of_units
+from pipeline.sharding.planning import decode_rows, encode_rows, plan_unit
+from pipeline.sharding.ranges import Piece, cut_pieces, read_pieces
+from pipeline.sharding.selecting import _RECORD, SURVIVORS, find_losers
+from pipeline.sharding.stored_samples import key_words
 
 
 def records(rows):
@@ -53,6 +54,153 @@ def test_ids_of_an_empty_column_are_no_numbers():
     assert id_words(words_column(np.empty((0, 2), np.uint64))).shape == (0, 2)
 
 
-@pytest.mark.parametrize("size", [1, 127, 128, 129])
-def test_every_raw_tar_falls_into_one_group(size):
-    assert sum(len(shards) for shards in cut_shards([10] * size, 10)) == size
+KEYS = st.lists(st.one_of(st.integers(0, 2**128 - 1), st.integers(0, 40)), unique=True, max_size=60)
+
+
+def survivors(keys, *, raw=0):
+    """Rows of survivors with some keys."""
+    rows = [
+        dict.fromkeys(("width", "height", "original_width", "original_height", "length"), 1)
+        | {"key": f"{key:032x}", "image_url": "", "text": "", "query_ids": [], "kept_for": [key % 3], "raw": raw}
+        | {"keep_probability": 1.0, "sha256": bytes(32), "phash": 0, "mime": "image/png", "offset": place}
+        for place, key in enumerate(sorted(keys))
+    ]
+    return pa.Table.from_pylist(rows, SURVIVORS)
+
+
+@given(KEYS, st.integers(1, 12), st.integers(1, 4), st.integers(1, 3))
+def test_units_hold_all_samples_in_key_order_whichever_bins_they_meet_in(keys, max_samples, at_once, parts):
+    tables = [survivors(keys[part::parts], raw=part) for part in range(parts)]
+    bins = [key_bins(key_words(table["key"])) for table in tables]
+    counts = np.bincount(np.concatenate(bins), minlength=NUM_BINS)
+    layout = make_layout(counts, max_samples=max_samples, most_at_once=100)._replace(shards_at_once=at_once)
+    units, routed = layout.units(), {}
+    for table, its_bins in zip(tables, bins, strict=True):
+        for unit, first, last in slices_of_units(layout, its_bins):
+            routed.setdefault(unit, []).append(decode_rows(encode_rows(table.slice(first, last - first))))
+    assert layout.num_shards == -(-len(keys) // max_samples)
+    assert [unit.last - unit.first for unit in units[:-1]] == [max_samples * at_once] * (len(units) - 1)
+    planned = [plan_unit(unit, pa.concat_tables(routed[unit.number][::-1]))["key"].to_pylist() for unit in units]
+    assert [key for unit in planned for key in unit] == [f"{key:032x}" for key in sorted(keys)]
+
+
+def test_rows_go_to_one_unit_but_where_units_meet_in_a_bin():
+    counts = np.zeros(NUM_BINS, np.int64)
+    counts[[3, 7, 9]] = 4, 4, 4
+    layout = make_layout(counts, max_samples=3, most_at_once=2)
+    assert (layout.shards_at_once, layout.num_samples, layout.num_shards) == (1, 12, 4)
+    assert [unit[1:] for unit in layout.units()] == [(0, 3, 0), (3, 6, 3), (6, 9, 2), (9, 12, 1)]
+    rows = np.repeat([3, 7, 9], 4)
+    assert list(slices_of_units(layout, rows)) == [(0, 0, 4), (1, 0, 8), (2, 4, 12), (3, 8, 12)]
+
+
+@pytest.mark.parametrize(("samples", "at_once"), [(0, 1), (1, 1), (640, 1), (641, 2), (20_000, 32), (9_999_999, 32)])
+def test_units_are_as_large_as_asked_where_there_are_many_shards(samples, at_once):
+    counts = np.zeros(NUM_BINS, np.int64)
+    counts[5] = samples
+    assert make_layout(counts, max_samples=10, most_at_once=32).shards_at_once == at_once
+
+
+def test_samples_that_were_counted_and_did_not_come_are_an_error():
+    with pytest.raises(LostRows, match="3 samples were counted, 2 came"):
+        plan_unit(PackUnit(0, 0, 3, 1), survivors([1, 2, 3]))
+
+
+def test_a_key_that_comes_twice_is_an_error():
+    rows = pa.concat_tables([survivors([1, 2]), survivors([2, 3], raw=1)])
+    with pytest.raises(ValueError, match=f"sample {2:032x} was fetched twice"):
+        plan_unit(PackUnit(0, 0, 4, 0), rows)
+    assert plan_unit(PackUnit(0, 0, 2, 0), rows)["key"].to_pylist() == [f"{key:032x}" for key in (1, 2)]
+
+
+def test_survivors_are_counted_by_bin_and_by_query(tmp_path):
+    write_table(str(tmp_path / "a.parquet"), survivors([0, 1, 2, 2**127, 2**128 - 1]), SURVIVORS)
+    counts = count_survivors(str(tmp_path / "a.parquet"), num_queries=4)
+    places = np.flatnonzero(counts[:NUM_BINS])
+    assert places.tolist() == [0, NUM_BINS // 2, NUM_BINS - 1]
+    assert counts[places].tolist() == [3, 1, 1]
+    assert (
+        counts[NUM_BINS:].tolist()
+        == np.bincount([key % 3 for key in (0, 1, 2, 2**127, 2**128 - 1)], minlength=4).tolist()
+    )
+
+
+@given(st.lists(st.integers(0, 2**128 - 1), max_size=9), st.integers(0, 4))
+def test_keys_as_numbers_are_the_numbers_they_spell(keys, start):
+    column = pa.chunked_array([pa.array([f"{key:032x}" for key in keys], pa.string()).slice(start)])
+    assert [int(high) << 64 | int(low) for high, low in key_words(column)] == keys[start:]
+
+
+@pytest.mark.parametrize("key", ["00ff", "0" * 31 + "g", "0" * 33])
+def test_other_keys_are_refused(key):
+    with pytest.raises(ValueError, match=r"32 digits|hexadecimal"):
+        key_words(pa.array([key]))
+
+
+PLACES = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3 << 20), st.integers(1, 3 << 20)), max_size=40)
+
+
+@given(PLACES)
+def test_pieces_hold_every_sample_once_in_order_and_are_bounded(steps):
+    """Steps are (raw tar, gap before the sample, its length)."""
+    raws, offsets, lengths, ends = [], [], [], {}
+    for raw, gap, length in sorted(steps, key=lambda step: step[0]):
+        raws.append(raw)
+        offsets.append(ends.get(raw, 0) + gap)
+        lengths.append(length)
+        ends[raw] = offsets[-1] + length
+    pieces = list(cut_pieces(*(np.array(column, np.int64) for column in (raws, offsets, lengths))))
+    rows = [(piece, row) for piece in pieces for row in range(piece.first, piece.last)]
+    assert [row for _, row in rows] == list(range(len(steps)))
+    for piece, row in rows:
+        assert (piece.raw, piece.start <= offsets[row], offsets[row] + lengths[row] <= piece.end) == (
+            raws[row],
+            True,
+            True,
+        )
+    for piece in pieces:
+        assert piece.end - piece.start < (4 << 20) + max(lengths)
+    for one, other in pairwise(pieces):
+        assert one.raw < other.raw or one.end <= other.start
+
+
+def test_samples_side_by_side_are_one_piece_and_those_with_a_long_gap_between_are_not():
+    raws, offsets, lengths = np.array([0, 0, 0, 1]), np.array([512, 1024, 5 << 20, 0]), np.array([512, 512, 512, 512])
+    assert [piece[:3] for piece in cut_pieces(raws, offsets, lengths)] == [
+        (0, 512, 1536),
+        (0, 5 << 20, (5 << 20) + 512),
+        (1, 0, 512),
+    ]
+
+
+def test_pieces_come_in_order_however_many_are_read_at_once_and_no_more_than_fit_are_held(monkeypatch):
+    pieces = [Piece(0, start << 20, (start + 9) << 20, start, start + 1) for start in range(0, 450, 9)]
+    open_bytes, most = [0, 0], threading.Lock()
+
+    def read(_, start, length):
+        with most:
+            open_bytes[0] += length
+        time.sleep(0.001 * (start % 3))
+        return start.to_bytes(8) + bytes(length - 8)
+
+    monkeypatch.setattr("pipeline.sharding.ranges.files.read_range", read)
+    held = []
+    for piece, data in read_pieces(pieces, ["a.tar"]):
+        assert int.from_bytes(data[:8]) == piece.start
+        held.append(open_bytes[0] - 9 * (piece.first // 9 << 20))
+    assert len(held) == len(pieces)
+    assert max(held) <= 9 + 64 << 20
+
+
+def test_an_error_of_one_piece_is_raised_and_the_rest_is_not_read(monkeypatch):
+    asked = []
+
+    def read(_, start, length):
+        asked.append(start)
+        return bytes(length if start < 3 else 0)
+
+    monkeypatch.setattr("pipeline.sharding.ranges.files.read_range", read)
+    pieces = [Piece(0, start, start + 1, start, start + 1) for start in range(1000)]
+    with pytest.raises(OSError, match=r"a\.tar ends before byte 4"):
+        list(read_pieces(pieces, ["a.tar"]))
+    assert len(asked) < 50
