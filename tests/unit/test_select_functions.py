@@ -63,6 +63,7 @@ def test_the_rows_of_a_group_are_those_of_its_raw_tars_one_after_another(tmp_pat
         for numbers, raw in ((range(10, 19), 4), (range(9), 5))
     ]
     assert rows["pair_id"].to_pylist() == [key for keys, _ in wanted for key in keys]
+    assert not rows.schema.field("raw").nullable
     assert rows["raw"].to_pylist() == [raw for keys, raw in wanted for _ in keys]
 
 
@@ -77,6 +78,7 @@ def test_survivors_of_a_group_are_in_key_order_and_say_which_raw_tar_holds_them(
     numbers = {pair_id(f"http://a.example/{number}", "text").hex(): number for number in range(12) if number % 5}
     lost = min(key for key, number in numbers.items() if number < 6)
     assert table.schema.equals(SURVIVORS)
+    assert not any(SURVIVORS.field(name).nullable for name in ("raw", "offset", "length"))
     assert table["key"].to_pylist() == sorted(numbers.keys() - {lost})
     assert table["raw"].to_pylist() == [7 if numbers[key] < 6 else 8 for key in table["key"].to_pylist()]
     assert table["offset"].to_pylist() == [512 * numbers[key] for key in table["key"].to_pylist()]

@@ -1,6 +1,5 @@
 """Which sample goes to which shard, and which bytes are read for it: pure arithmetic on keys and places."""
 
-import threading
 import time
 from itertools import pairwise
 
@@ -97,19 +96,19 @@ def test_rows_go_to_one_unit_but_where_units_meet_in_a_bin():
 @pytest.mark.parametrize(("samples", "at_once"), [(0, 1), (1, 1), (640, 1), (641, 2), (20_000, 32), (9_999_999, 32)])
 def test_units_are_as_large_as_asked_where_there_are_many_shards(samples, at_once):
     counts = np.zeros(NUM_BINS, np.int64)
-    counts[5] = samples
+    counts[-1] = samples
     assert make_layout(counts, max_samples=10, most_at_once=32).shards_at_once == at_once
 
 
 def test_samples_that_were_counted_and_did_not_come_are_an_error():
     with pytest.raises(LostRows, match="3 samples were counted, 2 came"):
-        plan_unit(PackUnit(0, 0, 3, 1), survivors([1, 2, 3]))
+        plan_unit(PackUnit(4, 10, 13, 1), survivors([1, 2, 3]))
 
 
 def test_a_key_that_comes_twice_is_an_error():
-    rows = pa.concat_tables([survivors([1, 2]), survivors([2, 3], raw=1)])
+    rows = pa.concat_tables([survivors([1, 2, 4]), survivors([2, 3, 4], raw=1)])
     with pytest.raises(ValueError, match=f"sample {2:032x} was fetched twice"):
-        plan_unit(PackUnit(0, 0, 4, 0), rows)
+        plan_unit(PackUnit(0, 0, 6, 0), rows)
     assert plan_unit(PackUnit(0, 0, 2, 0), rows)["key"].to_pylist() == [f"{key:032x}" for key in (1, 2)]
 
 
@@ -165,31 +164,51 @@ def test_pieces_hold_every_sample_once_in_order_and_are_bounded(steps):
 
 
 def test_samples_side_by_side_are_one_piece_and_those_with_a_long_gap_between_are_not():
-    raws, offsets, lengths = np.array([0, 0, 0, 1]), np.array([512, 1024, 5 << 20, 0]), np.array([512, 512, 512, 512])
-    assert [piece[:3] for piece in cut_pieces(raws, offsets, lengths)] == [
+    start = 9 << 20
+    raws, offsets = np.array([0, 0, 0, 0, 1]), np.array([512, 1024, start, start + 512 + (1 << 20), start])
+    assert [piece[:3] for piece in cut_pieces(raws, offsets, np.full(5, 512))] == [
         (0, 512, 1536),
-        (0, 5 << 20, (5 << 20) + 512),
-        (1, 0, 512),
+        (0, start, start + 1024 + (1 << 20)),
+        (1, start, start + 512),
     ]
 
 
-def test_pieces_come_in_order_however_many_are_read_at_once_and_no_more_than_fit_are_held(monkeypatch):
-    pieces = [Piece(0, start << 20, (start + 9) << 20, start, start + 1) for start in range(0, 450, 9)]
-    open_bytes, most = [0, 0], threading.Lock()
+def test_a_long_range_is_read_in_pieces_of_four_mebibytes():
+    offsets = np.arange(20) << 19
+    pieces = list(cut_pieces(np.zeros(20, np.int64), offsets, np.full(20, 1 << 19)))
+    assert [(piece.start >> 20, piece.end >> 20, piece.first, piece.last) for piece in pieces] == [
+        (0, 4, 0, 8),
+        (4, 8, 8, 16),
+        (8, 10, 16, 20),
+    ]
+
+
+@pytest.mark.parametrize(("mebibytes", "at_once"), [(9, 7), (4, 16), (1, 16), (100, 1)])
+def test_pieces_come_in_order_however_many_are_read_at_once_and_no_more_than_fit_are_held(
+    monkeypatch, mebibytes, at_once
+):
+    drawn = []
+
+    def draw():
+        for number in range(50):
+            drawn.append(number)
+            start = 1 + number * (mebibytes << 20)
+            yield Piece(0, start, start + (mebibytes << 20), number, number + 1)
 
     def read(_, start, length):
-        with most:
-            open_bytes[0] += length
-        time.sleep(0.001 * (start % 3))
-        return start.to_bytes(8) + bytes(length - 8)
+        time.sleep(0.001 * ((start >> 20) % 3))
+        return (start, length)
 
-    monkeypatch.setattr("pipeline.sharding.ranges.files.read_range", read)
-    held = []
-    for piece, data in read_pieces(pieces, ["a.tar"]):
-        assert int.from_bytes(data[:8]) == piece.start
-        held.append(open_bytes[0] - 9 * (piece.first // 9 << 20))
-    assert len(held) == len(pieces)
-    assert max(held) <= 9 + 64 << 20
+    class Answer(tuple):
+        def __len__(self):
+            return self[1]
+
+    monkeypatch.setattr("pipeline.sharding.ranges.files.read_range", lambda *place: Answer(read(*place)))
+    in_flight = []
+    for number, (piece, data) in enumerate(read_pieces(draw(), ["a.tar"])):
+        assert (piece.first, *data) == (number, piece.start, piece.end - piece.start)
+        in_flight.append(len(drawn) - number - (number < 50 - at_once))  # one more is drawn, and waits
+    assert max(in_flight) == at_once
 
 
 def test_an_error_of_one_piece_is_raised_and_the_rest_is_not_read(monkeypatch):

@@ -1,0 +1,243 @@
+"""write-shards on made-up raw tars: what selecting, counting and planning cost as rows grow, and what packing reads.
+
+    python benchmarks/sharding.py --rows 1000000 4000000 --folder /tmp/sharding
+    python benchmarks/sharding.py --pack 200000 --sample-bytes 6000 --folder /tmp/sharding
+
+With --rows there are indexes and no tars, and the run ends before packing; with --pack everything runs, and the
+requests for bytes of raw tars are counted. A raw tar is all of one host, as fetch-images writes large ones; hosts have
+one to twenty raw tars. Of 100 samples 3 have the image and the text of another. Everything runs in one process, so that
+CPU seconds and peak memory are those of a step; the memory is what comes on top of Python and the libraries.
+"""
+
+import argparse
+import resource
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from zipf_pairs import write_stage
+
+from jobs.engines import Engine
+from jobs.runner import make_step
+from pipeline.base import files
+from pipeline.base.arrays import list_column
+from pipeline.base.folders import BalancedFolder, RawFolder, ShardsFolder
+from pipeline.base.schemas import CUTS, OK_STATUS, RAW_INDEX
+from pipeline.base.shard_format import raw_name
+from pipeline.base.tables import read_column, write_table
+from pipeline.base.tar import encode_json, encode_member
+from pipeline.sharding.stage import WriteShards
+
+NUM_QUERIES = 10_000
+DUPLICATES = 0.03
+TARS_A_HOST = (1, 1, 1, 1, 1, 2, 3, 20)  # in turn
+WORDS = np.array([f"word{number}" for number in range(5000)])
+
+
+class Cost(NamedTuple):
+    """What a step took."""
+
+    seconds: float
+    cpu_s: float
+    peak_bytes: int
+
+    def __str__(self) -> str:
+        return f"{self.cpu_s:8.1f} CPU s {self.seconds:8.1f} s {self.peak_bytes / 2**20:8.0f} MiB more"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", required=True, help="Where to write; what is there of earlier runs goes")
+    parser.add_argument("--rows", type=int, nargs="*", default=[], metavar="N", help="Plan so many samples")
+    parser.add_argument("--pack", type=int, default=0, metavar="N", help="Plan and pack so many samples")
+    parser.add_argument("--rows-a-tar", type=int, default=10_000, metavar="N", help="Samples of a raw tar [10000]")
+    parser.add_argument("--max-samples", type=int, default=10_000, metavar="N", help="Samples of a shard [10000]")
+    parser.add_argument("--shards-at-once", type=int, default=32, metavar="N", help="Of write-shards [32]")
+    parser.add_argument("--sample-bytes", type=int, default=6000, metavar="N", help="Of an image, on average [6000]")
+    arguments = parser.parse_args()
+    for rows in [*arguments.rows, *([arguments.pack] if arguments.pack else [])]:
+        folder = files.join(arguments.folder, f"rows-{rows}")
+        files.remove_tree(folder)
+        is_packed = rows == arguments.pack
+        write_world(folder, arguments, rows, sample_bytes=arguments.sample_bytes if is_packed else 0)
+        print(f"{rows:,} rows in {-(-rows // arguments.rows_a_tar):,} raw tars", flush=True)
+        stage = WriteShards(
+            raw=(RawFolder(files.join(folder, "raw")).path,),
+            balanced=files.join(folder, "balanced"),
+            output=files.join(folder, "shards"),
+            max_samples=arguments.max_samples,
+            shards_at_once=arguments.shards_at_once,
+        )
+        run_steps(stage, is_packed=is_packed)
+
+
+def run_steps(stage: WriteShards, *, is_packed: bool) -> None:
+    """Runs the steps in this process and prints what each took."""
+    engine = Engine(workers=1)
+    with count_reads() as reads:
+        steps, answer = stage.steps(), None
+        while True:
+            try:
+                part = steps.send(answer)
+            except StopIteration:
+                break
+            if isinstance(part, dict):
+                answer = None
+                continue
+            if part.label == "PackShards" and not is_packed:
+                print(f"  {len(part.transform.outputs)} pack units")
+                return
+            with measure() as costs:
+                receipts = make_step(part, engine, stage.output)
+            answer = {output: receipt.counts for output, receipt in receipts.items()}
+            print(f"  {part.label:<16}{costs[0]}", flush=True)
+    describe_packing(stage, reads, num_units=len(receipts))
+
+
+def describe_packing(stage: WriteShards, reads: Counter[str], *, num_units: int) -> None:
+    """Prints what was read of raw tars, and how mixed the hosts are in the shards."""
+    [raw] = stage.raw
+    tars = files.list_files(raw, ".tar")
+    stored, asked = sum(files.sizes(tars).values()), reads["bytes"]
+    print(
+        f"  {stored / 2**20:,.0f} MiB of raw tars, {asked / stored:.3f} of them read in {reads['requests']:,} requests"
+    )
+    print(f"  {len(tars):,} raw tars x {num_units} pack units = {len(tars) * num_units:,}")
+    shards = ShardsFolder(stage.output)
+    hosts = [hosts_of(path) for path in files.list_files(shards.path, ".parquet")]
+    total = sum(hosts, Counter())
+    shares = [
+        (count / of_shard.total()) / (total[host] / total.total())
+        for of_shard in hosts[:-1]
+        for host, count in of_shard.items()
+        if total[host] * of_shard.total() >= 20 * total.total()
+    ]
+    if shares:
+        print(f"  hosts with 20 samples a shard or more have at most {max(shares):.2f} times their share of a shard")
+
+
+def hosts_of(index: str) -> Counter[str]:
+    """How many samples a shard has of each host."""
+    return Counter(url.split("/")[2] for url in read_column(index, "image_url").to_pylist())
+
+
+@contextmanager
+def count_reads() -> Iterator[Counter[str]]:
+    """Counts the requests for ranges of raw tars, and their bytes."""
+    reads: Counter[str] = Counter()
+    read_range = files.read_range
+
+    def count(path: str, start: int, length: int) -> bytes:
+        data = read_range(path, start, length)
+        if path.endswith(".tar"):
+            reads.update(requests=1, bytes=len(data))
+        return data
+
+    files.read_range = count
+    try:
+        yield reads
+    finally:
+        files.read_range = read_range
+
+
+@contextmanager
+def measure() -> Iterator[list[Cost]]:
+    """Measures a block: a list that gets its cost."""
+    costs: list[Cost] = []
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")  # the peak begins anew
+    before, first, started = resource.getrusage(resource.RUSAGE_SELF), status_bytes("VmRSS"), time.monotonic()
+    yield costs
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    costs.append(Cost(time.monotonic() - started, cpu_s, status_bytes("VmHWM") - first))
+
+
+def status_bytes(name: str) -> int:
+    """A number of bytes that Linux says of this process."""
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) << 10 for line in file if line.startswith(f"{name}:"))
+
+
+def write_world(folder: str, arguments: argparse.Namespace, rows: int, *, sample_bytes: int) -> None:
+    """Writes raw indexes, tars if samples have bytes, and the cuts of balanced pairs."""
+    raw, balanced = RawFolder(files.join(folder, "raw")), BalancedFolder(files.join(folder, "balanced"))
+    hosts = [host for host, number in enumerate(TARS_A_HOST * rows) for _ in range(number)]
+    for place, first in enumerate(range(0, rows, arguments.rows_a_tar)):
+        rng = np.random.default_rng((rows, place))
+        number = min(arguments.rows_a_tar, rows - first)
+        table = make_index(rng, f"www.host-{hosts[place]}.example", number, sample_bytes)
+        if sample_bytes:
+            table = write_tar(raw.tar(raw_name(place)), rng, table)
+        write_table(raw.index(raw_name(place)), table, RAW_INDEX)
+    write_stage(raw.path, "fetch-images", {})
+    ids = np.arange(NUM_QUERIES)
+    ones = np.ones(NUM_QUERIES, np.int64)
+    columns = [ids, [f"query {number}" for number in ids], ones, pa.nulls(NUM_QUERIES, pa.uint64()), ones]
+    cuts = [as_column(values, field.type) for values, field in zip(columns, CUTS, strict=True)]
+    write_table(balanced.cuts, pa.table(cuts, CUTS), CUTS)
+    write_stage(balanced.path, "balance-pairs", {}, made_from=[raw.path])
+
+
+def make_index(rng: np.random.Generator, host: str, rows: int, sample_bytes: int) -> pa.Table:
+    """The index of a raw tar whose samples are all of one host."""
+    ids = np.sort(rng.integers(0, 256, (rows, 16), np.uint8).view("S16").ravel())
+    digests = rng.integers(0, 256, (rows, 32), np.uint8)
+    texts = np.array([" ".join(words) for words in WORDS[rng.integers(0, len(WORDS), (rows, 8))].tolist()])
+    repeats = np.flatnonzero(rng.random(rows) < DUPLICATES)
+    digests[repeats], texts[repeats] = digests[repeats - 1], texts[repeats - 1]
+    queries = list_column(np.full(rows, 3), rng.integers(0, NUM_QUERIES, 3 * rows).astype(np.int32))
+    lengths = rng.integers(sample_bytes // 2, sample_bytes * 3 // 2 + 1, rows) // 512 * 512 + 4096
+    known: dict[str, Any] = {
+        "pair_id": fixed_column(ids.tobytes(), 16),
+        "key": [key.hex() for key in np.frombuffer(ids.tobytes(), "V16").tolist()],
+        "status": pa.repeat(OK_STATUS, rows),
+        "offset": np.cumsum(lengths) - lengths,
+        "length": lengths,
+        "sha256": fixed_column(digests.tobytes(), 32),
+        "phash": rng.integers(-(2**63), 2**63 - 1, rows),
+        "mime": pa.repeat("image/jpeg", rows),
+        "image_url": [f"https://{host}/images/{number:x}.jpg" for number in rng.integers(0, 1 << 60, rows).tolist()],
+        "text": texts.tolist(),
+        "query_ids": queries.cast(RAW_INDEX.field("query_ids").type),
+        "kept_for": queries.cast(RAW_INDEX.field("kept_for").type),
+        "keep_probability": np.ones(rows, np.float32),
+        "http_status": np.full(rows, 200, np.int16),
+        "fetch_ms": rng.integers(20, 2000, rows).astype(np.int32),
+    }
+    sides = {name: rng.integers(200, 2000, rows).astype(np.int32) for name in RAW_INDEX.names if name not in known}
+    columns = known | sides
+    return pa.table([as_column(columns[field.name], field.type) for field in RAW_INDEX], RAW_INDEX)
+
+
+def as_column(values: Any, kind: pa.DataType) -> pa.Array:
+    return values if isinstance(values, pa.Array) else pa.array(values, kind)
+
+
+def fixed_column(data: bytes, width: int) -> pa.Array:
+    """Bytes as a column of some width."""
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(data) // width, [None, pa.py_buffer(data)])
+
+
+def write_tar(path: str, rng: np.random.Generator, index: pa.Table) -> pa.Table:
+    """Writes a raw tar of samples about as long as an index says; gives the index with their places."""
+    places, size = [], 0
+    noise = rng.bytes(1 << 20)
+    with files.write_whole(path) as tar:
+        for key, length in zip(index["key"].to_pylist(), index["length"].to_pylist(), strict=True):
+            image, text = noise[: length - 3072], f"text of {key}".encode()
+            parts = (("jpg", image), ("json", encode_json({"key": key})), ("txt", text))
+            sample = b"".join(encode_member(f"{key}.{suffix}", data) for suffix, data in parts)
+            places.append((size, len(sample)))
+            size += tar.write(sample)
+    for name, values in zip(("offset", "length"), zip(*places, strict=True), strict=True):
+        index = index.set_column(RAW_INDEX.get_field_index(name), RAW_INDEX.field(name), pa.array(values, pa.int64()))
+    return index
+
+
+if __name__ == "__main__":
+    main()
