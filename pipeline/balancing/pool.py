@@ -1,19 +1,17 @@
 """The tables of the pool that is balanced, and what lots are drawn by, as files that workers open."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.base import files
-from pipeline.base.arrays import read_array
 from pipeline.base.folders import MatchedFolder, PairsFolder, RawFolder, raw_units
-from pipeline.base.ids import contains_ids
 from pipeline.base.lineage import stage_stamp
 from pipeline.base.matched_tables import pair_tables, read_matched
+from pipeline.base.table_groups import Rows, read_rows
 from pipeline.base.tables import read_batches
 
 _WEIGHT = "keep_probability"
@@ -27,7 +25,8 @@ class PoolTable(NamedTuple):
         path: Where it lies.
         name: Of the table that is written for it.
         pairs: For a matched table, its table of pairs; empty: all columns are in one table.
-        known: File of sorted ids of pairs to pass over; empty: none.
+        known: File of the rows to pass over (`pipeline.base.table_groups`); empty: none.
+        place: Of the table among those whose rows the file lists.
         balanced: Whether it holds balanced pairs, each of which stands for those of its kind that were not kept.
     """
 
@@ -35,21 +34,35 @@ class PoolTable(NamedTuple):
     name: str
     pairs: str = ""
     known: str = ""
+    place: int = 0
     balanced: bool = False
 
     def read(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """The pairs batch by batch; with `pair_id` if some are passed over, and the column of `pair_weights`."""
-        names = dict.fromkeys([*columns, *(["pair_id"] if self.known else []), *([_WEIGHT] if self.balanced else [])])
+        """The pairs batch by batch, with the column of `pair_weights`; without those that are passed over."""
+        names = dict.fromkeys([*columns, *([_WEIGHT] if self.balanced else [])])
         batches = read_matched(self.path, self.pairs, [*names]) if self.pairs else read_batches(self.path, [*names])
-        for batch in batches:
-            if self.known:
-                batch = batch.filter(pc.invert(contains_ids(read_array(self.known), batch["pair_id"])))
-            yield batch
+        return without_rows(batches, read_rows(self.known, self.place)) if self.known else batches
 
     def query_lists(self) -> Iterator[pa.ListArray]:
         """The queries of the pairs, batch by batch."""
         for batch in self.read(["query_ids"]):
             yield batch["query_ids"]
+
+
+def without_rows(batches: Iterable[pa.RecordBatch], rows: Rows) -> Iterator[pa.RecordBatch]:
+    """The batches of a table without some of its rows, which are sorted.
+
+    >>> batches = [pa.record_batch({"row": [0, 1]}), pa.record_batch({"row": [2, 3]})]
+    >>> [batch["row"].to_pylist() for batch in without_rows(batches, np.array([0, 3], np.uint32))]
+    [[1], [2]]
+    """
+    first = 0
+    for batch in batches:
+        begin, end = np.searchsorted(rows, [first, first + batch.num_rows])
+        kept = np.ones(batch.num_rows, np.bool_)
+        kept[rows[begin:end].astype(np.int64) - first] = False
+        yield batch.filter(pa.array(kept))
+        first += batch.num_rows
 
 
 def pair_weights(pairs: pa.RecordBatch) -> npt.NDArray[np.float64]:

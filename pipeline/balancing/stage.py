@@ -22,7 +22,7 @@ import pyarrow as pa
 from pipeline.balancing.caps import Floats, cap_for_pairs, cap_for_tail_share, fetch_cap, keep_shares
 from pipeline.balancing.cutting import find_cuts
 from pipeline.balancing.keeping import keep_table, open_selection
-from pipeline.balancing.known import known_step
+from pipeline.balancing.known import Side, known_step, without_known
 from pipeline.balancing.lots import Drawing
 from pipeline.balancing.pool import PoolTable, matched_tables, new_names, whole_tables
 from pipeline.balancing.rules import Rule, cut_column, cut_words, finished_rule, read_cuts, read_rule, write_rule
@@ -32,7 +32,7 @@ from pipeline.base.arrays import Ints, read_array, read_lists, write_array
 from pipeline.base.drops import LostRows
 from pipeline.base.folders import BalancedFolder, MatchedFolder, VocabFolder
 from pipeline.base.ids import Words
-from pipeline.base.lineage import Kinship
+from pipeline.base.lineage import Kinship, read_stage
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.options import option
 from pipeline.base.schemas import CUTS
@@ -138,9 +138,7 @@ class BalancePairs(Stage):
             return new, counts
         self._check_previous(queries)
         earlier = whole_tables(BalancedFolder(self.previous).tables)
-        known = self._working("known.npy")
-        yield self._find_known(earlier, new, queries, known)
-        new = [table._replace(known=known) for table in new]
+        new = yield from self._without_known(earlier, new, queries)
         added = self._working("added.npy")
         yield Step("CountNew", count_queries(new, PoolTable.query_lists, len(queries), output=added))
         tables = [*(table._replace(balanced=True) for table in earlier), *new_names(new, earlier, matched=self.matched)]
@@ -153,13 +151,18 @@ class BalancePairs(Stage):
         if (rule.hashes, rule.seed) != (self.hashes, self.seed):
             raise ValueError(f"{self.previous} was made with --hashes {rule.hashes} --seed {rule.seed}; give the same")
 
-    def _find_known(
-        self, earlier: Sequence[PoolTable], new: Sequence[PoolTable], queries: pa.ChunkedArray, output: str
-    ) -> Step:
-        cuts = self._working("previous", "cuts.npy")
+    def _without_known(
+        self, earlier: Sequence[PoolTable], new: Sequence[PoolTable], queries: pa.ChunkedArray
+    ) -> Generator[Step, None, list[PoolTable]]:
+        """The new tables without the rows whose pairs the earlier crawls had."""
+        cuts, known = self._working("previous", "cuts.npy"), self._working("known")
         write_array(cuts, cut_words(read_cuts(self.previous)["cut"]))
         drawing = finished_rule(self.previous).prepare_drawing(queries, self._working("previous"))
-        return Step("FindKnown", known_step(earlier, new, drawing=drawing, cuts=cuts, output=output))
+        before, now = (read_stage(folder)["counts"] for folder in (self.previous, self.matched))
+        selected = now["pairs/kept"] * before["pairs/kept"] // max(1, before["pairs/in"])
+        sides = Side(earlier, before["pairs/kept"], before["pairs/kept"]), Side(new, now["pairs/in"], selected)
+        yield Step("FindKnown", known_step(*sides, drawing=drawing, cuts=OnWorker(read_array, cuts), folder=known))
+        return without_known(sides[1], known)
 
     def _choose_rule(self, tables: Sequence[PoolTable], counts: Ints) -> Generator[Step, None, Rule]:
         """The cap that the options ask for, as if only pairs with a live link were counted."""

@@ -45,10 +45,3 @@ def id_strings(column: pa.Array) -> npt.NDArray[np.bytes_]:
     """The same column as [rows] numpy strings of 16 bytes, which sort and compare as the ids do."""
     data = np.frombuffer(column.buffers()[1] or b"", "S16", count=column.offset + len(column))
     return data[column.offset :]
-
-
-def contains_ids(known: npt.NDArray[np.bytes_], column: pa.Array) -> pa.Array:
-    """Which ids of a column are among sorted ones, as booleans."""
-    ids = id_strings(column)
-    places = np.minimum(np.searchsorted(known, ids), len(known) - 1)
-    return pa.array(known[places] == ids if len(known) else np.zeros(len(ids), bool))

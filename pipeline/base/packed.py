@@ -6,21 +6,50 @@ What decides is the content of records, then their unit and row, never the order
 """
 
 from collections.abc import Iterator
-from typing import Any
+from itertools import pairwise
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-_MIN_BUCKETS = 64
+BUCKET_BYTES: Final = 64 << 20  # of records; sorting takes a few times as much
+_MIN_BUCKETS: Final = 64
 
 
-def num_buckets(num_units: int) -> int:
-    """In how many buckets the rows of some units are compared: a bucket is sorted in memory.
+class Hop(NamedTuple):
+    """What one shuffle moves.
 
-    >>> num_buckets(3), num_buckets(1000)
-    (64, 2000)
+    Attributes:
+        elements: Keys with bytes.
+        bytes: All of them.
     """
-    return max(_MIN_BUCKETS, 2 * num_units)
+
+    elements: int
+    bytes: int
+
+
+def num_buckets(payload: int) -> int:
+    """In how many buckets records of so many bytes are compared: a bucket is sorted in memory.
+
+    >>> num_buckets(1000), num_buckets(80 << 30)
+    (64, 1280)
+    """
+    return max(_MIN_BUCKETS, -(-payload // BUCKET_BYTES))
+
+
+def estimate_hops(*, num_sources: int, payload: int, found: int) -> tuple[Hop, Hop]:
+    """The most that is moved to the buckets, and from there to units of which there are as many as sources.
+
+    Args:
+        num_sources: How many pack records.
+        payload: Bytes of all records.
+        found: Bytes of what is found, what goes straight to units included.
+
+    >>> estimate_hops(num_sources=10, payload=80 << 30, found=1 << 30)
+    (Hop(elements=12810, bytes=85899345920), Hop(elements=12810, bytes=1073741824))
+    """
+    elements = num_sources * (num_buckets(payload) + 1)
+    return Hop(elements, payload), Hop(elements, found)
 
 
 def straight_to(unit: int) -> int:
@@ -51,11 +80,7 @@ def split_by_bucket(
     >>> list(split_by_bucket(records, np.array([4, 5, 6], np.uint64), 2))
     [(0, b'\x01\x00\x03\x00'), (1, b'\x02\x00')]
     """
-    buckets = (hashes % np.uint64(number)).astype(np.int64)
-    order = np.argsort(buckets, kind="stable")
-    found, starts = np.unique(buckets[order], return_index=True)
-    for bucket, part in zip(found, np.split(records[order], starts[1:]), strict=False):
-        yield int(bucket), part.tobytes()
+    return split_by_number(records, hashes % np.uint64(number))
 
 
 def split_by_unit(records: npt.NDArray[Any], values: npt.NDArray[Any]) -> Iterator[tuple[int, bytes]]:
@@ -65,7 +90,19 @@ def split_by_unit(records: npt.NDArray[Any], values: npt.NDArray[Any]) -> Iterat
     >>> list(split_by_unit(records, np.array([7, 8, 9], np.uint8)))
     [(0, b'\x08'), (1, b'\x07\t')]
     """
-    order = np.argsort(records["unit"], kind="stable")
-    found, starts = np.unique(records["unit"][order], return_index=True)
-    for unit, part in zip(found, np.split(values[order], starts[1:]), strict=False):
-        yield int(unit), part.tobytes()
+    return split_by_number(values, records["unit"])
+
+
+def split_by_number(values: npt.NDArray[Any], numbers: npt.NDArray[Any]) -> Iterator[tuple[int, bytes]]:
+    r"""Values as bytes, by a number that each has, in their order.
+
+    >>> list(split_by_number(np.array([7, 8, 9], np.uint8), np.array([5, 2, 5])))
+    [(2, b'\x08'), (5, b'\x07\t')]
+    >>> list(split_by_number(np.array([]), np.array([])))
+    []
+    """
+    order = np.argsort(numbers, kind="stable")
+    found, starts = np.unique(numbers[order], return_index=True)
+    ordered = values[order]
+    for number, (start, end) in zip(found.tolist(), pairwise([*starts, len(ordered)]), strict=True):
+        yield number, ordered[start:end].tobytes()

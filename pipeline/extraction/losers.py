@@ -1,23 +1,34 @@
 """Which rows of which tables are left out because of rows elsewhere in the whole input.
 
-In: tables of `EXTRACTED`, one an input unit, and a rule that compares rows. Out: for each table a list of the rows that
-lose. Rows travel as packed records (`pipeline.base.packed`), never with their text.
+In: tables of `EXTRACTED`, one an input unit, in groups (`pipeline.base.table_groups`), and a rule that compares rows.
+Out: for each group a list of the rows that lose. Rows travel as packed records (`pipeline.base.packed`), never with
+their text, and of rows that one group can tell apart only those that stay travel at all.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.base import files
-from pipeline.base.arrays import read_array, write_array
 from pipeline.base.drops import Counts, DropReason
 from pipeline.base.folders import table_name
+from pipeline.base.packed import Hop, estimate_hops, num_buckets, split_by_bucket, straight_to
 from pipeline.base.schemas import PAIR_ID, PAIRS
+from pipeline.base.table_groups import (
+    Rows,
+    TableGroup,
+    count_groups,
+    places_of,
+    read_rows,
+    rows_by_table,
+    split_by_group,
+    write_row_lists,
+)
 from pipeline.base.tables import count_rows
 
 EXTRACTED = pa.schema(
@@ -30,7 +41,28 @@ EXTRACTED = pa.schema(
     ]
 )
 
-Rows = npt.NDArray[np.uint32]
+Records = npt.NDArray[Any]  # [records] of a rule's `dtype`
+
+_FOUND_BYTES = 8  # of a row that loses
+
+
+class Extracted(NamedTuple):
+    """A table of `EXTRACTED`, and where its losing rows are listed.
+
+    Attributes:
+        path: Of the table.
+        group: Name of its group.
+        place: In the group.
+    """
+
+    path: str
+    group: str
+    place: int
+
+
+def extracted_tables(group: TableGroup[str]) -> list[Extracted]:
+    """The tables of a group of paths."""
+    return [Extracted(path, group.name, place) for place, path in enumerate(group.tables)]
 
 
 class Losers(NamedTuple):
@@ -38,19 +70,19 @@ class Losers(NamedTuple):
 
     Attributes:
         reason: Why.
-        folder: Where a file a table lists them.
+        folder: Where a file a group lists them.
     """
 
     reason: DropReason
     folder: str
 
-    def path(self, table: str) -> str:
-        """The file that lists the losing rows of a table."""
-        return array_beside(table, folder=self.folder)
+    def path(self, group: str) -> str:
+        """The file that lists the losing rows of a group, by its name."""
+        return files.join(self.folder, f"{group}.rows")
 
-    def rows(self, table: str) -> Rows:
+    def rows(self, table: Extracted) -> Rows:
         """The losing rows of a table, sorted."""
-        return read_array(self.path(table))
+        return read_rows(self.path(table.group), table.place)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,36 +90,82 @@ class LosingRule(ABC):
     """What makes a row lose against another one; methods are called on workers.
 
     Attributes:
-        num_tables: How many tables there are.
+        num_rows: Rows of all tables, about; they decide the number of buckets, and no result.
     """
 
-    num_tables: int
+    dtype: ClassVar[np.dtype[Any]]  # of records: what is compared, and ``unit`` (`TableGroup.unit`)
+    key: ClassVar[str]  # the field by which records meet
+
+    num_rows: int
+
+    @property
+    def records_a_row(self) -> int:
+        """The most records that a row becomes."""
+        return 1
+
+    @property
+    def payload(self) -> int:
+        """Bytes of all records, at most."""
+        return self.num_rows * self.records_a_row * self.dtype.itemsize
 
     @abstractmethod
-    def pack(self, source: tuple[int, str]) -> Iterator[tuple[int, bytes]]:
-        """What is compared of a table (number, path), by bucket; what loses inside the table goes straight to it."""
+    def records(self, group: TableGroup[str], place: int) -> Records:
+        """What is compared of a table of a group."""
 
     @abstractmethod
+    def split(self, records: Records) -> tuple[Records, Records]:
+        """The records that stay, and those that lose against one of these; the order they come in does not matter."""
+
+    def found(self, losers: Records) -> npt.NDArray[np.uint64]:
+        """What a group is told of its records that lose, [records]; here: which rows they are."""
+        return places_of(losers)
+
+    def rows(self, group: TableGroup[str], found: bytes) -> list[Rows]:
+        """The rows of each table that all that a group was told means."""
+        return rows_by_table(found, len(group.tables))
+
+    def pack(self, group: TableGroup[str]) -> Iterator[tuple[int, bytes]]:
+        """What is compared of a group, by bucket; what loses inside it goes straight to it."""
+        kept, losers = self.split(np.concatenate([self.records(group, place) for place in range(len(group.tables))]))
+        if len(losers):
+            yield straight_to(group.number), np.unique(self.found(losers)).tobytes()
+        yield from split_by_bucket(kept, kept[self.key], num_buckets(self.payload))
+
     def find(self, parts: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
-        """The losers among all that went to one bucket, by the number of their table."""
+        """What groups are told of the records that went to one bucket."""
+        _, losers = self.split(np.frombuffer(b"".join(parts), self.dtype))
+        return split_by_group(losers, self.found(losers))
 
-    def rows(self, table: str, found: bytes) -> Rows:
-        """The rows of a table that all its losers, joined, mean; here: the rows, as they were packed."""
-        return np.frombuffer(found, np.uint32)
+    def hops(self, num_tables: int) -> tuple[Hop, Hop]:
+        """The most that is shuffled of tables of equal sizes: to the buckets, and from there to groups."""
+        found = self.num_rows * self.records_a_row * _FOUND_BYTES
+        num_groups = count_groups(num_tables, self.num_rows)
+        return estimate_hops(num_sources=num_groups, payload=self.payload, found=found)
 
 
-def write_losers(table: str, output: str, found: Iterable[bytes], *, rule: LosingRule) -> Counts:
-    """Writes the rows of a table that a rule found to lose."""
-    write_array(output, np.unique(rule.rows(table, b"".join(found))).astype(np.uint32))
+def write_losers(group: TableGroup[str], output: str, found: Iterable[bytes], *, rule: LosingRule) -> Counts:
+    """Writes the rows of a group that a rule found to lose."""
+    write_row_lists(output, rule.rows(group, b"".join(found)))
     return {}
 
 
-def surviving_rows(table: str, losers: Sequence[Losers]) -> npt.NDArray[np.int64]:
+def surviving_rows(table: Extracted, losers: Sequence[Losers]) -> npt.NDArray[np.int64]:
     """The rows of a table that have not lost."""
-    kept = np.ones(count_rows(table), np.bool_)
+    kept = np.ones(count_rows(table.path), np.bool_)
     for lost in losers:
         kept[lost.rows(table)] = False
     return np.flatnonzero(kept)
+
+
+def starts_group(groups: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Which elements of a sorted array differ from the one before.
+
+    >>> starts_group(np.array([4, 4, 7])).tolist()
+    [True, False, True]
+    """
+    starts = np.ones(len(groups), np.bool_)
+    starts[1:] = groups[1:] != groups[:-1]
+    return starts
 
 
 def rank_in_groups(groups: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
@@ -97,15 +175,13 @@ def rank_in_groups(groups: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
     [0, 1, 0, 0, 1, 2]
     """
     places = np.arange(len(groups))
-    begins = np.ones(len(groups), np.bool_)
-    begins[1:] = groups[1:] != groups[:-1]
-    return places - np.maximum.accumulate(np.where(begins, places, 0))
+    return places - np.maximum.accumulate(np.where(starts_group(groups), places, 0))
 
 
 def array_beside(table: str, *, folder: str) -> str:
     """The array in a folder that belongs to a table.
 
-    >>> array_beside("out/_extracted/list.csv-ab.parquet", folder="out/_duplicates")
-    'out/_duplicates/list.csv-ab.npy'
+    >>> array_beside("out/_extracted/list.csv-ab.parquet", folder="out/_signatures")
+    'out/_signatures/list.csv-ab.npy'
     """
     return files.join(folder, f"{table_name(table)}.npy")

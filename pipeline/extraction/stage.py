@@ -7,7 +7,7 @@ Source: CLIP 2.2; crawled pairs as in MetaCLIP, with the images that it misses (
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Literal
@@ -20,12 +20,21 @@ from pipeline.base.drops import Counts, DropReason
 from pipeline.base.folders import PairsFolder, StageFolder, table_name
 from pipeline.base.options import option
 from pipeline.base.schemas import PAIRS
+from pipeline.base.table_groups import TableGroup, group_tables
 from pipeline.base.tables import open_table_writer, read_table, write_table
 from pipeline.extraction.dedup import Duplicates
 from pipeline.extraction.filters import FilterOptions, filter_options
 from pipeline.extraction.inputs import COMMON_CRAWL, InputUnit, UnreadableInput, list_units, local_copy
 from pipeline.extraction.languages import check_languages
-from pipeline.extraction.losers import EXTRACTED, Losers, LosingRule, array_beside, write_losers
+from pipeline.extraction.losers import (
+    EXTRACTED,
+    Extracted,
+    Losers,
+    LosingRule,
+    array_beside,
+    extracted_tables,
+    write_losers,
+)
 from pipeline.extraction.near_duplicates import NearDuplicates, sign_texts
 from pipeline.extraction.pages import PageRules, parse_page
 from pipeline.extraction.repeats import RepeatedTexts
@@ -103,8 +112,7 @@ class ExtractPairs(FilterOptions, Stage):
         """Extract unit by unit, find what loses against others over all units, write the rest."""
         paths = files.expand_inputs(self.input)
         units = list_units(paths, path_base=self.path_base, part_bytes=self.table_part_mb << 20)
-        pairs = PairsFolder(self.output)
-        extracted = StageFolder(pairs.working("extracted"))
+        extracted = StageFolder(PairsFolder(self.output).working("extracted"))
         extract = MapUnits(
             units=units,
             output_of=lambda unit: extracted.table(unit.name),
@@ -112,33 +120,42 @@ class ExtractPairs(FilterOptions, Stage):
                 extract_unit, rules=self._rules(), tries=self.tries, drop_unreadable=self.on_unreadable == "drop"
             ),
         )
-        tables = extract.outputs
-        if len(files.sizes(tables)) < len(tables):
+        if len(files.sizes(extract.outputs)) < len(units):
             prepare_readers(units)
-        yield Step("ExtractCandidates", extract)
+        made = yield Step("ExtractCandidates", extract)
+        num_rows = [count_left(made[output]) for output in extract.outputs]
+        groups = group_tables(extract.outputs, num_rows, name_of=table_name)
+        yield tuple(self._distinct_steps(groups, sum(num_rows)))
+
+    def _distinct_steps(self, groups: Sequence[TableGroup[str]], num_rows: int) -> Iterator[Step]:
+        """What finds the rows that lose against others, kind by kind, and writes the rest."""
+        pairs = PairsFolder(self.output)
+        tables = [table for group in groups for table in extracted_tables(group)]
         duplicates = Losers(DropReason.DUPLICATE_PAIR, pairs.working("duplicates"))
-        yield find_step(tables, Duplicates(num_tables=len(tables)), duplicates)
+        yield find_step(groups, Duplicates(num_rows=num_rows), duplicates)
         losers: tuple[Losers, ...] = (duplicates,)
         if self.max_text_repeats:
             repeated = Losers(DropReason.REPEATED_TEXT, pairs.working("repeats"))
-            cap = RepeatedTexts(num_tables=len(tables), max_repeats=self.max_text_repeats, losers=losers)
-            yield find_step(tables, cap, repeated)
+            cap = RepeatedTexts(num_rows=num_rows, max_repeats=self.max_text_repeats, losers=losers)
+            yield find_step(groups, cap, repeated)
             losers = (*losers, repeated)
         if self.near_duplicates:
             signatures = pairs.working("signatures")
             sign = MapUnits(
                 units=tables,
-                output_of=partial(array_beside, folder=signatures),
+                output_of=lambda table: array_beside(table.path, folder=signatures),
                 work=partial(sign_texts, threshold=self.near_duplicates, losers=losers),
             )
             yield Step("SignTexts", sign)
             near = Losers(DropReason.NEAR_DUPLICATE, pairs.working("near_duplicates"))
-            rule = NearDuplicates(num_tables=len(tables), signatures=signatures, losers=losers)
-            yield find_step(tables, rule, near)
+            rule = NearDuplicates(
+                num_rows=num_rows, threshold=self.near_duplicates, signatures=signatures, losers=losers
+            )
+            yield find_step(groups, rule, near)
             losers = (*losers, near)
         write = MapUnits(
             units=tables,
-            output_of=lambda table: pairs.table(table_name(table)),
+            output_of=lambda table: pairs.table(table_name(table.path)),
             work=partial(write_distinct, losers=losers),
         )
         yield Step("WriteDistinctPairs", write)
@@ -159,21 +176,32 @@ class ExtractPairs(FilterOptions, Stage):
 _MIN_THRESHOLD = 0.3  # below, nearly any two texts share a band
 
 
-def find_step(tables: Sequence[str], rule: LosingRule, found: Losers) -> Step:
-    """The step that lists the losing rows of every table, also where there are none.
+def count_left(counts: Counts) -> int:
+    """How many rows a table of `EXTRACTED` has, by the counts of its unit.
+
+    >>> count_left({"pages/in": 1, "pages/kept": 1, "pairs/in": 5, "pairs/drop/no_text": 2})
+    3
+    """
+    dropped = sum(number for name, number in counts.items() if name.startswith("pairs/drop/"))
+    return counts.get("pairs/in", 0) - dropped
+
+
+def find_step(groups: Sequence[TableGroup[str]], rule: LosingRule, found: Losers) -> Step:
+    """The step that lists the losing rows of every group, also where there are none.
 
     Args:
-        tables: Of `EXTRACTED`, sorted by name.
+        groups: Of tables of `EXTRACTED`.
         rule: What is compared.
         found: Where the rows are listed.
     """
     transform = GroupPacked(
-        sources=list(enumerate(tables)),
+        sources=groups,
         pack=rule.pack,
         find=rule.find,
-        units=tables,
-        output_of=found.path,
+        units=groups,
+        output_of=lambda group: found.path(group.name),
         work=partial(write_losers, rule=rule),
+        payload=rule.payload,
     )
     return Step(f"Find{type(rule).__name__}", transform)
 
@@ -230,7 +258,7 @@ def _write_extracted(path: str, extraction: Extraction, unit: InputUnit) -> Coun
     return writer.counts
 
 
-def write_distinct(table: str, output: str, *, losers: Sequence[Losers]) -> Counts:
+def write_distinct(table: Extracted, output: str, *, losers: Sequence[Losers]) -> Counts:
     """Writes the pairs of a table of `EXTRACTED` that have not lost: a table of `PAIRS`.
 
     Args:
@@ -238,7 +266,7 @@ def write_distinct(table: str, output: str, *, losers: Sequence[Losers]) -> Coun
         output: The table.
         losers: What is left out; a row is in one list only.
     """
-    rows = read_table(table)
+    rows = read_table(table.path)
     kept = np.ones(rows.num_rows, np.bool_)
     counts: Counts = {}
     for lost in losers:

@@ -29,6 +29,7 @@ from pipeline.base.drops import LostRows, check_counts
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.schemas import BALANCED, CUTS, FINAL_CUTS, MATCHED, PAIR_ID, PAIRS, RAW_INDEX
 from pipeline.base.stage_folder import close_folder
+from pipeline.base.table_groups import write_row_lists
 from pipeline.base.tables import read_counts, read_table, write_table
 
 QUERIES = pa.chunked_array([["everywhere", "often", "rare"]])
@@ -176,9 +177,9 @@ def test_a_table_of_kept_pairs_counts_every_pair_once(table, tmp_path, monkeypat
 
 
 def test_pairs_that_are_known_are_passed_over_and_counted(table, tmp_path):
-    known = str(tmp_path / "known.npy")
-    write_array(known, np.sort(np.array([identity(0), identity(2), identity(5)], "S16")))
-    source = PoolTable(table, "kept.parquet", known=known)
+    known = str(tmp_path / "known.rows")
+    write_row_lists(known, [np.array([1], np.uint32), np.array([0, 2, 5], np.uint32)])
+    source = PoolTable(table, "kept.parquet", known=known, place=1)
     counts = keep_table(source, str(tmp_path / "kept.parquet"), selection=opened(cuts_at(None, None, None)))
     assert counts == {
         "pairs/in": 9,

@@ -2,11 +2,10 @@
 
 import numpy as np
 import pyarrow as pa
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.base.ids import contains_ids, id_strings, id_words, pair_id, sorted_order, words_column
+from pipeline.base.ids import id_strings, id_words, pair_id, sorted_order, words_column
 from pipeline.base.schemas import PAIR_ID
 
 IDS = st.lists(st.integers(0, 2**128 - 1).map(lambda number: number.to_bytes(16)), max_size=12)
@@ -49,21 +48,3 @@ def test_numbers_become_ids_again_without_nulls():
 def test_rows_are_ordered_by_high_half_then_low_half_and_equal_ids_stay():
     words = np.array([[2, 1], [1, 9], [2, 0], [1, 9], [0, 5]], np.uint64)
     assert sorted_order(words).tolist() == [4, 1, 3, 2, 0]
-
-
-@given(IDS, IDS, st.integers(0, 3))
-def test_ids_are_found_among_sorted_ones(known, others, start):
-    ids = [*known[::2], *others]
-    column = pa.array(ids, PAIR_ID).slice(start)
-    found = contains_ids(np.sort(id_strings(pa.array(known, PAIR_ID))), column)
-    assert found.to_pylist() == [id in known for id in ids[start:]]
-
-
-@pytest.mark.parametrize(
-    ("known", "found"),
-    [([], [False] * 4), ([1], [False, True, False, False]), ([0, 1, 3], [True, True, False, True])],
-    ids=["none", "one", "the last too"],
-)
-def test_ids_before_between_and_after_the_known_are_told_apart(known, found):
-    ids = [bytes([number]) * 16 for number in range(4)]
-    assert contains_ids(np.array([ids[number] for number in known], "S16"), pa.array(ids, PAIR_ID)).to_pylist() == found
