@@ -9,14 +9,18 @@ import pytest
 from jobs.engines import Engine, StepFailed
 from jobs.runner import make_step
 from pipeline.balancing.cutting import collect_step, take_step
+from pipeline.balancing.known import Side, known_step, without_known
 from pipeline.balancing.lots import LARGEST, Drawing, hash_queries, lot_bounds
 from pipeline.balancing.pool import whole_tables
 from pipeline.balancing.rules import Rule
 from pipeline.balancing.stage import check_kept, cuts_table, keep_by_cuts
+from pipeline.base import table_groups
 from pipeline.base.arrays import read_array, write_array
 from pipeline.base.drops import LostRows, add_counts
 from pipeline.base.folders import BalancedFolder
 from pipeline.base.ids import pair_id
+from pipeline.base.on_worker import OnWorker
+from pipeline.base.packed import estimate_hops, num_buckets
 from pipeline.base.schemas import BALANCED, CUTS, MATCHED, PAIRS
 from pipeline.base.tables import read_table, write_table
 from pipeline.steps import Step
@@ -56,9 +60,9 @@ def world(tmp_path):
     return tmp_path, tables
 
 
-def run(transform):
+def run(transform, memory=1 << 30):
     folder = os.path.commonpath([os.path.dirname(output) for output in transform.outputs])
-    made = make_step(Step("Step", transform), Engine(workers=1), folder)
+    made = make_step(Step("Step", transform), Engine(workers=1, memory=memory), folder)
     return add_counts(*(receipt.counts for receipt in made.values()))
 
 
@@ -120,7 +124,7 @@ def test_every_query_keeps_its_share_and_pairs_are_kept_or_over_the_cap(world):
     rule = Rule(CAP, CAP, SEED, "independent")
     drawing = rule.prepare_drawing(QUERIES, str(folder))
     steps = keep_by_cuts(whole_tables(tables), balanced_folder, rule, drawing)
-    counts = add_counts(*(run(step.transform) for step in steps))
+    counts = add_counts(*(run(step.transform) for together in steps for step in together))
     balanced = pa.concat_tables([read_table(balanced_folder.table(name)) for name in "abc"])
     assert balanced.schema.equals(BALANCED)
     assert counts["pairs/in"] == 90
@@ -138,3 +142,52 @@ def test_query_that_selected_too_many_or_too_few_pairs_is_an_error():
     for wrong in ([11, 10, 9, 0], [10, 10, 8, 0]):
         with pytest.raises(LostRows, match="1 queries selected other numbers"):
             check_kept(table, np.array(wrong))
+
+
+NEW = {"k": range(70, 100), "l": (), "m": range(55), "n": (200, 59, 201), "o": (61,)}
+
+
+@pytest.mark.parametrize(
+    ("plenty", "most_rows", "memory"),
+    [(256, 1 << 20, 1 << 30), (2, 1 << 20, 1 << 30), (1, 1 << 20, 1 << 30), (1, 20, 1 << 30), (2, 1 << 20, 3000)],
+    ids=["a table a group", "groups of a few", "one group", "by rows", "in slices"],
+)
+@pytest.mark.parametrize("order", ["klmno", "nmokl"])
+def test_known_rows_are_those_of_pairs_that_the_earlier_cuts_select_however_tables_are_grouped(
+    world, monkeypatch, plenty, most_rows, memory, order
+):
+    monkeypatch.setattr(table_groups, "_PLENTY", plenty)
+    monkeypatch.setattr(table_groups, "_MOST_ROWS", most_rows)
+    folder, tables = world
+    paths = [str(folder / "new" / f"{name}.parquet") for name in order]
+    for path, name in zip(paths, order, strict=True):
+        write_table(path, matched_table(NEW[name]), MATCHED_PAIRS)
+    cuts = np.array([0, LARGEST, LARGEST, 0], np.uint64)  # every even number, nothing else
+    write_array(str(folder / "cuts.npy"), cuts)
+    earlier, new = Side(whole_tables(tables), 90, 45), Side(whole_tables(paths), 89, 45)
+    step = known_step(
+        earlier,
+        new,
+        drawing=Rule(CAP, CAP, SEED, "independent").prepare_drawing(QUERIES, str(folder)),
+        cuts=OnWorker(read_array, str(folder / "cuts.npy")),
+        folder=str(folder / "known"),
+    )
+    assert run(step, memory) == {}
+    left = without_known(new, str(folder / "known"))
+    assert [table.path for table in left] == paths, "in their order"
+    urls = {
+        table.path[-9]: [url.rpartition("/")[2] for batch in table.read(["image_url"]) for url in batch[0].to_pylist()]
+        for table in left
+    }
+    expected = {name: [str(n) for n in numbers if n % 2 or n >= 90] for name, numbers in NEW.items()}
+    assert urls == expected
+
+
+def test_ids_of_two_whole_crawls_are_few_elements_and_a_bucket_fits_into_memory():
+    paths = [f"gs://bucket/pairs/CC-MAIN-2026-{number:05}.warc.wat.gz-00ff.parquet" for number in range(90_000)]
+    sides = Side(whole_tables(paths), 400_000_000, 400_000_000), Side(whole_tables(paths), 2_520_000_000, 500_000_000)
+    step = known_step(*sides, drawing=OnWorker(int), cuts=OnWorker(int), folder="known")
+    hops = estimate_hops(num_sources=len(step.sources), payload=step.payload, found=0)
+    assert max(hop.elements for hop in hops) < 50_000_000
+    assert step.payload == 16 * 400_000_000 + 24 * 500_000_000
+    assert step.payload / num_buckets(step.payload) <= 200e6
