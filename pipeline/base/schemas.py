@@ -53,13 +53,12 @@ FINAL_CUTS = pa.schema(
     ]
 )
 
-# A balanced pair in its fetch unit, in key order.
-PLAN = BALANCED.append(pa.field("key", pa.string(), nullable=False)).append(
-    pa.field("host", pa.string(), nullable=False)
-)
+# A balanced pair in its fetch unit, in the order of pair ids; without what is known from these or of no use there.
+PLAN = pa.schema([field for field in BALANCED if field.name not in ("language", "source_file")])
 
 OK_STATUS = "ok"
 
+# What came of the pairs of a fetch unit; it follows from the plan and the answers alone, not from when or how fast.
 RAW_INDEX = pa.schema(
     [
         pa.field("pair_id", PAIR_ID, nullable=False),
@@ -80,7 +79,6 @@ RAW_INDEX = pa.schema(
         _KEPT_FOR,
         _KEEP_PROBABILITY,
         pa.field("http_status", pa.int16()),
-        pa.field("fetch_ms", pa.int32()),  # volatile: nothing may depend on it
     ]
 )
 

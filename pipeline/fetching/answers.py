@@ -29,7 +29,7 @@ class Fetched(NamedTuple):
 
     image: CheckedImage | DropReason
     http_status: int | None = None
-    fetch_ms: int | None = None  # of the last request
+    asked: bool = False  # whether the last try sent a request
 
 
 Store = Callable[[str, Fetched], None]

@@ -27,7 +27,7 @@ from pipeline.fetching.answers import (
     classify_error,
     classify_status,
 )
-from pipeline.fetching.hosts import Host
+from pipeline.fetching.hosts import Host, HostMemory, KnownRobots
 from pipeline.fetching.images import CheckedImage
 from pipeline.fetching.resolver import GuardedResolver, parse_redirection
 from pipeline.fetching.robots import MAX_ROBOTS_BYTES, ROBOTS_PATH, Robots, read_robots
@@ -38,7 +38,14 @@ from pipeline.web.http import parse_retry_after, pause_s
 from pipeline.web.optouts import is_opted_out
 
 
-async def fetch_images(urls: Iterable[str], rules: FetchRules, *, normalize: Normalize, store: Store) -> None:
+async def fetch_images(
+    urls: Iterable[str],
+    rules: FetchRules,
+    *,
+    normalize: Normalize,
+    store: Store,
+    memory: HostMemory | None = None,
+) -> None:
     """Fetches URLs, hosts side by side, and hands each to `store` as soon as it is there.
 
     Args:
@@ -46,8 +53,9 @@ async def fetch_images(urls: Iterable[str], rules: FetchRules, *, normalize: Nor
         rules: How the network may be used.
         normalize: Checks the bytes of an image; called in threads.
         store: Takes a URL and what came of it; called in no fixed order.
+        memory: What this process knows of hosts; what is learned is added. Given to one call at a time.
     """
-    async with ImageClient(rules, normalize) as client, asyncio.TaskGroup() as lanes:
+    async with ImageClient(rules, normalize, memory or HostMemory()) as client, asyncio.TaskGroup() as lanes:
         for queue in client.queue_by_host(urls):
             for _ in range(min(rules.host_connections, len(queue))):
                 lanes.create_task(_run_lane(client, queue, store))
@@ -65,15 +73,17 @@ class ImageClient:
     Args:
         rules: How the network may be used.
         normalize: Checks the bytes of an image; called in threads.
+        memory: What is known of hosts; what is learned is added at the end.
     """
 
-    def __init__(self, rules: FetchRules, normalize: Normalize) -> None:
+    def __init__(self, rules: FetchRules, normalize: Normalize, memory: HostMemory) -> None:
         self._rules = rules
         self._normalize = normalize
         self._in_flight = asyncio.Semaphore(rules.concurrency)
         self._decoders = ThreadPoolExecutor(rules.decode_threads, thread_name_prefix="decode")
         self._clock = asyncio.get_running_loop().time
-        self._hosts: dict[str, Host] = defaultdict(lambda: Host(rules, self._clock))
+        self._memory = memory
+        self._hosts: dict[str, Host] = {}
 
     async def __aenter__(self) -> Self:
         """Opens the session."""
@@ -96,6 +106,7 @@ class ImageClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Closes the session."""
+        self._memory.keep(self._hosts, self._clock())
         await self._session.close()
         await self._resolver.close()
         self._decoders.shutdown()
@@ -107,7 +118,7 @@ class ImageClient:
             url = parse_target(text, allow_private=self._rules.allow_private)
             host_name = url.raw_host or "" if isinstance(url, URL) else ""
             queues[host_name].append(text)
-            self._hosts[host_name].urls_left += 1
+            self._host(host_name).urls_left += 1
         return queues.values()
 
     async def fetch(self, text: str) -> Fetched:
@@ -115,15 +126,20 @@ class ImageClient:
         url = parse_target(text, allow_private=self._rules.allow_private)
         if isinstance(url, DropReason):
             return Fetched(url)
-        host = self._hosts[url.raw_host or ""]
+        host = self._host(url.raw_host or "")
         fetched = await self._try_again(lambda: self._fetch_once(url))
         host.urls_left -= 1
         return fetched
 
+    def _host(self, name: str) -> Host:
+        if name not in self._hosts:
+            self._hosts[name] = Host(self._rules, self._clock, self._memory.recall(name))
+        return self._hosts[name]
+
     async def _try_again(self, attempt: Callable[[], Awaitable[Fetched]]) -> Fetched:
         fetched = await attempt()
         for tries in range(1, self._rules.retries + 1):
-            if fetched.image not in RETRIED or fetched.fetch_ms is None:  # None: it was not even asked
+            if fetched.image not in RETRIED or not fetched.asked:
                 break
             if fetched.image is not DropReason.THROTTLED:  # then the host's next turn is late enough
                 await asyncio.sleep(pause_s(tries))
@@ -132,18 +148,18 @@ class ImageClient:
 
     async def _fetch_once(self, url: URL) -> Fetched:
         for _ in range(MAX_REDIRECTS + 1):
-            host = self._hosts[url.raw_host or ""]
+            host = self._host(url.raw_host or "")
             if refusal := await self._ask_leave(host, url):
                 return Fetched(refusal)
             async with host.turn(), self._in_flight:
                 reply = await self._exchange(host, url)
                 if isinstance(reply.content, bytes):
                     image = await self._decode(reply.content)
-                    return Fetched(image, reply.status, reply.elapsed_ms)
+                    return Fetched(image, reply.status, reply.asked)
             if isinstance(reply.content, DropReason):
-                return Fetched(reply.content, reply.status, reply.elapsed_ms)
+                return Fetched(reply.content, reply.status, reply.asked)
             url = reply.content
-        return Fetched(DropReason.TOO_MANY_REDIRECTS, reply.status, reply.elapsed_ms)
+        return Fetched(DropReason.TOO_MANY_REDIRECTS, reply.status, reply.asked)
 
     async def _decode(self, body: bytes) -> CheckedImage | DropReason:
         return await asyncio.get_running_loop().run_in_executor(self._decoders, self._normalize, body)
@@ -163,6 +179,8 @@ class ImageClient:
         return None if robots.allows(url) else DropReason.ROBOTS_DISALLOW
 
     async def _fetch_robots(self, host: Host, origin: URL) -> Robots | DropReason:
+        if known := host.known_robots.get(origin):
+            return known.robots
         reply = await self._exchange_robots(origin)
         for tries in range(1, self._rules.retries + 1):
             if reply.content not in RETRIED:
@@ -175,12 +193,13 @@ class ImageClient:
             if robots.crawl_delay_s > self._rules.max_wait_s:
                 return DropReason.CRAWL_DELAY
             host.slow_down(robots.crawl_delay_s)
+            host.known_robots[origin] = KnownRobots(robots, self._clock())
         return robots
 
     async def _exchange_robots(self, origin: URL) -> "_Reply":
         url = origin.with_path(ROBOTS_PATH)
         for _ in range(MAX_REDIRECTS + 1):
-            host = self._hosts[url.raw_host or ""]
+            host = self._host(url.raw_host or "")
             async with host.turn(), self._in_flight:
                 reply = await self._exchange(host, url, is_robots=True)
             if not isinstance(reply.content, URL):
@@ -192,7 +211,6 @@ class ImageClient:
         """One request and its answer."""
         if host.closed:
             return _Reply(host.closed)
-        started = self._clock()
         headers = {"Connection": "close"} if host.urls_left <= 1 and not is_robots else {}
         status = retry_after_s = None
         content: bytes | URL | DropReason
@@ -211,7 +229,7 @@ class ImageClient:
         except (aiohttp.ClientError, OSError) as error:
             content = classify_error(error)
         host.note(content, retry_after_s)
-        return _Reply(content, status, round(1000 * (self._clock() - started)))
+        return _Reply(content, status, asked=True)
 
     async def _receive(self, response: aiohttp.ClientResponse, *, is_robots: bool) -> bytes | URL | DropReason:
         headers = response.headers
@@ -240,7 +258,7 @@ class ImageClient:
 class _Reply(NamedTuple):
     content: bytes | URL | DropReason  # a body, where a redirect leads, or why there is neither
     status: int | None = None
-    elapsed_ms: int | None = None
+    asked: bool = False
 
 
 async def _read_up_to(stream: aiohttp.StreamReader, max_bytes: int) -> bytes:

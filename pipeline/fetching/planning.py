@@ -1,10 +1,10 @@
 """Balanced pairs ► fetch units: which worker asks which hosts.
 
-In: tables of balanced pairs. Out: one plan a unit (`PLAN`, in key order). A unit is a range of
-host hashes, so that one worker asks a host for all of its images, over kept connections and at one pace; a host that
-outgrows a unit is split by hash of the image URL, so that one worker fetches a URL for all pairs that hold it. Parts of
-one host may be fetched side by side, each at the host's pace. What is shuffled are record batches as Arrow IPC
-messages, one for every input batch and unit.
+In: tables of balanced pairs. Out: one plan a unit (`PLAN`, in the order of pair ids, which is that of keys). A unit is
+a range of host hashes, so that one worker asks a host for all of its images, over kept connections and at one pace. A
+host that outgrows a unit is split by hash of the image URL, so that a URL is fetched once for all pairs that hold it;
+the units of one bucket of hosts are a *lane*, and one worker does them one after another, at the same pace. What is
+shuffled are rows on their way to groups of neighbouring units (`pipeline.fetching.grouped_rows`).
 """
 
 import hashlib
@@ -13,20 +13,27 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.base.arrays import Ints, read_array
 from pipeline.base.drops import Counts, DropReason, drop_counts
+from pipeline.base.folders import StageFolder
 from pipeline.base.ids import Words
 from pipeline.base.on_worker import OnWorker
-from pipeline.base.schemas import BALANCED, PLAN
-from pipeline.base.shard_format import sample_key
-from pipeline.base.tables import count_rows_each, read_batches, write_table
+from pipeline.base.schemas import PLAN
+from pipeline.base.shard_format import raw_name
+from pipeline.base.tables import read_batches, write_table
+from pipeline.fetching.grouped_rows import first_rows, gather_rows, read_messages, split_rows
 from pipeline.web.urls import url_host
 
 HOST_BUCKETS: Final = 1 << 16
-# Rows of one pair differ in these alone; the first of them is kept.
-_ORDER: Final = [(name, "ascending") for name in ("key", "page_url", "source_file", "text_source", "language")]
+PACKED_ROW_BYTES: Final = 220  # of a pair on its way to its unit, about
+ROUTED: Final = PLAN.append(pa.field("unit", pa.int32(), nullable=False))
+GROUP: Final = pa.schema([pa.field("unit", pa.int32(), nullable=False), pa.field("rows", pa.int64(), nullable=False)])
+
+_GROUP_ROWS: Final = 200_000  # sorted in memory, about 80 MB of pairs
+_MOST_GROUP_UNITS: Final = 64  # files that are written one after another
+# Rows of one pair that differ, differ in these; the first of them is kept.
+_ORDER: Final = [(name, "ascending") for name in ("pair_id", "page_url", "text_source", "keep_probability")]
 
 
 class UnitPlan(NamedTuple):
@@ -45,9 +52,42 @@ class UnitPlan(NamedTuple):
         """Units, numbered from 0."""
         return int((self.first_unit + self.num_parts).max(initial=0))
 
+    def lanes(self) -> Ints:
+        """The lane of every unit, [num_units]: the first unit of the same hosts.
+
+        >>> plan_units(np.array([2, 0, 1, 3, 7]), unit_urls=3).lanes().tolist()
+        [0, 1, 2, 2, 2]
+        """
+        lanes = np.arange(self.num_units)
+        for bucket in np.flatnonzero(self.num_parts > 1):
+            first = self.first_unit[bucket]
+            lanes[first : first + self.num_parts[bucket]] = first
+        return lanes
+
+
+class UnitGroup(NamedTuple):
+    """Neighbouring units that are made together.
+
+    Attributes:
+        number: Of the group.
+        first: Its first unit.
+        end: The unit after its last.
+    """
+
+    number: int
+    first: int
+    end: int
+
+    @property
+    def units(self) -> range:
+        """The numbers of its units."""
+        return range(self.first, self.end)
+
 
 def plan_units(histogram: Ints, *, unit_urls: int) -> UnitPlan:
     """Packs buckets of hosts, in order, into units of at most `unit_urls` rows; splits larger buckets.
+
+    A unit holds whole buckets, or a part of one bucket and nothing else.
 
     Args:
         histogram: Rows a bucket.
@@ -72,13 +112,43 @@ def plan_units(histogram: Ints, *, unit_urls: int) -> UnitPlan:
     return UnitPlan(first_unit, num_parts)
 
 
+def units_a_group(unit_urls: int) -> int:
+    """How many units are made together: as many as their rows fit into memory.
+
+    >>> units_a_group(10_000), units_a_group(100), units_a_group(1_000_000)
+    (20, 64, 1)
+    """
+    return min(max(_GROUP_ROWS // unit_urls, 1), _MOST_GROUP_UNITS)
+
+
+def group_units(num_units: int, *, size: int) -> list[UnitGroup]:
+    """All units in groups of a size.
+
+    >>> [group.units for group in group_units(5, size=2)]
+    [range(0, 2), range(2, 4), range(4, 5)]
+    """
+    firsts = range(0, num_units, size)
+    return [UnitGroup(number, first, min(first + size, num_units)) for number, first in enumerate(firsts)]
+
+
+def order_of_work(lanes: Ints) -> list[int]:
+    """All units, those of long lanes first, since nobody can help with those at the end; in order within a lane.
+
+    >>> order_of_work(np.array([0, 1, 2, 2, 2, 5]))
+    [2, 3, 4, 0, 1, 5]
+    """
+    lengths = np.bincount(lanes, minlength=1)[lanes]
+    order: list[int] = np.lexsort((lanes, -lengths)).tolist()
+    return order
+
+
 def assign_units(plan: UnitPlan, buckets: Ints, url_hashes: Words) -> Ints:
     """The unit of every row.
 
     Args:
         plan: Units of the buckets.
         buckets: [rows] bucket of the host.
-        url_hashes: [rows] hash of the image URL.
+        url_hashes: [rows] hash of the image URL; of no account where a bucket is not split.
     """
     parts = plan.num_parts[buckets].astype(np.uint64)
     part = (url_hashes >> np.uint64(32)) * parts >> np.uint64(32)
@@ -102,24 +172,31 @@ def host_buckets(hosts: pa.Array) -> Ints:
     return (hash_texts(hosts) % np.uint64(HOST_BUCKETS)).astype(np.int64)
 
 
-def merge_plan(batches: Iterable[pa.RecordBatch]) -> tuple[pa.Table, int]:
-    """The rows of one unit in key order, each pair once.
+def units_of_urls(plan: UnitPlan, urls: pa.Array) -> Ints:
+    """The unit of every canonical image URL."""
+    buckets = host_buckets(host_column(urls))
+    is_split = plan.num_parts[buckets] > 1
+    hashes = np.zeros(len(urls), np.uint64)
+    hashes[is_split] = hash_texts(urls.filter(pa.array(is_split)))
+    return assign_units(plan, buckets, hashes)
+
+
+def merge_plan(rows: pa.Table) -> tuple[pa.Table, int]:
+    """The rows of one unit in the order of their ids, each pair once.
 
     Returns:
         The rows, and how many more of the same pairs there were.
     """
-    table = pa.Table.from_batches(batches, PLAN).sort_by(_ORDER)
-    keys = table["key"].to_numpy()
-    is_first = np.ones(len(keys), bool)
-    is_first[1:] = keys[1:] != keys[:-1]
-    return table.filter(pa.array(is_first)), int(len(keys) - is_first.sum())
+    plan = first_rows(rows.sort_by(_ORDER), "pair_id")
+    return plan, rows.num_rows - plan.num_rows
 
 
-def count_hosts(path: str) -> Ints:
-    """Rows of a table of balanced pairs by bucket of their hosts: [HOST_BUCKETS]."""
+def count_hosts(source: Sequence[str]) -> Ints:
+    """Rows of some tables of balanced pairs by bucket of their hosts: [HOST_BUCKETS]."""
     histogram = np.zeros(HOST_BUCKETS, np.int64)
-    for batch in read_batches(path, ["image_url"]):
-        histogram += np.bincount(host_buckets(host_column(batch["image_url"])), minlength=HOST_BUCKETS)
+    for path in source:
+        for batch in read_batches(path, ["image_url"]):
+            histogram += np.bincount(host_buckets(host_column(batch["image_url"])), minlength=HOST_BUCKETS)
     return histogram
 
 
@@ -128,29 +205,50 @@ def read_unit_plan(histogram_file: str, *, unit_urls: int) -> UnitPlan:
     return plan_units(read_array(histogram_file), unit_urls=unit_urls)
 
 
-def route_rows(path: str, *, plan: OnWorker[UnitPlan]) -> Iterator[tuple[int, bytes]]:
-    """The rows of a table of balanced pairs by unit, as Arrow IPC messages of `PLAN`."""
-    for batch in read_batches(path, BALANCED.names):
-        hosts = host_column(batch["image_url"])
-        keys = pa.array(map(sample_key, batch["pair_id"].to_pylist()), pa.string())
-        rows = pa.RecordBatch.from_arrays([*batch.select(BALANCED.names).columns, keys, hosts], PLAN.names).cast(PLAN)
-        units = assign_units(plan.get(), host_buckets(hosts), hash_texts(batch["image_url"]))
-        for unit in np.unique(units):
-            yield int(unit), rows.filter(pc.equal(pa.array(units), int(unit))).serialize().to_pybytes()
+def route_rows(source: Sequence[str], *, plan: OnWorker[UnitPlan], group_size: int) -> Iterator[tuple[int, bytes]]:
+    """The rows of some tables of balanced pairs by group of units, as messages of `ROUTED`."""
+    batches = (batch for path in source for batch in read_batches(path, PLAN.names))
+    for rows in gather_rows(batches, PLAN):
+        units = units_of_urls(plan.get(), rows["image_url"].combine_chunks())
+        routed = rows.append_column(ROUTED.field("unit"), pa.array(units, pa.int32()))
+        routed = routed.sort_by([("unit", "ascending"), ("image_url", "ascending")])
+        yield from split_rows(routed, routed["unit"].to_numpy() // group_size)
 
 
-def write_plan(unit: int, output: str, parts: Iterable[bytes]) -> Counts:
-    """Writes the plan of a unit from the rows that were routed to it.
+def write_plans(group: UnitGroup, output: str, parts: Iterable[bytes], *, plans: StageFolder) -> Counts:
+    """Writes the plan of every unit of a group from the rows that were routed to it, and last how many there are.
+
+    Args:
+        group: The units.
+        output: Where it is said how many rows the plan of each has (`GROUP`).
+        parts: Messages of `ROUTED`.
+        plans: Where plans go, by the names of their units.
 
     Returns:
         Pairs in, kept, and dropped because they came more than once.
     """
-    table, num_repeats = merge_plan(pa.ipc.read_record_batch(pa.py_buffer(part), PLAN) for part in parts)
-    counts = drop_counts("pairs", table.num_rows, {DropReason.DUPLICATE_PAIR: num_repeats})
-    write_table(output, table, PLAN, counts)
+    rows = read_messages(parts, ROUTED)
+    num_rows: list[int] = []
+    for unit, its_rows in split_by_unit(group, rows):
+        plan, _ = merge_plan(its_rows)
+        write_table(plans.table(raw_name(unit)), plan, PLAN)
+        num_rows.append(plan.num_rows)
+    kept = sum(num_rows)
+    counts = drop_counts("pairs", kept, {DropReason.DUPLICATE_PAIR: rows.num_rows - kept})
+    write_group(group, output, num_rows, counts)
     return counts
 
 
-def plans_with_rows(paths: Sequence[str]) -> list[str]:
-    """The plans of units that have something to fetch; a part of a split bucket may have none."""
-    return [path for path, num_rows in zip(paths, count_rows_each(paths), strict=True) if num_rows]
+def split_by_unit(group: UnitGroup, rows: pa.Table) -> Iterator[tuple[int, pa.Table]]:
+    """Every unit of a group with its rows, by their column ``unit``."""
+    units = rows["unit"].to_numpy()
+    order = np.argsort(units, kind="stable")
+    ends = np.searchsorted(units[order], group.units, side="right")
+    starts = np.searchsorted(units[order], group.units)
+    for unit, start, end in zip(group.units, starts, ends, strict=True):
+        yield unit, rows.take(pa.array(order[start:end]))
+
+
+def write_group(group: UnitGroup, output: str, num_rows: Sequence[int], counts: Counts) -> None:
+    """Writes how many rows the tables of a group's units have, which is its last file."""
+    write_table(output, pa.table({"unit": list(group.units), "rows": num_rows}, GROUP), GROUP, counts)

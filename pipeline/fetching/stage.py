@@ -6,35 +6,40 @@ In: balanced pairs, the vocabulary, and web archives if images are to come from 
 
 import asyncio
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
 from pipeline.base import files
-from pipeline.base.drops import Counts
-from pipeline.base.folders import BalancedFolder, RawFolder, StageFolder, VocabFolder, table_name
-from pipeline.base.lineage import Kinship
+from pipeline.base.folders import BalancedFolder, RawFolder, StageFolder, VocabFolder
+from pipeline.base.lineage import Kinship, read_stage
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.options import option
 from pipeline.base.shard_format import raw_name
-from pipeline.base.tables import read_column, write_table
-from pipeline.fetching.archived import fetch_archived, read_archive_index
+from pipeline.base.tables import read_column, read_table
+from pipeline.fetching.answers import Normalize
+from pipeline.fetching.archived import fetch_archived
 from pipeline.fetching.client import fetch_images
+from pipeline.fetching.grouped_rows import join_tables
+from pipeline.fetching.hosts import HostMemory
 from pipeline.fetching.images import ImageRules, normalize_image
+from pipeline.fetching.lookup import archive_names
 from pipeline.fetching.planning import (
     HOST_BUCKETS,
+    PACKED_ROW_BYTES,
     count_hosts,
-    plans_with_rows,
+    group_units,
+    order_of_work,
     read_unit_plan,
     route_rows,
-    write_plan,
+    units_a_group,
+    write_plans,
 )
 from pipeline.fetching.resolver import parse_redirection
 from pipeline.fetching.rules import FetchRules
+from pipeline.fetching.searching import Planned, group_table, search_archives
 from pipeline.fetching.unit import ImageSource, fetch_unit
 from pipeline.steps import GroupPacked, MapUnits, Stage, Step, Steps, SumUnits
-from pipeline.web.archives.records import IMAGE_INDEX, index_images
 
 
 @dataclass(kw_only=True)
@@ -42,6 +47,7 @@ class FetchImages(FetchRules, ImageRules, Stage):
     """Fetches the images of balanced pairs, politely, or takes them from web archives; checks and stores them."""
 
     name: ClassVar[str] = "fetch-images"
+    format: ClassVar[int] = Stage.format + 1
 
     balanced: str = option(
         "", "Folder of balanced pairs.", under_data="balanced", made_by=("balance-pairs", "top-up-pairs")
@@ -71,32 +77,42 @@ class FetchImages(FetchRules, ImageRules, Stage):
         return [Kinship(self.balanced, self.vocab)]
 
     def steps(self) -> Steps:
-        """Plan; index the archives, if any; fetch."""
+        """Plan; find the images in the archives, if there are any; fetch, one lane of hosts beside the other."""
         raw, tables = RawFolder(self.output), BalancedFolder(self.balanced).tables
-        plans, indexes = StageFolder(raw.working("plan")), StageFolder(raw.working("archives"))
+        plans = StageFolder(raw.working("plan"))
+        num_pairs = read_stage(self.balanced)["counts"].get("pairs/kept", 0)
+        sources = join_tables(tables, num_rows=num_pairs)
         hosts = plans.file("hosts.npy")
-        yield Step("CountHosts", SumUnits(units=tables, array_of=count_hosts, size=HOST_BUCKETS, output=hosts))
+        yield Step("CountHosts", SumUnits(units=sources, array_of=count_hosts, size=HOST_BUCKETS, output=hosts))
         plan = OnWorker(read_unit_plan, hosts, unit_urls=self.unit_urls)
+        group_size = units_a_group(self.unit_urls)
+        groups = group_units(plan.get().num_units, size=group_size)
         route = GroupPacked(
-            sources=tables,
-            pack=partial(route_rows, plan=plan),
-            units=range(plan.get().num_units),
-            output_of=lambda unit: plans.table(raw_name(unit)),
-            work=write_plan,
+            sources=sources,
+            pack=partial(route_rows, plan=plan, group_size=group_size),
+            units=groups,
+            output_of=partial(group_table, plans),
+            work=partial(write_plans, plans=plans),
+            payload=num_pairs * PACKED_ROW_BYTES,
         )
         yield Step("PlanUnits", route)
-        index_of = {archive: indexes.table(f"{number:05d}") for number, archive in enumerate(self._archives())}
-        if index_of:
-            index = MapUnits(units=list(index_of), output_of=index_of.__getitem__, work=index_archive)
-            yield Step("IndexArchives", index)
+        source = OnWorker(open_network, self)
+        if self.from_archive:
+            archives, paths = archive_names(self._archives()), raw.working("archives.json")
+            files.write_json(paths, archives)
+            records = yield from search_archives(archives, Planned(plans, groups, group_size, num_pairs), raw)
+            source = OnWorker(open_archives, self, paths, records)
+        lanes = plan.get().lanes()
         fetch = MapUnits(
-            units=plans_with_rows(route.outputs),
-            output_of=lambda path: raw.index(table_name(path)),
+            units=order_of_work(lanes),
+            output_of=lambda unit: raw.index(raw_name(unit)),
             work=partial(
                 fetch_unit,
-                source=OnWorker(open_source, self, index_of),
+                plans=plans,
+                source=source,
                 queries=OnWorker(read_column, VocabFolder(self.vocab).queries, "query"),
             ),
+            lane_of=lambda unit: int(lanes[unit]),
         )
         yield Step("FetchUnits", fetch)
 
@@ -104,24 +120,28 @@ class FetchImages(FetchRules, ImageRules, Stage):
         return files.expand_inputs(self.from_archive)
 
 
-def open_source(stage: FetchImages, index_of: Mapping[str, str]) -> ImageSource:
-    """Where images come from: the network, or archives if there are any.
+def open_network(stage: FetchImages) -> ImageSource:
+    """Images that come from the network; what is learned of hosts is kept from one unit to the next."""
+    normalize, memory = _image_checks(stage), HostMemory()
+    return lambda name, urls, store: asyncio.run(
+        fetch_images(urls, stage, normalize=normalize, store=store, memory=memory)
+    )
+
+
+def open_archives(stage: FetchImages, paths: str, records: StageFolder) -> ImageSource:
+    """Images that come from archives.
 
     Args:
         stage: The options.
-        index_of: For every archive the table of its images (`IMAGE_INDEX`).
+        paths: A JSON file, the path of every archive by its name.
+        records: Tables of `RECORDS`, by the names of units.
     """
+    normalize, archives = _image_checks(stage), files.read_json(paths)
+    return lambda name, urls, store: fetch_archived(
+        urls, stage, archives=archives, records=read_table(records.table(name)), normalize=normalize, store=store
+    )
+
+
+def _image_checks(stage: FetchImages) -> Normalize:
     warnings.filterwarnings("ignore", module=r"PIL\.")  # broken metadata of images off the web
-    normalize = partial(normalize_image, rules=stage)
-    if index_of:
-        index = read_archive_index(list(index_of.values()))
-        return lambda urls, store: fetch_archived(
-            urls, stage, archives=list(index_of), index=index, normalize=normalize, store=store
-        )
-    return lambda urls, store: asyncio.run(fetch_images(urls, stage, normalize=normalize, store=store))
-
-
-def index_archive(archive: str, output: str) -> Counts:
-    """Writes where the images of an archive lie."""
-    write_table(output, index_images(archive), IMAGE_INDEX)
-    return {}
+    return partial(normalize_image, rules=stage)

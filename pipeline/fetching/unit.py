@@ -2,7 +2,7 @@
 
 In: the plan of a unit (`PLAN`) and where images come from, the network or archives. Out: ``raw-NNNNN.tar``, the samples
 in key order, and ``raw-NNNNN.index.parquet`` (`RAW_INDEX`, a row for every pair of the plan), which is written last:
-where it lies, the unit is done. The bytes of the tar depend on the answers alone, not on their order or speed.
+where it lies, the unit is done. The bytes of both depend on plan and answers alone, not on their order or speed.
 """
 
 import tempfile
@@ -14,22 +14,21 @@ import pyarrow as pa
 
 from pipeline.base import files
 from pipeline.base.drops import Counts, DropReason, drop_counts
-from pipeline.base.folders import raw_tar_of
+from pipeline.base.folders import StageFolder, raw_tar_of
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.schemas import OK_STATUS, RAW_INDEX
-from pipeline.base.shard_format import describe_probability
+from pipeline.base.shard_format import describe_probability, raw_name, sample_key
 from pipeline.base.tables import read_table, write_table
 from pipeline.base.tar import END_OF_ARCHIVE
 from pipeline.fetching.answers import Fetched, Store
 from pipeline.fetching.images import CheckedImage
 from pipeline.fetching.raw import encode_sample
 
-ImageSource = Callable[[Sequence[str], Store], None]  # fetches distinct URLs and hands each to the store
+ImageSource = Callable[[str, Sequence[str], Store], None]  # fetches the distinct URLs of a named unit for the store
 
 _SPOOL_BYTES: Final = 64 << 20  # images kept in memory; what is more goes to a temporary file
 _PLAN_COLUMNS: Final = (  # of the index, by where they come from
     "pair_id",
-    "key",
     "image_url",
     "text",
     "query_ids",
@@ -38,7 +37,7 @@ _PLAN_COLUMNS: Final = (  # of the index, by where they come from
 )
 _PLACE_COLUMNS: Final = ("offset", "length")
 _IMAGE_COLUMNS: Final = ("sha256", "phash", "width", "height", "original_width", "original_height", "mime")
-_ANSWER_COLUMNS: Final = ("http_status", "fetch_ms")
+_ANSWER_COLUMNS: Final = ("http_status",)
 
 
 class StoredUrl(NamedTuple):
@@ -56,19 +55,23 @@ class Place(NamedTuple):
     length: int
 
 
-def fetch_unit(plan_file: str, index: str, *, source: OnWorker[ImageSource], queries: OnWorker[pa.Array]) -> Counts:
+def fetch_unit(
+    unit: int, index: str, *, plans: StageFolder, source: OnWorker[ImageSource], queries: OnWorker[pa.Array]
+) -> Counts:
     """Fetches the images of a plan and writes them to a tar beside their index.
 
     Args:
-        plan_file: Rows of `PLAN`, in key order.
+        unit: Its number.
         index: Where the index goes, last.
+        plans: Tables of `PLAN`, by the names of units.
         source: Where images come from.
         queries: Query strings, by query id.
 
     Returns:
         Counts of images: one for every row of the plan.
     """
-    plan = read_table(plan_file)
+    name = raw_name(unit)
+    plan = read_table(plans.table(name))
     urls = plan["image_url"].unique().to_pylist()
     stored: dict[str, StoredUrl] = {}
     with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as spool:
@@ -76,7 +79,7 @@ def fetch_unit(plan_file: str, index: str, *, source: OnWorker[ImageSource], que
         def store(url: str, fetched: Fetched) -> None:
             stored[url] = _put(spool, fetched)
 
-        source.get()(urls, store)
+        source.get()(name, urls, store)
         with files.write_whole(raw_tar_of(index)) as tar:
             places: list[Place | None] = []
             offset = 0
@@ -96,7 +99,8 @@ def index_unit(plan: pa.Table, answers: Sequence[Fetched], places: Sequence[Plac
     """The index of a unit, row for row with its plan."""
     images = [answer.image if isinstance(answer.image, CheckedImage) else None for answer in answers]
     statuses = [str(answer.image) if isinstance(answer.image, DropReason) else OK_STATUS for answer in answers]
-    columns = {name: plan[name] for name in _PLAN_COLUMNS} | {"status": pa.array(statuses)}
+    keys = pa.array(map(sample_key, plan["pair_id"].to_pylist()), pa.string())
+    columns = {name: plan[name] for name in _PLAN_COLUMNS} | {"key": keys, "status": pa.array(statuses, pa.string())}
     for names, records in ((_PLACE_COLUMNS, places), (_IMAGE_COLUMNS, images), (_ANSWER_COLUMNS, answers)):
         for name in names:
             columns[name] = pa.array([getattr(r, name, None) for r in records], RAW_INDEX.field(name).type)
@@ -146,7 +150,7 @@ def _samples(plan: pa.Table, stored: Mapping[str, StoredUrl], spool: IO[bytes], 
             continue
         spool.seek(found.offset)
         yield encode_sample(
-            row["key"],
+            sample_key(row["pair_id"]),
             image=spool.read(found.length),
             mime=image.mime,
             text=row["text"],

@@ -5,7 +5,9 @@ import contextlib
 import gzip
 import io
 import threading
+import time
 import zlib
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import brotli
@@ -52,12 +54,17 @@ class Loopback:
 
     Attributes:
         seen: (host, path) of every request, in order.
+        seen_at: When each was read, seconds.
+        most_open: Most connections at once on which a host was asked, by host.
         agents: User agents seen.
         robots: robots.txt by host; a number is a status.
     """
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, str]] = []
+        self.seen_at: list[float] = []
+        self.now_open: Counter[str] = Counter()
+        self.most_open: Counter[str] = Counter()
         self.agents: set[str] = set()
         self.num_connections = 0
         self.robots: dict[str, str | int] = {}
@@ -74,13 +81,15 @@ class Loopback:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.num_connections += 1
+        hosts: set[str] = set()
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            while await self._answer(reader, writer):
+            while await self._answer(reader, writer, hosts):
                 pass
+        self.now_open.subtract(hosts)
         writer.close()
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """Answers one request; whether the connection is kept."""
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, hosts: set[str]) -> bool:
+        """Answers one request; whether the connection, on which these hosts were asked, is kept."""
         first = await reader.readexactly(1)
         if first == b"\x16":  # a TLS client
             writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -90,6 +99,11 @@ class Loopback:
         headers = {n.lower(): v for n, v in (line.split(": ", 1) for line in head[1:] if line)}
         host = headers["host"].partition(":")[0]
         self.seen.append((host, path))
+        self.seen_at.append(time.monotonic())
+        if host not in hosts:
+            hosts.add(host)
+            self.now_open[host] += 1
+            self.most_open[host] = max(self.most_open[host], self.now_open[host])
         self.agents.add(headers["user-agent"])
         visit = Visit(self, host, path, headers, writer)
         if path == "/robots.txt":

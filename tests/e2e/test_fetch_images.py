@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -168,6 +169,45 @@ def test_one_and_two_workers_and_files_in_another_order_write_the_same_tars(tmp_
     tars = tar_bytes(tmp_path / "raw")
     assert len(tars) > 2
     assert tars == tar_bytes(tmp_path / "again" / "raw")
+
+
+def test_two_runs_over_the_same_answers_write_the_same_bytes_however_long_the_answers_take(tmp_path, loopback):
+    write_data(tmp_path, many_pairs(30))
+    for output, delay_s in (("one", 0.0), ("other", 0.03)):
+        loopback.delay_s = delay_s
+        run_stage(stage_for(tmp_path, loopback, output=output, unit_urls=10), quiet=True)
+    one, other = (
+        {path.name: path.read_bytes() for path in (tmp_path / output).glob("raw-*")} for output in ("one", "other")
+    )
+    assert {name.partition(".")[2] for name in one} == {"tar", "index.parquet"}
+    assert one == other
+
+
+def test_a_part_of_a_host_without_urls_is_a_raw_tar_without_samples(tmp_path, loopback):
+    write_data(tmp_path, [("http://big.example/good.jpg", f"text {n}") for n in range(7)])
+    counts = run_stage(stage_for(tmp_path, loopback, unit_urls=2), quiet=True)
+    assert (counts["images/kept"], counts["urls"], len(tar_bytes(tmp_path / "raw"))) == (7, 1, 4)
+    assert sorted(map(len, tar_bytes(tmp_path / "raw").values()))[:3] == [1024] * 3
+    assert len(read_index(tmp_path / "raw")) == 7
+
+
+def test_all_units_of_a_host_keep_its_pace_and_connections_with_two_workers(tmp_path, loopback):
+    pause_s = 0.2
+    pairs = [(f"http://big.example/image/{n}.jpg", "large") for n in range(12)]
+    write_data(tmp_path, [*pairs, *((f"http://h{n}.example/good.jpg", "small") for n in range(12))])
+    rules = {"host_rate": 1 / pause_s, "host_connections": 2, "unit_urls": 3}
+    counts = run_stage(stage_for(tmp_path, loopback, **rules), workers=2, quiet=True)
+    assert counts["images/kept"] == 24
+    units_of_big = {
+        path.name
+        for path in (tmp_path / "raw").glob("*.index.parquet")
+        if any("big.example" in url for url in read_table(str(path))["image_url"].to_pylist())
+    }
+    assert len(units_of_big) >= 3
+    asked_at = [at for (host, _), at in zip(loopback.seen, loopback.seen_at, strict=True) if host == "big.example"]
+    assert len(asked_at) == 12 + 1, "robots.txt is read once"
+    assert min(later - earlier for earlier, later in pairwise(asked_at)) > pause_s / 2
+    assert loopback.most_open["big.example"] <= 2
 
 
 def test_a_second_run_asks_for_nothing(tmp_path, loopback):

@@ -1,5 +1,7 @@
 """Fetch units: every row in one, whole hosts together, large hosts split by URL, the same for every order of input."""
 
+import itertools
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -8,16 +10,17 @@ from hypothesis import strategies as st
 
 from pipeline.base.ids import pair_id
 from pipeline.base.schemas import PLAN
-from pipeline.base.tables import write_table
 from pipeline.fetching.planning import (
     HOST_BUCKETS,
     assign_units,
+    group_units,
     hash_texts,
     host_buckets,
     host_column,
     merge_plan,
+    order_of_work,
     plan_units,
-    plans_with_rows,
+    units_a_group,
 )
 
 histograms = st.lists(st.integers(0, 50), min_size=1, max_size=60).map(np.array)
@@ -78,39 +81,71 @@ def test_a_bucket_joins_the_unit_before_it_only_where_it_fits(histogram, first_u
     assert plan_units(np.array(histogram), unit_urls=3).first_unit.tolist() == first_unit
 
 
-def test_only_plans_with_rows_are_fetched(tmp_path):
-    paths = [str(tmp_path / f"raw-0000{number}.parquet") for number in range(3)]
-    for path, rows in zip(paths, ([plan_row("a")], [], [plan_row("b"), plan_row("c")]), strict=True):
-        write_table(path, pa.Table.from_pylist(rows, PLAN), PLAN)
-    assert plans_with_rows(paths) == [paths[0], paths[2]]
-
-
-def plan_row(text, page_url="http://p.example/", source_file="a.warc"):
-    identity = pair_id("http://a.example/1.jpg", text)
+def row(text, page_url="http://p.example/", text_source="alt"):
     return {
-        "pair_id": identity,
+        "pair_id": pair_id("http://a.example/1.jpg", text),
         "image_url": "http://a.example/1.jpg",
         "text": text,
-        "text_source": "alt",
+        "text_source": text_source,
         "page_url": page_url,
-        "source_file": source_file,
         "query_ids": [1],
         "kept_for": [1],
         "keep_probability": 0.5,
-        "key": identity.hex(),
-        "host": "a.example",
     }
 
 
-def batches(rows, size):
-    return [pa.RecordBatch.from_pylist(rows[i : i + size], PLAN) for i in range(0, len(rows), size)]
-
-
-@pytest.mark.parametrize("size", [1, 2, 5])
-def test_a_plan_is_in_key_order_with_each_pair_once_whatever_order_it_came_in(size):
-    rows = [plan_row(f"text {n % 4}", page_url=f"http://p.example/{n}") for n in range(7)]
-    wanted, num_repeats = merge_plan(batches(rows, 7))
+def test_a_plan_is_in_the_order_of_ids_with_each_pair_once_whatever_order_it_came_in():
+    rows = [row(f"text {n % 4}", page_url=f"http://p.example/{n}") for n in range(7)]
+    wanted, num_repeats = merge_plan(pa.Table.from_pylist(rows, PLAN))
     assert num_repeats == 3
-    assert wanted["key"].to_pylist() == sorted({row["key"] for row in rows})
+    assert wanted["pair_id"].to_pylist() == sorted({row["pair_id"] for row in rows})
     assert set(wanted["page_url"].to_pylist()) == {f"http://p.example/{n}" for n in range(4)}
-    assert merge_plan(batches(rows[::-1], size))[0].equals(wanted)
+    assert merge_plan(pa.Table.from_pylist(rows[::-1], PLAN))[0].equals(wanted)
+
+
+def test_of_repeated_pairs_the_same_one_is_kept():
+    rows = [row("text", page, source) for page in ("http://q.example/", None) for source in ("title", "alt", "og")]
+    for order in itertools.permutations(rows):
+        [kept] = merge_plan(pa.Table.from_pylist(list(order), PLAN))[0].to_pylist()
+        assert (kept["page_url"], kept["text_source"]) == ("http://q.example/", "alt")
+
+
+@given(histograms, unit_sizes)
+@settings(max_examples=100)
+def test_units_share_a_lane_where_they_share_hosts_and_only_there(histogram, unit_urls):
+    plan = plan_units(histogram, unit_urls=unit_urls)
+    lanes = plan.lanes()
+    assert len(lanes) == plan.num_units
+    lanes_of = [
+        {int(lanes[unit]) for unit in range(first, first + parts)}
+        for first, parts in zip(plan.first_unit, plan.num_parts, strict=True)
+        if parts
+    ]
+    assert all(len(found) == 1 for found in lanes_of), "the hosts of a bucket are in one lane"
+    most = max(map(int, plan.num_parts), default=0)
+    assert np.bincount(lanes, minlength=1).max(initial=0) == most, "hosts of several buckets are in no lane of many"
+
+
+@given(histograms, unit_sizes)
+@settings(max_examples=50)
+def test_all_units_are_worked_on_long_lanes_first_and_in_order_within_a_lane(histogram, unit_urls):
+    lanes = plan_units(histogram, unit_urls=unit_urls).lanes()
+    order = order_of_work(lanes)
+    assert sorted(order) == list(range(len(lanes)))
+    lengths = [int((lanes == lanes[unit]).sum()) for unit in order]
+    assert lengths == sorted(lengths, reverse=True)
+    for lane in set(lanes.tolist()):
+        assert [unit for unit in order if lanes[unit] == lane] == np.flatnonzero(lanes == lane).tolist()
+
+
+@given(st.integers(0, 500), st.integers(1, 70))
+def test_every_unit_is_in_one_group_of_neighbours(num_units, size):
+    groups = group_units(num_units, size=size)
+    assert [unit for group in groups for unit in group.units] == list(range(num_units))
+    assert [group.number for group in groups] == list(range(len(groups)))
+    assert all(unit // size == group.number for group in groups for unit in group.units)
+
+
+def test_a_group_of_units_fits_into_memory():
+    assert all(units_a_group(size) * size <= 200_000 for size in (1, 100, 10_000, 200_000))
+    assert units_a_group(10_000) == 20
