@@ -54,8 +54,8 @@ FOUND_ELSEWHERE: Final = pa.schema([FOUND.field(name) for name in ("unit", "url"
 ROUTED_RECORDS: Final = pa.schema([*list(ASKED)[:2], *_PLACE])
 RECORDS: Final = pa.schema([ASKED.field("url"), *_PLACE])  # of a fetch unit, in the order of reading
 
-PACKED_ANSWER_BYTES: Final = 60  # of a row on its way, about
-PACKED_ASKED_BYTES: Final = 36
+PACKED_ANSWER_BYTES: Final = 30  # of a row on its way, about
+PACKED_ASKED_BYTES: Final = 20
 _BUCKET_ROWS: Final = 500_000  # compared in memory
 
 
