@@ -84,7 +84,7 @@ EQUIVALENT = {
     "scores: SCORE_COLUMNS[1:] -> SCORE_COLUMNS[:]": "a column is read for nothing",
     "scores: SCORE_COLUMNS[1:] -> SCORE_COLUMNS[0:]": "a column is read for nothing",
     "planning: max(0, unit_urls - rows) -> max(-1, unit_urls - rows)": "no bucket fits into either",
-    "hosts: self._next_start = 0.0 -> self._next_start = -1.0": "a clock that begins at 0 is past both",
+    "hosts: 0.0 -> -1.0": "a clock that begins at 0 is past both",
     "drops: {name.removesuffix('/in'): 0 for name in counts if name.endswith('/in')} -> "
     "{name.removesuffix('/in'): 1 for name in counts if name.endswith('/in')}": "only the keys are used",
     "drops: {name.removesuffix('/in'): 0 for name in counts if name.endswith('/in')} -> "
@@ -111,7 +111,18 @@ EQUIVALENT = {
     "image_references: reference[:11] -> reference[:]": "the slice only spares work",
 }
 # How many groups, rows or files are handled at a time, and rows that are shuffled.
-_CONSTANTS_OF_WIRING = {"_NUM_BUCKETS", "_READERS", "_SAMPLED_PAIRS", "_MIN_ROWS", "_SAMPLE", "_SCORE"}
+_CONSTANTS_OF_WIRING = {
+    "_GROUP_ROWS",
+    "_MOST_GROUP_UNITS",
+    "_MOST_HOSTS",
+    "PACKED_ROW_BYTES",
+    "_NUM_BUCKETS",
+    "_READERS",
+    "_SAMPLED_PAIRS",
+    "_MIN_ROWS",
+    "_SAMPLE",
+    "_SCORE",
+}
 
 _WIRING = {"Stage", "NamedTuple", "StrEnum"}
 _COMPARISONS = {

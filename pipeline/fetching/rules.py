@@ -22,9 +22,9 @@ class FetchRules:
     max_bytes: int = option(16_000_000, "Largest answer taken, bytes.", minimum=1)
     retries: int = option(2, "Further tries after errors that may pass (never after 4xx).", minimum=0, maximum=10)
     concurrency: int = option(256, "Requests under way in one worker.", minimum=1, identity=False)
-    host_connections: int = option(4, "Connections to one host of a fetch unit.", minimum=1, identity=False)
+    host_connections: int = option(4, "Connections to one host, over all workers.", minimum=1, identity=False)
     host_rate: float = option(
-        20.0, "Requests a second to one host of a fetch unit; 0: no limit.", minimum=0, identity=False
+        20.0, "Requests a second to one host, over all workers; 0: no limit.", minimum=0, identity=False
     )
     host_failures: int = option(8, "Failures in a row after which a host is left alone.", minimum=1, identity=False)
     host_time_s: float = option(3600.0, "Longest time spent on one host of a fetch unit.", minimum=1, identity=False)

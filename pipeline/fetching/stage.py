@@ -77,7 +77,7 @@ class FetchImages(FetchRules, ImageRules, Stage):
         return [Kinship(self.balanced, self.vocab)]
 
     def steps(self) -> Steps:
-        """Plan; find the images in the archives, if there are any; fetch, one lane of hosts beside the other."""
+        """Plan; find the images in the archives, if there are any; fetch, lanes of hosts side by side."""
         raw, tables = RawFolder(self.output), BalancedFolder(self.balanced).tables
         plans = StageFolder(raw.working("plan"))
         num_pairs = read_stage(self.balanced)["counts"].get("pairs/kept", 0)
@@ -98,7 +98,7 @@ class FetchImages(FetchRules, ImageRules, Stage):
         yield Step("PlanUnits", route)
         source = OnWorker(open_network, self)
         if self.from_archive:
-            archives, paths = archive_names(self._archives()), raw.working("archives.json")
+            archives, paths = archive_names(self._archives()), raw.working("records", "archives.json")
             files.write_json(paths, archives)
             records = yield from search_archives(archives, Planned(plans, groups, group_size, num_pairs), raw)
             source = OnWorker(open_archives, self, paths, records)
@@ -112,7 +112,7 @@ class FetchImages(FetchRules, ImageRules, Stage):
                 source=source,
                 queries=OnWorker(read_column, VocabFolder(self.vocab).queries, "query"),
             ),
-            lane_of=lambda unit: int(lanes[unit]),
+            lane_of=None if self.from_archive else lambda unit: int(lanes[unit]),  # an archive needs no manners
         )
         yield Step("FetchUnits", fetch)
 

@@ -188,7 +188,7 @@ answers_to_urls = st.lists(
     units=st.lists(st.lists(st.sampled_from(PAGES), unique=True), min_size=1, max_size=5),
     bucket_rows=st.sampled_from([1, 3, 1000]),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_every_unit_gets_the_records_that_a_search_in_memory_finds(tmp_path_factory, archives, units, bucket_rows):
     folder = tmp_path_factory.mktemp("search")
     make = {"image": lambda url: image(url, b"x"), "refusal": lambda url: record(url, b"", 404, Content_Type="image/x")}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from pipeline.base.drops import DropReason
-from pipeline.fetching.hosts import Host
+from pipeline.fetching.hosts import Host, HostMemory, HostPast, KnownRobots
 from pipeline.fetching.robots import Robots, read_robots
 from pipeline.fetching.rules import FetchRules
 from pipeline.web.bodies import decode_body
@@ -277,3 +277,72 @@ def test_no_more_requests_than_connections_are_under_way_at_once():
         return most
 
     assert asyncio.run(run()) == 2
+
+
+def next_unit(host, clock, **options):
+    """The same host in the next fetch unit of the process."""
+    memory = HostMemory()
+    memory.keep({"a.example": host}, clock.now)
+    return Host(FetchRules(**options), clock, memory.recall("a.example"))
+
+
+@pytest.mark.parametrize("between_s", [0.0, 0.3, 0.5, 7.0])
+def test_the_pace_of_a_host_holds_from_one_unit_to_the_next(monkeypatch, between_s):
+    clock = Clock()
+    host = Host(FetchRules(host_rate=2.0), clock)
+    assert take_turns(host, clock, 2, monkeypatch) == [100.0, 100.5]
+    clock.now = 100.5 + between_s
+    first = max(101.0, clock.now)
+    assert take_turns(next_unit(host, clock, host_rate=2.0), clock, 2, monkeypatch) == [first, first + 0.5]
+
+
+def test_a_crawl_delay_holds_in_the_next_unit(monkeypatch):
+    clock = Clock()
+    host = Host(FetchRules(host_rate=0.0), clock)
+    host.slow_down(3.0)
+    assert take_turns(host, clock, 1, monkeypatch) == [100.0]
+    assert take_turns(next_unit(host, clock, host_rate=0.0), clock, 2, monkeypatch) == [103.0, 106.0]
+
+
+@pytest.mark.parametrize(("wait_s", "closed"), [(60.0, None), (61.0, DropReason.THROTTLED)])
+def test_a_pause_that_was_asked_for_holds_in_the_next_unit(monkeypatch, wait_s, closed):
+    clock = Clock()
+    host = Host(FetchRules(host_rate=0.0), clock)
+    host.note(DropReason.THROTTLED, wait_s)
+    again = next_unit(host, clock, host_rate=0.0, max_wait_s=60.0)
+    assert again.closed is closed
+    if not closed:
+        assert take_turns(again, clock, 1, monkeypatch) == [160.0]
+
+
+def test_failures_and_time_are_counted_anew_in_the_next_unit(monkeypatch):
+    clock = Clock()
+    host = Host(FetchRules(host_failures=1), clock)
+    host.note(DropReason.UNRESOLVED, None)
+    assert host.closed is DropReason.HOST_DOWN
+    assert next_unit(host, clock).closed is None
+
+
+@pytest.mark.parametrize(("age_s", "known"), [(0.0, True), (86_399.0, True), (86_400.0, False)])
+def test_a_robots_txt_is_good_for_a_day(age_s, known):
+    clock = Clock()
+    host = Host(FetchRules(), clock)
+    origin = URL("http://a.example")
+    host.known_robots[origin] = KnownRobots(Robots(), clock.now)
+    clock.now += age_s
+    assert (origin in next_unit(host, clock).known_robots) is known
+
+
+def test_of_many_hosts_the_last_are_remembered_and_those_that_must_wait():
+    clock, memory = Clock(), HostMemory()
+    hosts = {f"h{number}.example": Host(FetchRules(), clock) for number in range(1_500)}
+    for host in hosts.values():
+        host.slow_down(1.0)
+    hosts["h3.example"].note(DropReason.THROTTLED, 30.0)
+    memory.keep(hosts, clock.now)
+    remembered = [name for name in hosts if memory.recall(name) != HostPast()]
+    assert remembered == ["h3.example", *list(hosts)[500:]]
+    clock.now += 31.0
+    memory.keep({name: hosts[name] for name in list(hosts)[600:]}, clock.now)
+    assert memory.recall("h3.example") == HostPast()
+    assert memory.recall("h700.example") != HostPast()
