@@ -84,7 +84,6 @@ EQUIVALENT = {
     "scores: SCORE_COLUMNS[1:] -> SCORE_COLUMNS[:]": "a column is read for nothing",
     "scores: SCORE_COLUMNS[1:] -> SCORE_COLUMNS[0:]": "a column is read for nothing",
     "planning: max(0, unit_urls - rows) -> max(-1, unit_urls - rows)": "no bucket fits into either",
-    "hosts: 0.0 -> -1.0": "a clock that begins at 0 is past both",
     "drops: {name.removesuffix('/in'): 0 for name in counts if name.endswith('/in')} -> "
     "{name.removesuffix('/in'): 1 for name in counts if name.endswith('/in')}": "only the keys are used",
     "drops: {name.removesuffix('/in'): 0 for name in counts if name.endswith('/in')} -> "
@@ -112,6 +111,7 @@ EQUIVALENT = {
 }
 # How many groups, rows or files are handled at a time, and rows that are shuffled.
 _CONSTANTS_OF_WIRING = {
+<<<<<<< HEAD
     "_GROUP_ROWS",
     "_MOST_GROUP_UNITS",
     "_MOST_HOSTS",
@@ -122,6 +122,10 @@ _CONSTANTS_OF_WIRING = {
     "_MIN_ROWS",
     "_SAMPLE",
     "_SCORE",
+=======
+    *("_NUM_BUCKETS", "_READERS", "_SAMPLED_PAIRS", "_MIN_ROWS", "_SAMPLE", "_SCORE"),
+    *("_GROUP_ROWS", "_MOST_GROUP_UNITS", "_MOST_HOSTS", "PACKED_ROW_BYTES"),
+>>>>>>> 6f33ef1 (Benchmark of fetch plans: numbers)
 }
 
 _WIRING = {"Stage", "NamedTuple", "StrEnum"}
