@@ -111,7 +111,6 @@ EQUIVALENT = {
 }
 # How many groups, rows or files are handled at a time, and rows that are shuffled.
 _CONSTANTS_OF_WIRING = {
-<<<<<<< HEAD
     "_GROUP_ROWS",
     "_MOST_GROUP_UNITS",
     "_MOST_HOSTS",
@@ -122,10 +121,6 @@ _CONSTANTS_OF_WIRING = {
     "_MIN_ROWS",
     "_SAMPLE",
     "_SCORE",
-=======
-    *("_NUM_BUCKETS", "_READERS", "_SAMPLED_PAIRS", "_MIN_ROWS", "_SAMPLE", "_SCORE"),
-    *("_GROUP_ROWS", "_MOST_GROUP_UNITS", "_MOST_HOSTS", "PACKED_ROW_BYTES"),
->>>>>>> 6f33ef1 (Benchmark of fetch plans: numbers)
 }
 
 _WIRING = {"Stage", "NamedTuple", "StrEnum"}
