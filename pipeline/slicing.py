@@ -18,7 +18,7 @@ from pipeline.base.packed import straight_to, unit_straight
 from pipeline.base.tables import read_batches, write_table
 from pipeline.steps import GroupPacked, Packed, Step
 
-_MEMORY_A_BYTE: Final = 4.0  # of payload: what Beam's local engine takes for a group (docs/engines.md)
+_MEMORY_A_BYTE: Final = 6.0  # of payload: what Beam's local engine takes, measured (benchmarks/README.md, fetch plans)
 _UNIT_BYTES: Final = 8  # of a unit's number before what was found for it
 _FOUND = pa.schema([pa.field("unit", pa.int64(), nullable=False), pa.field("found", pa.binary(), nullable=False)])
 _FOUND_ROWS: Final = 1024  # of that table in a batch
