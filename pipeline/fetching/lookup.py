@@ -61,7 +61,7 @@ _BUCKET_ROWS: Final = 500_000  # compared in memory
 
 def archive_names(paths: Sequence[str]) -> dict[str, str]:
     """The path of every archive, by its name, sorted; of two with the same content and file name one is enough."""
-    stamps = {path: files.file_stamp(path) for path in paths}
+    stamps = dict(zip(paths, files.each(files.file_stamp, paths), strict=True))
     found = {f"{stamp['name']}-{stamp['digest'][:16]}": path for path, stamp in reversed(stamps.items())}
     return dict(sorted(found.items()))
 
