@@ -14,6 +14,7 @@ from pipeline.balancing.stage import BalancePairs
 from pipeline.balancing.top_up import TopUpPairs
 from pipeline.base import files
 from pipeline.base.arrays import write_array
+from pipeline.base.drops import drop_counts
 from pipeline.base.ids import pair_id
 from pipeline.base.lineage import STAGE_NAME, read_stage
 from pipeline.base.matched_tables import matched_schema
@@ -39,11 +40,11 @@ def identity_of(number):
     return pair_id(f"http://host.example/{number}", "text")
 
 
-def write_stage(folder, stage):
+def write_stage(folder, stage, counts=None):
     """Declares a folder finished, made from all that are finished beside it."""
     made_from = sorted(str(path.parent) for path in folder.parent.glob(f"*/{STAGE_NAME}") if path.parent != folder)
     outputs = [{"name": str(folder)}]  # so that no two look the same
-    close_folder(str(folder), identity={"stage": stage}, counts={}, outputs=outputs, made_from=made_from)
+    close_folder(str(folder), identity={"stage": stage}, counts=counts or {}, outputs=outputs, made_from=made_from)
 
 
 def write_matched(folder, numbers, tables=3, query_ids=QUERY_IDS):
@@ -67,7 +68,7 @@ def write_matched(folder, numbers, tables=3, query_ids=QUERY_IDS):
         write_table(matched, pa.Table.from_pylist(rows, MATCHED), matched_schema(path))
     flat = [id for number in numbers for id in query_ids[number]]
     write_array(str(folder / "counts.npy"), np.bincount(flat, minlength=NUM_QUERIES))
-    write_stage(folder, "match-pairs")
+    write_stage(folder, "match-pairs", drop_counts("pairs", len(numbers), {}))
     write_stage(pairs, "extract-pairs")
     return str(folder)
 

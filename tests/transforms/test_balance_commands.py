@@ -10,6 +10,7 @@ from jobs.__main__ import main
 from pipeline.balancing.lots import Drawing, hash_queries
 from pipeline.base import files
 from pipeline.base.arrays import write_array
+from pipeline.base.drops import drop_counts
 from pipeline.base.ids import pair_id
 from pipeline.base.lineage import STAGE_NAME, read_stage
 from pipeline.base.matched_tables import matched_schema
@@ -35,11 +36,11 @@ def identity_of(number):
 NUMBERS = {identity_of(number): number for number in range(400)}
 
 
-def write_stage(folder, stage):
+def write_stage(folder, stage, counts=None):
     """Declares a folder finished, made from all that are finished beside it."""
     made_from = sorted(str(path.parent) for path in folder.parent.glob(f"*/{STAGE_NAME}") if path.parent != folder)
     outputs = [{"name": str(folder)}]  # so that no two look the same
-    close_folder(str(folder), identity={"stage": stage}, counts={}, outputs=outputs, made_from=made_from)
+    close_folder(str(folder), identity={"stage": stage}, counts=counts or {}, outputs=outputs, made_from=made_from)
 
 
 def write_crawl(world, name, numbers):
@@ -57,7 +58,7 @@ def write_crawl(world, name, numbers):
     counts = np.bincount([query for number in numbers for query in query_ids_of(number)], minlength=len(NAMES))
     write_array(str(world / f"{name}-matched" / "counts.npy"), counts)
     write_stage(world / f"{name}-pairs", "extract-pairs")
-    write_stage(world / f"{name}-matched", "match-pairs")
+    write_stage(world / f"{name}-matched", "match-pairs", drop_counts("pairs", len(numbers), {}))
 
 
 @pytest.fixture
