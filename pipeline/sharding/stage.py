@@ -123,7 +123,7 @@ class WriteShards(Stage):
         )
         counts = add_counts(*(yield Step("SelectSamples", select)).values())
 
-        cuts, counted = BalancedFolder(self.final or self.balanced).cuts, shards.working("layout", "counts.npy")
+        cuts, counted = BalancedFolder(self.final or self.balanced).cuts, shards.working("layout", "survivors.npy")
         queries = read_table(cuts)
         count = SumUnits(
             units=select.outputs,
