@@ -31,6 +31,7 @@ from pipeline.base.shard_format import raw_name
 from pipeline.base.tables import read_column, write_table
 from pipeline.base.tar import encode_json, encode_member
 from pipeline.sharding.stage import WriteShards
+from pipeline.steps import Step
 
 NUM_QUERIES = 10_000
 DUPLICATES = 0.03
@@ -85,16 +86,15 @@ def run_steps(stage: WriteShards, *, is_packed: bool) -> None:
                 part = steps.send(answer)
             except StopIteration:
                 break
-            if isinstance(part, dict):
-                answer = None
-                continue
-            if part.label == "PackShards" and not is_packed:
-                print(f"  {len(part.transform.outputs)} pack units")
-                return
-            with measure() as costs:
-                receipts = make_step(part, engine, stage.output)
-            answer = {output: receipt.counts for output, receipt in receipts.items()}
-            print(f"  {part.label:<16}{costs[0]}", flush=True)
+            answer = []
+            for step in () if isinstance(part, dict) else [part] if isinstance(part, Step) else part:
+                if step.label == "PackShards" and not is_packed:
+                    print(f"  {len(step.transform.outputs)} pack units")
+                    return
+                with measure() as costs:
+                    receipts = make_step(step, engine, stage.output)
+                answer.append({output: receipt.counts for output, receipt in receipts.items()})
+                print(f"  {step.label:<16}{costs[0]}", flush=True)
     describe_packing(stage, reads, num_units=len(receipts))
 
 

@@ -121,8 +121,6 @@ class WriteShards(Stage):
             work=partial(write_survivors, duplicates=self.duplicates, min_score=min_score),
             payload=_payload_of(raws),
         )
-        counts = add_counts(*(yield Step("SelectSamples", select)).values())
-
         cuts, counted = BalancedFolder(self.final or self.balanced).cuts, shards.working("layout", "survivors.npy")
         queries = read_table(cuts)
         count = SumUnits(
@@ -131,14 +129,14 @@ class WriteShards(Stage):
             size=NUM_BINS + queries.num_rows,
             output=counted,
         )
-        yield Step("CountSurvivors", count)
+        selected, _ = yield Step("SelectSamples", select), Step("CountSurvivors", count)
         yield from self._pack(
             select.outputs,
             raws,
             OnWorker(read_layout, counted, max_samples=self.max_samples, most_at_once=self.shards_at_once),
             OnWorker(read_column, cuts, "query") if self.final else None,
         )
-        history = [*history_of(self), {"stage": self.name, "counts": counts}]
+        history = [*history_of(self), {"stage": self.name, "counts": add_counts(*selected.values())}]
         write_card(shards.card, samples=read_array(counted)[NUM_BINS:], cuts=queries, history=history)
 
     def _join_scores(self, groups: list[RawGroup], num_raws: int) -> Generator[Step, Any, float]:
@@ -178,7 +176,6 @@ class WriteShards(Stage):
             work=write_plan,
             payload=sum(files.sizes(selected).values()),
         )
-        yield Step("PlanShards", plan)
         pack = MapUnits(
             units=units,
             output_of=lambda unit: shards.working(f"packed-by-{at_once}", f"{unit.name}.json"),
@@ -191,7 +188,7 @@ class WriteShards(Stage):
                 queries=queries,
             ),
         )
-        yield Step("PackShards", pack)
+        yield Step("PlanShards", plan), Step("PackShards", pack)
         yield {"shards": layout.get().num_shards}
         write_manifest(shards, pack.outputs)
 
