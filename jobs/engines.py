@@ -5,10 +5,12 @@ another engine and run on that) and never ``multi_threading`` (it loses data); s
 """
 
 import os
+import secrets
 import shlex
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineState
 from apache_beam.transforms.environments import Environment, SubprocessSDKEnvironment
 
+from jobs.dataflow import dataflow_flags
 from jobs.interpreter import module_command, module_environment
 from pipeline.base.receipts import StepReceipts
 from pipeline.steps import Shape, Step
@@ -44,11 +47,13 @@ class Engine:
         workers: Worker processes of a local map step.
         beam_flags: Flags handed to Beam as they are, e.g. ``--runner=DataflowRunner --project=p``.
         memory: Bytes that a local shuffle step may take.
+        stage: Name of the stage whose steps they are, for engines that show it.
     """
 
     workers: int
     memory: int = 1 << 34
     beam_flags: tuple[str, ...] = ()
+    stage: str = "steps"
 
     def __post_init__(self) -> None:
         """Refuses unknown Beam flags, which Beam itself would only warn of."""
@@ -62,7 +67,9 @@ class Engine:
     def pipeline(self, step: Step) -> beam.Pipeline:
         """An empty pipeline on the engine that suits a step."""
         if not self.is_local:
-            return beam.Pipeline(options=PipelineOptions([*self.beam_flags, "--no_save_main_session"]))
+            unique = f"{time.strftime('%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+            named = dataflow_flags(self.beam_flags, stage=self.stage, step=step.label, unique=unique)
+            return beam.Pipeline(options=PipelineOptions([*self.beam_flags, *named, "--no_save_main_session"]))
         transform = step.transform
         workers = min(self.workers, max(1, transform.num_tasks)) if transform.shape is Shape.MAP else 1
         runner = FnApiRunner(default_environment=_worker_processes() if workers > 1 else None)

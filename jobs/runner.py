@@ -86,7 +86,8 @@ def run_stage(
         MissingOutput: When a step ends well, and what it should have written is not there.
         LostRows: When the counts do not add up.
     """
-    engine = Engine(workers=workers, beam_flags=tuple(beam_flags), memory=memory or usable_memory())
+    memory = memory or usable_memory()
+    engine = Engine(workers=workers, beam_flags=tuple(beam_flags), memory=memory, stage=stage.name)
     started = time.monotonic()
     identity = stage_identity(stage)
     if overwrite:

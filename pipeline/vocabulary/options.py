@@ -41,7 +41,7 @@ class VocabOptions(Stage):
     dump: tuple[str, ...] = option((), "MediaWiki XML dumps (pages-articles): files, folders, globs.", identity=False)
     index: str = option("", "Index of the dump's streams, for one multistream file.", identity=False)
     pageviews: tuple[str, ...] = option((), "Page-view files: hourly, complete, JSON or TSV.", identity=False)
-    project: str = option("", "Wiki whose page views count, e.g. en.wikipedia [the dump's own].")
+    views_project: str = option("", "Wiki whose page views count, e.g. en.wikipedia [the dump's own].")
     wordnet: str = option("", "Folder of NLTK data, or none for no WordNet [where NLTK looks].", identity=False)
     output: str = option("", "Folder to write.", under_data="vocab")
     case: Case = option("fold", "Whether case makes no difference (fold).")

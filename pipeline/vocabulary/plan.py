@@ -56,7 +56,7 @@ def plan_vocab(options: VocabOptions) -> VocabPlan:
     by_digest = {file_digest(path): path for path in view_files}  # a file given twice counts once
     return VocabPlan(
         site=site,
-        project=options.project or site.project,
+        project=options.views_project or site.project,
         tasks=tuple(plan_tasks(units, units_folder)),
         views={path: views.table(digest) for digest, path in by_digest.items()},
         known_titles=views.table("titles") if options.articles_only else "",

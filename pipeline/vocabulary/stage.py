@@ -47,7 +47,7 @@ class BuildVocab(VocabOptions):
         dumps, views = files.expand_inputs(self.dump), files.expand_inputs(self.pageviews)
         if self.index and len(dumps) != 1:
             raise ValueError(f"build-vocab: index belongs to one dump file, and dump names {len(dumps)}")
-        project = self.project or find_site(dumps).project
+        project = self.views_project or find_site(dumps).project
         files.each(lambda path: _look_at_views(path, project), views)
         wordnet = [] if self.wordnet == NO_WORDNET else [find_wordnet(self.wordnet)]
         return [*dumps, *views, *wordnet]

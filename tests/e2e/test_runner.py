@@ -9,6 +9,11 @@ import textwrap
 import time
 
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from jobs.runner import load_stage
+from pipeline.base.flow import STAGES
+from pipeline.base.options import options_of
 
 TOY = '''
 import os, signal, time
@@ -183,3 +188,10 @@ def test_the_portable_job_service_runs_a_stage(toy):
     code, out, _ = finish(toy(*flags))
     assert code == 0
     assert out.startswith("toy: 12 of 18 things (no_query 6)")
+
+
+def test_no_option_of_a_stage_hides_a_flag_of_beam():
+    known = set(PipelineOptions([]).get_all_options())
+    for name in STAGES:
+        own = {opt.key for opt in options_of(load_stage(name))} | set(load_stage(name).questions)
+        assert not own & known, name
