@@ -83,8 +83,8 @@ pythons:  ## The fast tests of the data pipeline with every Python in PYTHONS="p
 mutants: install  ## How many small faults in the pure modules the tests notice: ARGS="--sample 20 pipeline.base.ids"
 	@$(BIN)/python tests/mutants.py $(ARGS)
 
-docs: install  ## Renew what the docs show of the code: docs/tree.md, docs/images/structure.svg
-	@$(BIN)/python docs/make_tree.py && $(BIN)/python docs/make_structure.py
+docs: install  ## Renew what the docs show of the code: docs/tree.md, docs/images/structure.svg, docs/dataflow/templates
+	@$(BIN)/python docs/make_tree.py && $(BIN)/python docs/make_structure.py && $(BIN)/python docs/make_templates.py
 
 wordnet: install  ## Get WordNet (NLTK's download, or Debian's packages) into .venv, where build-vocab finds it
 	@$(BIN)/wit400m get-wordnet --output $(VENV)/nltk_data

@@ -16,7 +16,9 @@ from pipeline.base.flow import STAGES  # noqa: E402
 
 def describe_templates() -> dict[str, str]:
     """The text of each file, by its name."""
-    return {f"{stage}.json": json.dumps(describe_template(stage), indent=1, ensure_ascii=False) + "\n" for stage in STAGES}
+    return {
+        f"{stage}.json": json.dumps(describe_template(stage), indent=1, ensure_ascii=False) + "\n" for stage in STAGES
+    }
 
 
 if __name__ == "__main__":

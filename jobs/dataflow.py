@@ -36,7 +36,11 @@ def dataflow_flags(beam_flags: Sequence[str], *, stage: str, step: str, unique: 
     if given.runner != RUNNER:
         return []
     name = job_name(given.job_name or f"wit400m-{stage}", step, unique)
-    return [f"--job_name={name}", f"--labels=wit400m-stage={stage}", f"--labels=wit400m-step={kebab(step)[:MAX_LENGTH]}"]
+    return [
+        f"--job_name={name}",
+        f"--labels=wit400m-stage={stage}",
+        f"--labels=wit400m-step={kebab(step)[:MAX_LENGTH]}",
+    ]
 
 
 def job_name(prefix: str, step: str, unique: str) -> str:

@@ -52,7 +52,8 @@ def split_parameters(argv: Sequence[str]) -> tuple[str, list[str], list[str]]:
     """Parameters as a template gets them ► the stage, the flags of its command, the flags of the leading job.
 
     >>> split_parameters(["--stage=fetch-images", "--from_archive=a b", "--robots=false", "--job_name=j", "--region=r"])
-    ('fetch-images', ['--from-archive', 'a', 'b', '--no-robots', '--quiet', '--region=r'], ['--job_name=j', '--region=r'])
+    ('fetch-images', ['--from-archive', 'a', 'b', '--no-robots', '--quiet', '--region=r'], \
+['--job_name=j', '--region=r'])
 
     Raises:
         ValueError: For a stage that there is not.

@@ -15,7 +15,7 @@ import tarfile
 import zipfile
 from collections import Counter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import fsspec
 import pyarrow as pa
@@ -26,9 +26,12 @@ from packaging.utils import canonicalize_name
 
 import jobs.runner
 from jobs.__main__ import main
+from jobs.dataflow import kebab
 from jobs.demo.server import serve_web
 from jobs.demo.world.folder import DUMP_NAME, WARC_NAME, write_world
 from jobs.engines import Engine, run_step
+from jobs.lead import LeadFailed, lead
+from jobs.lead import main as lead_main
 from pipeline.base import files
 from pipeline.base.flow import STAGES
 from pipeline.base.receipts import StepReceipts
@@ -51,8 +54,8 @@ class Bucket(MemoryFileSystem):
     """gs:// in memory."""
 
     protocol = "gs"
-    store: dict[str, Any] = {}
-    pseudo_dirs = [""]
+    store: ClassVar[dict[str, Any]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
 
     @classmethod
     def _strip_protocol(cls, path: str) -> str:
@@ -97,7 +100,12 @@ def build_request(step: Step, engine: Engine, receipts: StepReceipts, *, stage: 
     [proto] = staged.glob("*.pb")
     labels = [part.label for part, _ in getattr(step.transform, "steps", ((step, None),))]
     return Request(
-        stage, step.label, labels, json.loads(job.json()), beam_runner_api_pb2.Pipeline.FromString(proto.read_bytes()), staged
+        stage,
+        step.label,
+        labels,
+        json.loads(job.json()),
+        beam_runner_api_pb2.Pipeline.FromString(proto.read_bytes()),
+        staged,
     )
 
 
@@ -172,7 +180,10 @@ def runs(port: int) -> list[tuple[str, list[str]]]:
         ("match-pairs", []),
         ("balance-pairs", ["--output", f"{data}/aimed", "--target-pairs", "20"]),
         ("balance-pairs", ["--cap", "20", "--yield", "0.9"]),
-        ("balance-pairs", ["--output", f"{data}/more", "--cap", "20", "--yield", "0.9", "--previous", f"{data}/balanced"]),
+        (
+            "balance-pairs",
+            ["--output", f"{data}/more", "--cap", "20", "--yield", "0.9", "--previous", f"{data}/balanced"],
+        ),
         ("fetch-images", [*web, "--output", f"{data}/archived", "--from-archive", f"{world}/{WARC_NAME}"]),
         ("fetch-images", web),
         ("balance-final", []),
@@ -221,7 +232,7 @@ def test_jobs_are_named_and_labelled_by_stage_and_step(made):
         assert re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", name)
         assert name.startswith(f"wit400m-{request.stage}-")
         assert labels["wit400m-stage"] == request.stage
-        assert labels["wit400m-step"].replace("-", "") == request.step.replace("-", "").lower()[: len(labels["wit400m-step"].replace("-", ""))]
+        assert labels["wit400m-step"] == kebab(request.step)[:63]
         assert all(re.fullmatch(r"[a-z0-9_-]{1,63}", value) for value in labels.values())
     assert max(Counter(request.job["name"] for request in made).values()) == 1
 
@@ -266,7 +277,9 @@ def test_the_requirements_of_workers_bring_all_that_the_wheel_and_its_paths_need
     """A worker installs the wheel without extras: what gs:// and s3:// need must be among the requirements."""
     pinned = [Requirement(line) for line in (checkout / REQUIREMENTS).read_text().splitlines()]
     versions = {canonicalize_name(line.name): str(line.specifier) for line in pinned}
-    metadata = zipfile.ZipFile(wheel).read(f"{wheel.name.removesuffix('-py3-none-any.whl')}.dist-info/METADATA").decode()
+    metadata = (
+        zipfile.ZipFile(wheel).read(f"{wheel.name.removesuffix('-py3-none-any.whl')}.dist-info/METADATA").decode()
+    )
     needed = [Requirement(line) for line in re.findall(r"^Requires-Dist: (.*)$", metadata, re.MULTILINE)]
     for line in needed:
         if any(line.marker is None or line.marker.evaluate({"extra": extra}) for extra in ("", "gcp", "s3")):
@@ -277,7 +290,7 @@ def test_the_requirements_of_workers_bring_all_that_the_wheel_and_its_paths_need
 
 
 def test_the_requirements_of_workers_are_those_of_the_lock(checkout):
-    locked = set((line.partition(" ;")[0] for line in (checkout / "requirements.lock").read_text().splitlines()))
+    locked = {line.partition(" ;")[0] for line in (checkout / "requirements.lock").read_text().splitlines()}
     assert set((checkout / REQUIREMENTS).read_text().splitlines()) <= locked
 
 
@@ -309,9 +322,7 @@ def test_an_image_of_ones_own_is_what_workers_run(offline, tmp_path):
     engine = Engine(workers=1, beam_flags=flags, stage="match-pairs")
     request = build_request(empty_step("MatchQueries"), engine, receipts, stage="match-pairs", staged=tmp_path / "a")
     [pool] = request.job["environment"]["workerPools"]
-    assert [i["containerImage"] for i in pool["sdkHarnessContainerImages"]] == [
-        "europe-docker.pkg.dev/p/r/wit400m:1"
-    ]
+    assert [i["containerImage"] for i in pool["sdkHarnessContainerImages"]] == ["europe-docker.pkg.dev/p/r/wit400m:1"]
     assert not pool.get("packages")
 
 
@@ -336,6 +347,23 @@ def test_beam_can_build_the_project_by_its_setup_file(offline, wheel, tmp_path):
     receipts = StepReceipts(str(tmp_path), "MatchQueries")
     engine = Engine(workers=1, beam_flags=flags, stage="match-pairs")
     request = build_request(empty_step("MatchQueries"), engine, receipts, stage="match-pairs", staged=tmp_path / "a")
-    held = {name.partition("/")[2] for name in tarfile.open(request.staged / "workflow.tar.gz").getnames()}
+    with tarfile.open(request.staged / "workflow.tar.gz") as archive:
+        held = {name.partition("/")[2] for name in archive.getnames()}
     files_of_wheel = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert files_of_wheel <= held
+
+
+def test_the_job_of_a_template_is_the_stages_command_as_one_element(made, offline, monkeypatch, tmp_path):
+    from apache_beam.runners.dataflow.internal import apiclient
+
+    asked = []
+    ask = apiclient.Job.__init__
+    monkeypatch.setattr(apiclient.Job, "__init__", lambda job, *given: (asked.append(job), ask(job, *given))[1])
+    lead_main(["--stage=match-pairs", "--data=gs://bucket/data", *CLOUD, *OFFLINE, "--job_name=spring"])
+    [job] = asked
+    assert job.proto.name == "spring"
+    names = {transform.unique_name for transform in job.proto_pipeline.components.transforms.values()}
+    assert {"Stage", "Lead"} <= names
+    lead(("match-pairs", ["--data=gs://bucket/data", "--quiet"]))  # which is done
+    with pytest.raises(LeadFailed, match="match-pairs ended with 2"):
+        lead(("match-pairs", ["--data=gs://bucket/nothing", "--quiet"]))

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from pipeline.base.tables import read_table
 
 PACKAGES = ("vocab", "pipeline", "jobs", "clip_train")
-SOURCES = ("pyproject.toml", "setup.py", "README.md", "LICENSE")
+SOURCES = ("pyproject.toml", "README.md", "LICENSE")
 
 
 def run(*command: str, cwd: Path, **environment: str) -> str:
@@ -76,9 +77,15 @@ def test_the_console_script_of_the_wheel_runs_a_stage_in_worker_processes(instal
     assert sum(read_table(str(path)).num_rows for path in tmp_path.glob("data/pairs/*.parquet")) == 2
 
 
-def test_an_old_setuptools_is_told_what_is_needed(sources: Path, tmp_path: Path):
-    (tmp_path / "setuptools.py").write_text("__version__ = '65.5.0'\n")
-    script = [sys.executable, str(sources / "setup.py")]
-    ended = subprocess.run(script, env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True)
-    assert ended.returncode == 1
-    assert "setuptools 77" in ended.stderr
+def test_the_setuptools_of_a_fresh_environment_builds_an_archive_of_every_file(sources: Path, tmp_path: Path):
+    if sys.version_info >= (3, 12):
+        pytest.skip("a fresh environment has no setuptools since Python 3.12")
+    run(sys.executable, "-m", "venv", "fresh", cwd=tmp_path)
+    python = str(tmp_path / "fresh" / "bin" / "python")
+    said = run(python, "-c", "import setuptools; print(setuptools.__version__)", cwd=tmp_path)
+    assert int(said.split(".")[0]) < 77
+    run(python, "-c", f"import setuptools.build_meta as b; b.build_sdist({str(tmp_path)!r})", cwd=sources)
+    with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as archive:
+        held = {name.partition("/")[2] for name in archive.getnames()}
+    files = {path for name in PACKAGES for path in (sources / name).rglob("*") if path.is_file()}
+    assert {path.relative_to(sources).as_posix() for path in files} <= held
