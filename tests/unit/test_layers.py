@@ -30,7 +30,7 @@ ALLOWED = {
     "jobs": ("pipeline", "vocab"),
     "clip_train": ("pipeline.base",),
 }
-KNOW_BEAM = {"pipeline.steps", "jobs.engines", "jobs.worker"}
+KNOW_BEAM = {"pipeline.steps", "jobs.engines", "jobs.lead", "jobs.worker"}
 WITHOUT_BEAM = ("vocab", "pipeline.base", "pipeline.web", "pipeline.dumps", "clip_train")
 NETWORKED = ("pipeline.fetching", "pipeline.dumps.downloads", "clip_train.data.remote")
 
