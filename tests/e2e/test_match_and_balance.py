@@ -26,9 +26,8 @@ CAP = 40
 
 
 def write_stage(folder: Path, stage: str):
-    """Declares a folder finished, made from all that are finished beside it."""
-    made_from = sorted(str(path.parent) for path in folder.parent.glob(f"*/{STAGE_NAME}") if path.parent != folder)
-    close_folder(str(folder), identity={"stage": stage}, counts={}, outputs=[], made_from=made_from)
+    """Declares a folder finished."""
+    close_folder(str(folder), identity={"stage": stage}, counts={}, outputs=[], made_from=[])
 
 
 def write_vocab(data: Path, queries):
