@@ -5,10 +5,11 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NoReturn
 
 from jobs.interpreter import put_home_first
+from jobs.stopping import end_children, exit_code, stop_when_told
 from pipeline.base.flow import STAGES
 
 _MODULES: Final[Mapping[str, tuple[str, str]]] = {  # of the commands that are no stage; what each does
@@ -23,7 +24,7 @@ COMMANDS: Final[Mapping[str, str]] = {name: entry.help for name, entry in STAGES
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; returns its exit code (0 done, 1 failed, 2 bad use, 130 interrupted)."""
+    """Runs one command; returns its exit code (0 done, 1 failed, 2 bad use, 130 interrupted, 143 told to end)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_overview())
@@ -65,13 +66,24 @@ def _overview() -> str:
 
 
 def run() -> NoReturn:
-    """The program: `main`, then the end of the process at once.
-
-    Python's own way out can abort when threads of Arrow or gRPC are still letting go of Python objects, and a script
-    could not trust the exit code.
-    """
+    """The program: `main`, then the end of the process."""
     put_home_first()
-    code = main()
+    leave_with(main)
+
+
+def leave_with(main: Callable[[], int]) -> NoReturn:
+    """Calls a main function, then ends the process at once, and those it started.
+
+    Python's own way out can abort when threads of Arrow or gRPC are still letting go of Python objects, or wait for one
+    that waits for a worker that is gone; and a script could not trust the exit code.
+    """
+    stop_when_told()
+    try:
+        code = main()
+    except KeyboardInterrupt as stop:
+        print("wit400m: interrupted; run it again to continue", file=sys.stderr)
+        code = exit_code(stop)
+    end_children()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

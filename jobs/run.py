@@ -49,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 quiet=arguments.quiet,
                 beam_flags=beam_flags,
                 memory=arguments.memory,
+                engine_timeout_s=arguments.engine_timeout_s,
             )
         if not arguments.quiet:
             last = stages[-1]

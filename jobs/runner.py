@@ -1,6 +1,6 @@
 """Runs a stage: flags to options, skip or resume, its steps on an engine, the sum of its counts, one line at the end.
 
-Exit codes: 0 done (or nothing to do), 1 failed, 2 bad flags, configuration or input, 130 interrupted.
+Exit codes: 0 done (or nothing to do), 1 failed, 2 bad flags, configuration or input, 130 interrupted, 143 told to end.
 """
 
 import argparse
@@ -13,7 +13,9 @@ from importlib import import_module
 
 from jobs.engines import BadFlags, Engine, StepFailed, run_step
 from jobs.memory import parse_bytes, usable_memory
+from jobs.probe import check_shared, refuse_local_paths
 from jobs.progress import step_progress
+from jobs.stopping import exit_code
 from pipeline.base import files
 from pipeline.base.drops import Counts, LostRows, add_counts, check_counts
 from pipeline.base.flow import STAGES
@@ -27,8 +29,9 @@ from pipeline.base.stage_folder import State, commit_stage, discard_stage, open_
 from pipeline.slicing import num_slices, slice_step
 from pipeline.steps import Chain, Made, Stage, Step
 
-OK, FAILED, BAD_USE, INTERRUPTED = 0, 1, 2, 130
+OK, FAILED, BAD_USE = 0, 1, 2
 DEFAULT_DATA = "data"
+ENGINE_TIMEOUT_S = 120.0
 
 
 def load_stage(name: str) -> type[Stage]:
@@ -60,6 +63,7 @@ def run_job(stage_class: type[Stage], argv: Sequence[str] | None = None) -> int:
             quiet=arguments.quiet,
             beam_flags=beam_flags,
             memory=arguments.memory,
+            engine_timeout_s=arguments.engine_timeout_s,
         )
 
     return guard(run, prog=parser.prog, verbose=arguments.verbose)
@@ -73,6 +77,7 @@ def run_stage(
     quiet: bool = False,
     beam_flags: Sequence[str] = (),
     memory: int | None = None,
+    engine_timeout_s: float = ENGINE_TIMEOUT_S,
 ) -> Counts:
     """Runs a stage, or continues or skips it as its output folder says.
 
@@ -86,14 +91,21 @@ def run_stage(
         MissingOutput: When a step ends well, and what it should have written is not there.
         LostRows: When the counts do not add up.
     """
-    memory = memory or usable_memory()
-    engine = Engine(workers=workers, beam_flags=tuple(beam_flags), memory=memory, stage=stage.name)
+    engine = Engine(
+        workers=workers,
+        beam_flags=tuple(beam_flags),
+        memory=memory or usable_memory(),
+        timeout_s=engine_timeout_s,
+        stage=stage.name,
+    )
     started = time.monotonic()
+    refuse_local_paths(stage, engine)
     identity = stage_identity(stage)
     if overwrite:
         with hold_folder(stage.output):
             discard_stage(stage)
     with hold_folder(stage.output) as hold:
+        check_shared(stage, engine)
         state = open_stage(stage, identity)
         if state is State.DONE:
             counts = dict(read_stage(stage.output)["counts"])
@@ -220,6 +232,13 @@ def job_parser(prog: str, description: str) -> argparse.ArgumentParser:
         help="What a step that brings rows together may take here, e.g. 8GiB; beyond, it is done in slices "
         "[three quarters of the machine's]",
     )
+    group.add_argument(
+        "--engine-timeout-s",
+        type=_seconds,
+        default=ENGINE_TIMEOUT_S,
+        metavar="X",
+        help="Seconds in which a worker of another engine must have started [%(default)g]",
+    )
     group.add_argument("--overwrite", action="store_true", help="Make the output anew where it does not match")
     group.add_argument("--quiet", action="store_true", help="Print errors only")
     group.add_argument("--verbose", action="store_true", help="Print Beam's messages and full tracebacks")
@@ -230,9 +249,9 @@ def guard(run: Callable[[], None], *, prog: str, verbose: bool) -> int:
     """Calls `run`; turns what it raises into one line and an exit code."""
     try:
         run()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print(f"{prog}: interrupted; run it again to continue", file=sys.stderr)
-        return INTERRUPTED
+        return exit_code(stop)
     except (BadFlags, StageMismatch, ValueError, FileNotFoundError) as error:
         return _complain(prog, error, BAD_USE, verbose=verbose)
     except (StepFailed, MissingOutput, LeaseLost, LostRows, OSError) as error:
@@ -240,7 +259,7 @@ def guard(run: Callable[[], None], *, prog: str, verbose: bool) -> int:
     return OK
 
 
-_RUN_FLAGS = ("data", "workers", "memory", "overwrite", "quiet", "verbose")
+_RUN_FLAGS = ("data", "workers", "memory", "engine_timeout_s", "overwrite", "quiet", "verbose")
 
 
 def _complain(prog: str, error: BaseException, code: int, *, verbose: bool) -> int:
@@ -261,4 +280,11 @@ def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, not {text}")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be more than 0, not {text}")
     return value

@@ -15,6 +15,8 @@ from jobs.runner import load_stage
 from pipeline.base.flow import STAGES
 from pipeline.base.options import options_of
 
+from jobs.interpreter import HOME
+
 TOY = '''
 import os, signal, time
 from collections.abc import Iterator
@@ -69,12 +71,12 @@ class Toy(Stage):
 
 MAIN = """
 import sys
-from jobs.__main__ import set_up_logs
+from jobs.__main__ import leave_with, set_up_logs
 set_up_logs(verbose="--verbose" in sys.argv)
 from jobs.runner import run_job
 from toy_stage import Toy
 if __name__ == "__main__":
-    sys.exit(run_job(Toy, sys.argv[1:]))
+    leave_with(lambda: run_job(Toy, sys.argv[1:]))
 """
 
 
@@ -86,7 +88,7 @@ def toy(tmp_path):
 
     def start(*flags):
         command = [sys.executable, str(tmp_path / "toy_main.py"), "--data", str(tmp_path / "data"), *flags]
-        environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([HOME, str(tmp_path)])}
         return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     return start
