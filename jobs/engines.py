@@ -119,11 +119,13 @@ class Engine:
         _run("first contact", pipeline, self, timeout_s=self.timeout_s)
 
     def new_pulse(self, folder: str) -> Pulse | None:
-        """What tells that a worker died, for the one engine that does not: Beam's Python job service, elsewhere."""
-        endpoint = self._portable.job_endpoint
-        if self._runner != _PORTABLE_RUNNER or endpoint == _EMBEDDED_SERVICE or not _is_python_service(endpoint):
+        """What tells that a worker died, for the one engine that does not: Beam's Python job service, here or elsewhere."""
+        if self._runner != _PORTABLE_RUNNER:
             return None
-        return Pulse(folder)
+        portable = self._portable
+        if portable.job_endpoint == _EMBEDDED_SERVICE:
+            return Pulse(folder) if portable.environment_type != "LOOPBACK" else None
+        return Pulse(folder) if _is_python_service(portable.job_endpoint) else None
 
     def _other_pipeline(self, more_flags: Sequence[str] = ()) -> beam.Pipeline:
         return beam.Pipeline(options=PipelineOptions([*self.beam_flags, *more_flags, "--no_save_main_session"]))

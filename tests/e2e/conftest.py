@@ -4,16 +4,24 @@ import asyncio
 import contextlib
 import gzip
 import io
+import os
+import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 import zlib
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 
 import brotli
 import numpy as np
 import pytest
 from PIL import Image
+
+from jobs.interpreter import HOME
 
 Handler = Callable[["Visit"], Awaitable[None]]
 
@@ -278,3 +286,68 @@ def loopback():
     loop.call_soon_threadsafe(stop.set)
     thread.join(10)
     loop.close()
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """Gives a port that nobody listens at."""
+
+    def find() -> int:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return int(probe.getsockname()[1])
+
+    return find
+
+
+SERVICES = {
+    "worker_pool": ("apache_beam.runners.worker.worker_pool_main", "--service_port"),
+    "job_service": ("apache_beam.runners.portability.local_job_service_main", "--port"),
+}
+
+
+@pytest.fixture(scope="session")
+def portable_environment() -> Callable[[Path], dict[str, str]]:
+    """An environment with our packages and those of a folder; its `python`, which starts workers, is this one."""
+
+    def make(code: Path) -> dict[str, str]:
+        programs = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+        return os.environ | {"PYTHONPATH": os.pathsep.join([HOME, str(code)]), "PATH": programs}
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def start_service(tmp_path_factory, free_port, portable_environment) -> Iterator[Callable[..., str]]:
+    """Starts one of Beam's services, in a folder and a process of its own; gives its address."""
+    started: list[subprocess.Popen] = []
+
+    def start(name: str, code: Path, *flags: str) -> str:
+        module, port_flag = SERVICES[name]
+        folder, port = tmp_path_factory.mktemp(name), free_port()
+        with open(folder / "log", "w") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", module, port_flag, str(port), *flags],
+                cwd=folder,
+                env=portable_environment(code),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        started.append(process)
+        while True:
+            assert process.poll() is None, (folder / "log").read_text()
+            with contextlib.suppress(OSError), socket.create_connection(("localhost", port), timeout=1):
+                return f"localhost:{port}"
+            time.sleep(0.1)
+
+    yield start
+    for process in started:
+        os.killpg(process.pid, signal.SIGKILL)  # a pool's workers are in its group
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def portable_services(start_service) -> Callable[[Path], tuple[str, str]]:
+    """Starts a worker pool and a job service, with the packages of a folder besides ours; gives their addresses."""
+    return lambda code: (start_service("worker_pool", code), start_service("job_service", code))
