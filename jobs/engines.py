@@ -119,7 +119,7 @@ class Engine:
         _run("first contact", pipeline, self, timeout_s=self.timeout_s)
 
     def new_pulse(self, folder: str) -> Pulse | None:
-        """What tells that a worker died, for the one engine that does not: Beam's Python job service, here or elsewhere."""
+        """What tells that a worker died, for the one engine that does not: Beam's job service in Python."""
         if self._runner != _PORTABLE_RUNNER:
             return None
         portable = self._portable

@@ -28,10 +28,9 @@ def world(tmp_path_factory):
 
 def flags_of(world, data):
     """What each stage is told."""
-    warc = str(world / WARC_NAME)
+    warc, views = str(world / WARC_NAME), str(world / "wiki" / "pageviews-*.gz")
     return {
-        "build-vocab": ["--dump", str(world / DUMP_NAME), "--pageviews", str(world / "wiki" / "pageviews-*.gz")]
-        + ["--wordnet", "none"],
+        "build-vocab": ["--dump", str(world / DUMP_NAME), "--pageviews", views, "--wordnet", "none"],
         "extract-pairs": ["--input", warc],
         "match-pairs": [],
         "balance-pairs": ["--cap", "8"],
