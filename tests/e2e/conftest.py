@@ -301,9 +301,15 @@ def free_port() -> Callable[[], int]:
 
 
 SERVICES = {
-    "worker_pool": ("apache_beam.runners.worker.worker_pool_main", "--service_port"),
-    "job_service": ("apache_beam.runners.portability.local_job_service_main", "--port"),
-}
+    "worker_pool": ["-m", "apache_beam.runners.worker.worker_pool_main", "--service_port"],
+    "thread_pool": ["-c", """if True:
+        import sys, time
+        from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer
+        kept = BeamFnExternalWorkerPoolServicer.start(port=int(sys.argv[1]))
+        time.sleep(1e6)
+    """],
+    "job_service": ["-m", "apache_beam.runners.portability.local_job_service_main", "--port"],
+}  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -323,11 +329,10 @@ def start_service(tmp_path_factory, free_port, portable_environment) -> Iterator
     started: list[subprocess.Popen] = []
 
     def start(name: str, code: Path, *flags: str) -> str:
-        module, port_flag = SERVICES[name]
         folder, port = tmp_path_factory.mktemp(name), free_port()
         with open(folder / "log", "w") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", module, port_flag, str(port), *flags],
+                [sys.executable, *SERVICES[name], str(port), *flags],
                 cwd=folder,
                 env=portable_environment(code),
                 stdout=log,
@@ -345,9 +350,3 @@ def start_service(tmp_path_factory, free_port, portable_environment) -> Iterator
     for process in started:
         os.killpg(process.pid, signal.SIGKILL)  # a pool's workers are in its group
         process.wait()
-
-
-@pytest.fixture(scope="module")
-def portable_services(start_service) -> Callable[[Path], tuple[str, str]]:
-    """Starts a worker pool and a job service, with the packages of a folder besides ours; gives their addresses."""
-    return lambda code: (start_service("worker_pool", code), start_service("job_service", code))

@@ -77,9 +77,9 @@ def code(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def engines(code, portable_services):
+def engines(code, start_service):
     """Flags of each engine."""
-    pool, service = portable_services(code)
+    pool, service = start_service("worker_pool", code), start_service("job_service", code)
     portable = ["--runner=PortableRunner", "--environment_type=EXTERNAL", f"--environment_config={pool}"]
     return {
         "local 1": ["--workers=1"],

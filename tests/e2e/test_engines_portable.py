@@ -56,8 +56,9 @@ def digests(data, folder):
     }
 
 
-def test_every_stage_gives_the_same_files_on_the_portable_engine(world, tmp_path, portable_services):
-    pool, service = portable_services(tmp_path)
+def test_every_stage_gives_the_same_files_on_the_portable_engine(world, tmp_path, start_service):
+    # The pool runs its workers as threads: they start at once, and are in another process all the same.
+    pool, service = start_service("thread_pool", tmp_path), start_service("job_service", tmp_path)
     portable = ["--runner=PortableRunner", "--environment_type=EXTERNAL"]
     portable += [f"--environment_config={pool}", f"--job_endpoint={service}"]
     run_flow(world, tmp_path / "here", "--workers", "1")
