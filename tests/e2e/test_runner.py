@@ -11,11 +11,10 @@ import time
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from jobs.interpreter import HOME
 from jobs.runner import load_stage
 from pipeline.base.flow import STAGES
 from pipeline.base.options import options_of
-
-from jobs.interpreter import HOME
 
 TOY = '''
 import os, signal, time
