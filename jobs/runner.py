@@ -27,7 +27,7 @@ from pipeline.base.options import add_flags, options_from
 from pipeline.base.receipts import MissingOutput, Receipt, StepReceipts
 from pipeline.base.stage_folder import State, commit_stage, discard_stage, open_stage, stage_identity
 from pipeline.slicing import num_slices, slice_step
-from pipeline.steps import Chain, Made, Stage, Step
+from pipeline.steps import Chain, CheckUnits, Made, Stage, Step
 
 OK, FAILED, BAD_USE = 0, 1, 2
 DEFAULT_DATA = "data"
@@ -159,8 +159,8 @@ def make_steps(steps: Sequence[Step], engine: Engine, folder: str, *, quiet: boo
     Args, Returns and Raises: as `make_step`, for each step.
     """
     if len(steps) > 1 and not engine.is_local:
-        receipts = [StepReceipts(folder, step.label) for step in steps]
-        left = [(s, r) for s, r in zip(steps, receipts, strict=True) if r.read_all(s.transform.outputs) is None]
+        done = {step.label for step in steps if _made_before(step, engine, folder) is not None}
+        left = [(step, StepReceipts(folder, step.label)) for step in steps if step.label not in done]
         if left:
             label = "-".join(step.label for step, _ in left)
             run_step(Step(label, Chain(steps=left)), engine, StepReceipts(folder, label))
@@ -184,15 +184,30 @@ def make_step(step: Step, engine: Engine, folder: str, *, quiet: bool = True) ->
         StepFailed: When the engine fails.
         MissingOutput: When the engine ends well, and what the step should have written is not there.
     """
-    outputs, receipts = step.transform.outputs, StepReceipts(folder, step.label)
-    found = receipts.read_all(outputs) if outputs else []
+    outputs = step.transform.outputs
+    found = _made_before(step, engine, folder)
     if found is not None:
-        return dict(zip(outputs, found, strict=True))
+        return found
     number = num_slices(step, engine.memory) if engine.is_local else 1
     made: dict[str, Receipt] = {}
     for part in slice_step(step, number, StageFolder(folder)):
         made |= make_step(part, engine, folder, quiet=quiet) if part is not step else _run(step, engine, folder, quiet)
     return {output: made[output] for output in outputs}
+
+
+def _made_before(step: Step, engine: Engine, folder: str) -> dict[str, Receipt] | None:
+    """What an earlier run made, when that is all that a step makes, and whole: sizes and digests are as they were."""
+    outputs, receipts = step.transform.outputs, StepReceipts(folder, step.label)
+    if not outputs:
+        return {}
+    if receipts.read_all(outputs) is None:
+        return None
+    if engine.is_local:
+        files.each(receipts.check, outputs)
+    else:
+        run_step(Step(f"Check{step.label}", CheckUnits(checked=outputs)), engine, receipts)
+    found = receipts.read_all(outputs)
+    return None if found is None else dict(zip(outputs, found, strict=True))
 
 
 def _run(step: Step, engine: Engine, folder: str, quiet: bool) -> dict[str, Receipt]:

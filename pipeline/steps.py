@@ -227,6 +227,33 @@ class GroupPacked(UnitsTransform, Generic[S, U]):
         )
 
 
+@dataclass(kw_only=True, eq=False)
+class CheckUnits(UnitsTransform):
+    """Looks whether what an earlier run made is as it was written, and withdraws the receipts of what is not.
+
+    Attributes:
+        checked: The outputs of units that have receipts (those that are bound).
+    """
+
+    shape = Shape.MAP
+
+    checked: Sequence[str]
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+    @property
+    def num_tasks(self) -> int:
+        """The units."""
+        return len(self.checked)
+
+    def expand(self, root: beam.Pipeline) -> beam.PCollection:
+        """Wires PBegin to PCollection[bool]."""
+        return self._elements(root, "Units", self.checked) | "Check" >> beam.Map(self.receipts.check)
+
+
 def count_queries(
     units: Sequence[U], read: Callable[[U], Iterable[pa.ListArray]], num_queries: int, *, output: str
 ) -> SumUnits[U]:

@@ -6,6 +6,7 @@ are working files and are never listed. On object stores each function makes as 
 names the object.
 """
 
+import contextlib
 import fnmatch
 import glob
 import hashlib
@@ -29,6 +30,7 @@ R = TypeVar("R")
 _STAMP_BYTES: Final = 1 << 20  # read at each end of a file to recognise it
 _PART_BYTES: Final = 8 << 20
 _ONE_REQUEST_BYTES: Final = 64 << 20  # uploaded in one request; what is larger goes in parts
+_READ_AHEAD_BYTES: Final = 1 << 20  # of a stored file that is read piece by piece
 _AT_ONCE: Final = 64  # requests in flight where many files are asked about
 _TEMPORARY: Final = ".tmp-"
 
@@ -73,7 +75,8 @@ def open_for_read(path: str) -> BinaryIO:
     if is_local(path):
         return open(_plain(path), "rb")
     with _store(path) as (system, inner):
-        return cast(BinaryIO, _StoredFile(system.open(inner, "rb", cache_type="readahead"), path))
+        file = system.open(inner, "rb", block_size=_READ_AHEAD_BYTES, cache_type="readahead")
+        return cast(BinaryIO, _StoredFile(file, path))
 
 
 def read_bytes(path: str) -> bytes:
@@ -82,7 +85,8 @@ def read_bytes(path: str) -> bytes:
         with open(_plain(path), "rb") as file:
             return file.read()
     with _store(path) as (system, inner):
-        return cast(bytes, system.cat_file(inner))
+        at_once = {"max_concurrency": 1} if "s3" in system.protocol else {}  # more, and s3fs asks for the size first
+        return cast(bytes, system.cat_file(inner, **at_once))
 
 
 def read_range(path: str, start: int, length: int) -> bytes:
@@ -220,6 +224,12 @@ def make_folder(path: str) -> None:
     """Makes a folder and its parents where the file system has folders."""
     if is_local(path):
         os.makedirs(_plain(path), exist_ok=True)
+
+
+def remove_file(path: str) -> None:
+    """Removes a file; nothing happens when it is not there."""
+    with contextlib.suppress(FileNotFoundError), _store(path) as (system, inner):
+        system.rm_file(inner)
 
 
 def remove_tree(path: str) -> None:

@@ -23,6 +23,7 @@ from pipeline.base import files
 _LEASE_NAME: Final = "_lease.json"
 _LEASE_S: Final = 180.0
 _RENEW_S: Final = 30.0
+_SETTLE_S: Final = 2.0  # longer than two requests
 
 
 class FolderInUse(ValueError):
@@ -89,7 +90,7 @@ def _lease(path: str) -> Iterator[Hold]:
         ended.set()
         renewal.join()
         if (_read(lease) or {}).get("token") == token:
-            files.remove_tree(lease)
+            files.remove_file(lease)
 
 
 def _take(path: str, lease: str, token: str) -> None:
@@ -100,13 +101,15 @@ def _take(path: str, lease: str, token: str) -> None:
                 f"{path}: another run ({held['owner']}) is working there; wait for it, or choose another folder "
                 f"(should that run be dead, the folder is free in {left:.0f} s)"
             )
-        files.remove_tree(lease)
+        files.remove_file(lease)
     try:
         _create(lease, token)
     except FileExistsError:
         held = {"owner": "one that began at the same moment"} | (_read(lease) or {})
     else:
-        held = _read(lease) or {"owner": "one that ended its lease"}
+        if held is not None:  # another run may have found it expired as well, and removed what this one has written
+            time.sleep(_SETTLE_S)
+        held = _read(lease) or {"owner": "one that took it at the same moment"}
     if held.get("token") != token:
         raise FolderInUse(f"{path}: another run ({held['owner']}) is working there; wait for it")
 

@@ -74,6 +74,14 @@ class StepReceipts(NamedTuple):
         wanted = self._sizes(*receipts)
         return receipts if files.sizes(wanted) == wanted else None
 
+    def check(self, output: str) -> bool:
+        """Whether all files of a unit are as they were written, digests included; else its receipt is withdrawn."""
+        receipt = self.read(output)
+        if receipt is not None and self._is_whole(receipt):
+            return True
+        files.remove_file(self.file(output))
+        return False
+
     def missing(self, outputs: Sequence[str]) -> str:
         """What `read_all` does not find, in words."""
         receipts = dict(zip(outputs, files.each(self.read, outputs), strict=True))

@@ -10,12 +10,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.base.drops import Counts, add_counts
-from pipeline.base.files import each, exists, file_size, is_local, local_path, open_for_read, read_bytes, write_whole
+from pipeline.base.files import each, exists, is_local, local_path, open_for_read, read_range, write_whole
 from pipeline.base.schemas import DISTINCT
 
 _COUNTS_KEY: Final = b"wit400m.counts"
 _ROW_GROUP_ROWS: Final = 65_536
-_WHOLE_BYTES: Final = 32 << 20  # what a far table may have to be read in one request
+_WHOLE_BYTES: Final = 16 << 20  # what a far table may have to be read in one request
 
 
 class TableWriter:
@@ -126,6 +126,5 @@ def _open_table(path: str) -> pa.NativeFile:
     """A file for Arrow's own threads; a local one needs no Python, which may be gone when they let go of it."""
     if is_local(path):
         return pa.OSFile(local_path(path))
-    if file_size(path) > _WHOLE_BYTES:
-        return pa.PythonFile(open_for_read(path), "r")
-    return pa.BufferReader(read_bytes(path))
+    start = read_range(path, 0, _WHOLE_BYTES + 1)
+    return pa.BufferReader(start) if len(start) <= _WHOLE_BYTES else pa.PythonFile(open_for_read(path), "r")

@@ -91,12 +91,14 @@ def test_what_is_there_and_whole_is_left_alone_and_counted_again(tmp_path):
     assert [path.name for path in written if written[path] != again[path]] == ["c.parquet"]
 
 
+@pytest.mark.parametrize("cut_short", [True, False], ids=["in the step", "after the step"])
 @pytest.mark.parametrize("how", CHANGES.values(), ids=CHANGES)
-def test_an_output_that_is_not_as_it_was_written_is_made_anew(tmp_path, how):
+def test_an_output_that_is_not_as_it_was_written_is_made_anew(tmp_path, how, cut_short):
     transform = map_numbers(tmp_path)
     run(transform)
     bytes_of = {path.name: path.read_bytes() for path in tmp_path.glob("*.parquet")}
-    (tmp_path / "_steps" / "Step" / "d.parquet.json").unlink()  # the run was cut short
+    if cut_short:
+        (tmp_path / "_steps" / "Step" / "d.parquet.json").unlink()
     change(tmp_path / "b.parquet", how)
     assert run(transform) == {"numbers": 8}
     assert {path.name: path.read_bytes() for path in tmp_path.glob("*.parquet")} == bytes_of
@@ -291,6 +293,9 @@ def test_steps_given_together_are_done_in_order_and_where_jobs_are_dear_in_one(t
     assert [add_counts(*(receipt.counts for receipt in one.values())) for one in made] == [{"numbers": 8}, {}, {}]
     assert read_array(again.output).tolist() == [2 * 27]
     assert jobs == (["Make-Sum-Again"] if runner == "portable" else ["Make", "Sum", "Again"])
-    (tmp_path / "again.npy").unlink()
+    content = (tmp_path / "again.npy").read_bytes()
+    (tmp_path / "again.npy").write_bytes(content[:-1] + b"x")
+    jobs.clear()
     make_steps(steps, engine, str(tmp_path))
-    assert jobs[-1] == "Again"
+    assert jobs == (["CheckMake", "CheckSum", "CheckAgain", "Again"] if runner == "portable" else ["Again"])
+    assert (tmp_path / "again.npy").read_bytes() == content
