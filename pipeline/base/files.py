@@ -14,10 +14,11 @@ import json
 import os
 import secrets
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import datetime
 from io import BufferedReader
 from typing import Any, BinaryIO, Final, NamedTuple, TypeVar, cast
 
@@ -43,7 +44,16 @@ class Written(NamedTuple):
     sha256: str  # hexadecimal
 
 
+class Entry(NamedTuple):
+    """Something directly in a folder."""
+
+    bytes: int
+    modified: float | None  # seconds since 1970, where the file system tells
+    is_folder: bool
+
+
 _recorder: ContextVar[list[Written] | None] = ContextVar("recorder", default=None)
+_discarded: ContextVar[list[str] | None] = ContextVar("discarded", default=None)
 
 
 def is_local(path: str) -> bool:
@@ -103,6 +113,11 @@ def read_range(path: str, start: int, length: int) -> bytes:
 @contextmanager
 def write_whole(path: str) -> Iterator[BinaryIO]:
     """Opens a file that appears under its name only if the block ends well."""
+    if (discarded := _discarded.get()) is not None:
+        with tempfile.TemporaryFile() as buffer:
+            yield cast(BinaryIO, buffer)
+        discarded.append(path)
+        return
     if is_local(path):
         with _write_local(_plain(path)) as file:
             yield file
@@ -130,6 +145,17 @@ def record_writes() -> Iterator[list[Written]]:
         yield written
     finally:
         _recorder.reset(token)
+
+
+@contextmanager
+def discard_writes() -> Iterator[list[str]]:
+    """While the block runs, what this thread writes whole is not kept; gives a list of the paths it would have had."""
+    discarded: list[str] = []
+    token = _discarded.set(discarded)
+    try:
+        yield discarded
+    finally:
+        _discarded.reset(token)
 
 
 def write_json(path: str, content: Any, *, sort_keys: bool = True) -> None:
@@ -184,6 +210,27 @@ def list_sizes(folder: str) -> dict[str, int]:
         except (FileNotFoundError, NotADirectoryError):
             return {}
     return {basename(e["name"]): int(e["size"] or 0) for e in found if e["type"] == "file" and e["name"] != inner}
+
+
+def list_entries(folder: str) -> dict[str, Entry]:
+    """All that is directly in a folder, working files and folders included, by name; one request for a page of them."""
+    if is_local(folder):
+        plain = _plain(folder)
+        if not os.path.isdir(plain):
+            return {}
+        with os.scandir(plain) as found:
+            return {e.name: Entry(e.stat().st_size, e.stat().st_mtime, e.is_dir()) for e in found}
+    with _store(folder) as (system, inner):
+        try:
+            listed = system.ls(inner, detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+    own = inner.rstrip("/")
+    return {
+        basename(e["name"]): Entry(int(e["size"] or 0), _modified(e), e["type"] == "directory")
+        for e in listed
+        if e["name"].rstrip("/") != own
+    }
 
 
 def sizes(paths: Iterable[str]) -> dict[str, int]:
@@ -370,6 +417,19 @@ def _naming(path: str) -> Iterator[None]:
         if isinstance(error, OSError) and path in str(error):
             raise
         raise OSError(f"{path}: {error or type(error).__name__}") from error
+
+
+def _modified(entry: Mapping[str, Any]) -> float | None:
+    """When a file of a listing was written; file systems call that by several names, and some do not tell."""
+    for name in ("mtime", "LastModified", "updated", "last_modified", "created"):
+        value = entry.get(name)
+        if isinstance(value, str):
+            value = datetime.fromisoformat(value)
+        if isinstance(value, datetime):
+            return value.timestamp()
+        if value is not None:
+            return float(value)
+    return None
 
 
 def _plain(path: str) -> str:

@@ -24,6 +24,7 @@ _LEASE_NAME: Final = "_lease.json"
 _LEASE_S: Final = 180.0
 _RENEW_S: Final = 30.0
 _SETTLE_S: Final = 2.0  # longer than two requests
+_LOCKS: Final = "/proc/locks"
 
 
 class FolderInUse(ValueError):
@@ -59,6 +60,25 @@ def hold_folder(path: str) -> Iterator[Hold]:
     """
     with _lock(path) if files.is_local(path) else _lease(path) as hold:
         yield hold
+
+
+def find_holder(path: str) -> str | None:
+    """Who works in a folder, as far as can be told without taking it: by its lease, or by the locks that Linux lists.
+
+    A lock that is held on another machine, or seen from another container, is not listed.
+    """
+    if not files.is_local(path):
+        held = _read(files.join(path, _LEASE_NAME))
+        return str(held["owner"]) if held and held["expires"] > time.time() else None
+    try:
+        about = os.stat(path.removeprefix("file://"))
+        with open(_LOCKS) as file:
+            locks = [line.split() for line in file]
+    except OSError:
+        return None
+    place = f"{os.major(about.st_dev):02x}:{os.minor(about.st_dev):02x}:{about.st_ino}"
+    holders = [words[4] for words in locks if words[1] == "FLOCK" and words[5] == place]
+    return f"process {holders[0]}" if holders else None
 
 
 @contextmanager

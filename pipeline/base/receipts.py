@@ -13,6 +13,7 @@ from pipeline.base.drops import Counts, LostRows
 from pipeline.base.tables import read_counts
 
 _FOLDER = "_steps"
+_PLAN = "_plan.json"
 _NAMED = 3  # of the outputs that are missing
 
 
@@ -30,6 +31,26 @@ class Receipt(NamedTuple):
 
     files: dict[str, tuple[int, str]]
     counts: Counts
+
+
+class Begun(NamedTuple):
+    """How far a step is that began.
+
+    Attributes:
+        label: Of the step.
+        done: Units that are done.
+        units: All units; None: not known.
+        started: When the last run of it began, in seconds since 1970; None: not known.
+        done_before: Units that were done then.
+        latest: When its last receipt was written; None: there is none, or the file system does not tell.
+    """
+
+    label: str
+    done: int
+    units: int | None
+    started: float | None
+    done_before: int
+    latest: float | None
 
 
 class StepReceipts(NamedTuple):
@@ -82,6 +103,35 @@ class StepReceipts(NamedTuple):
         files.remove_file(self.file(output))
         return False
 
+    def begin(self, units: int, *, now: float) -> None:
+        """Notes that a run of the step begins, for those who look at it (`read_begun`).
+
+        Args:
+            units: How many the step has.
+            now: Seconds since 1970.
+        """
+        content = {"units": units, "started": now, "done_before": self.num_done()}
+        files.write_json(files.join(self.path, _PLAN), content)
+
+    def num_done(self) -> int:
+        """How many receipts there are; one listing."""
+        return len(files.list_files(self.path))
+
+    def read_begun(self) -> Begun:
+        """How far the step is; one listing and one small file."""
+        there = files.list_entries(self.path)
+        times = [entry.modified for name, entry in there.items() if name[0] not in "._"]
+        plan = files.read_json(files.join(self.path, _PLAN)) if _PLAN in there else {}
+        known = [moment for moment in times if moment is not None]
+        return Begun(
+            self.label,
+            len(times),
+            plan.get("units"),
+            plan.get("started"),
+            plan.get("done_before", 0),
+            max(known, default=None),
+        )
+
     def missing(self, outputs: Sequence[str]) -> str:
         """What `read_all` does not find, in words."""
         receipts = dict(zip(outputs, files.each(self.read, outputs), strict=True))
@@ -131,3 +181,11 @@ class StepReceipts(NamedTuple):
             )
         except FileNotFoundError:
             return False
+
+
+def list_begun(folder: str) -> list[Begun]:
+    """The steps of a stage that is not done which have begun, in the order they did."""
+    steps = files.join(folder, _FOLDER)
+    labels = [name for name, entry in files.list_entries(steps).items() if entry.is_folder]
+    begun = files.each(lambda label: StepReceipts(folder, label).read_begun(), labels)
+    return sorted(begun, key=lambda step: (step.started or 0.0, step.label))

@@ -27,7 +27,7 @@ from pipeline.base.lineage import (
 )
 from pipeline.base.options import identity_of
 
-_STARTED_NAME: Final = "_started.json"
+STARTED_NAME: Final = "_started.json"
 _RECORDED_PACKAGES: Final = ("wit400m", "apache-beam", "pyarrow", "numpy", "Pillow")
 _ADVICE: Final = "--overwrite makes it anew, another --output keeps both"
 
@@ -74,24 +74,31 @@ def open_stage(stage: Maker, identity: Mapping[str, Any]) -> State:
     Raises:
         StageMismatch: When the folder was made by other options or inputs, or is not a stage's folder.
     """
-    for name, state in ((STAGE_NAME, State.DONE), (_STARTED_NAME, State.CUT_SHORT)):
+    state = find_state(stage, identity)
+    if state is State.CUT_SHORT:
+        files.remove_temporaries(stage.output)
+    if state is State.FRESH:
+        files.write_json(files.join(stage.output, STARTED_NAME), {"identity": identity})
+    return state
+
+
+def find_state(stage: Maker, identity: Mapping[str, Any]) -> State:
+    """Looks at a stage's output folder; changes nothing. Raises as `open_stage`."""
+    for name, state in ((STAGE_NAME, State.DONE), (STARTED_NAME, State.CUT_SHORT)):
         path = files.join(stage.output, name)
         if files.exists(path):
             found = files.read_json(path)["identity"]
             if found != identity:
                 raise StageMismatch(f"{stage.output}: made {_difference(found, identity)}; {_ADVICE}")
-            if state is State.CUT_SHORT:
-                files.remove_temporaries(stage.output)
             return state
     if files.list_files(stage.output):
         raise StageMismatch(f"{stage.output}: holds files that no stage wrote; choose another folder")
-    files.write_json(files.join(stage.output, _STARTED_NAME), {"identity": identity})
     return State.FRESH
 
 
 def discard_stage(stage: Maker) -> None:
     """Removes a stage's output folder, if a stage wrote it."""
-    if any(files.exists(files.join(stage.output, name)) for name in (STAGE_NAME, _STARTED_NAME)):
+    if any(files.exists(files.join(stage.output, name)) for name in (STAGE_NAME, STARTED_NAME)):
         files.remove_tree(stage.output)
 
 

@@ -1,6 +1,7 @@
 """Files appear whole or not at all; inputs are named by paths, folders and globs."""
 
 import hashlib
+import time
 
 import pytest
 from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
@@ -153,3 +154,27 @@ def test_an_error_while_a_file_is_read_names_the_object(monkeypatch):
             with pytest.raises(OSError, match=r"memory://m/a\.bin: connection reset"):
                 read()
     files.remove_tree("memory://m")
+
+
+@pytest.mark.parametrize("scheme", ["", "memory://"])
+def test_a_listing_tells_size_age_and_kind_of_all_that_is_in_a_folder(tmp_path, scheme):
+    folder = f"{scheme}{tmp_path}"
+    before = time.time()
+    files.write_bytes_whole(files.join(folder, "_working", "deep.bin"), b"1")
+    files.write_bytes_whole(files.join(folder, "a.bin"), b"1234")
+    found = files.list_entries(folder)
+    assert sorted(found) == ["_working", "a.bin"]
+    assert (found["a.bin"].bytes, found["a.bin"].is_folder, found["_working"].is_folder) == (4, False, True)
+    assert abs(found["a.bin"].modified - before) < 3600
+    assert files.list_entries(files.join(folder, "nowhere")) == {}
+
+
+@pytest.mark.parametrize("scheme", ["", "memory://"])
+def test_discarded_writes_leave_nothing_and_are_listed(tmp_path, scheme):
+    path = f"{scheme}{tmp_path}/folder/a.json"
+    with files.discard_writes() as discarded, files.record_writes() as written:
+        files.write_json(path, {"a": 1})
+    assert (discarded, written) == ([path], [])
+    assert not files.exists(f"{scheme}{tmp_path}/folder")
+    files.write_json(path, {"a": 1})
+    assert files.exists(path)

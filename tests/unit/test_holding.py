@@ -1,12 +1,13 @@
 """One run at a time works in a folder: a lock on disks, a lease that ends by itself on object stores."""
 
+import os
 import threading
 import time
 
 import pytest
 
 from pipeline.base import files, holding
-from pipeline.base.holding import FolderInUse, LeaseLost, hold_folder
+from pipeline.base.holding import FolderInUse, LeaseLost, find_holder, hold_folder
 
 STORE = "memory://holding/data/pairs"
 
@@ -88,3 +89,18 @@ def test_of_runs_that_begin_together_one_gets_the_folder():
     for thread in threads:
         thread.join(20)
     assert (len(won), len(lost)) == (1, 7)
+
+
+@pytest.mark.parametrize("place", ["disk", "store"])
+def test_who_holds_a_folder_is_seen_without_taking_it(tmp_path, place):
+    folder = str(tmp_path) if place == "disk" else "memory://watched-folder"
+    assert find_holder(folder) is None
+    with hold_folder(folder):
+        assert f"process {os.getpid()}" in find_holder(folder)
+    assert find_holder(folder) is None
+    with hold_folder(folder):  # looking took nothing
+        pass
+
+
+def test_nobody_holds_a_folder_that_is_not_there(tmp_path):
+    assert find_holder(str(tmp_path / "nowhere")) is None
