@@ -1,5 +1,6 @@
-"""How much memory a machine has, and sizes as people write them."""
+"""How much memory a machine has; sizes and times as people write and read them."""
 
+import math
 import os
 import re
 from typing import Final
@@ -39,3 +40,25 @@ def usable_memory() -> int:
     except OSError:
         limit = "max"
     return int(_SHARE * (memory if limit == "max" else min(memory, int(limit))))
+
+
+def show_bytes(size: float) -> str:
+    """A size for people.
+
+    >>> show_bytes(999), show_bytes(1_234_000_000)
+    ('999 B', '1.2 GB')
+    """
+    power = min(int(math.log10(max(size, 1)) // 3), 5)
+    return f"{size:,.0f} B" if power == 0 else f"{size / 1000**power:,.1f} {'kMGTP'[power - 1]}B"
+
+
+def show_seconds(seconds: float) -> str:
+    """A time for people.
+
+    >>> show_seconds(42), show_seconds(5400), show_seconds(200_000)
+    ('42 s', '1.5 h', '2.3 days')
+    """
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size * (2 if unit == "days" else 1):
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds:.0f} s"

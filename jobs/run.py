@@ -21,7 +21,10 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jobs.runner import DEFAULT_DATA, guard, job_parser, load_stage, run_stage
+from jobs.dry_run import describe_run
+from jobs.engines import Engine
+from jobs.memory import usable_memory
+from jobs.runner import DEFAULT_DATA, guard, job_parser, load_stage, run_log, run_stage
 from pipeline.base.files import read_bytes
 from pipeline.base.flow import STAGES
 from pipeline.base.funnel import funnel_lines
@@ -41,6 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = read_config(arguments.config)
         stages = configured_stages(config, data=arguments.data or config.get("data", DEFAULT_DATA))
         workers = arguments.workers or config.get("workers") or os.cpu_count() or 1
+        if arguments.dry_run:
+            engine = Engine(workers=workers, beam_flags=tuple(beam_flags), memory=arguments.memory or usable_memory())
+            print("\n".join(describe_run(stages, engine, overwrite=arguments.overwrite)))
+            return
         for stage in stages:
             run_stage(
                 stage,
@@ -56,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             own = {"stage": last.name, "counts": read_stage(last.output)["counts"]}
             print("\n".join(["", *funnel_lines([*history_of(last), own])]))
 
-    return guard(run, prog=parser.prog, verbose=arguments.verbose)
+    return guard(run, prog=parser.prog, verbose=arguments.verbose, log=run_log(parser.prog, arguments))
 
 
 def read_config(path: str) -> dict[str, Any]:

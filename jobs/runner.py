@@ -5,13 +5,14 @@ Exit codes: 0 done (or nothing to do), 1 failed, 2 bad flags, configuration or i
 
 import argparse
 import os
-import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
+from jobs.dry_run import describe_run
 from jobs.engines import BadFlags, Engine, StepFailed, run_step
+from jobs.json_logs import LOG_FORMATS, PROGRESS_S, RunLog, current_log
 from jobs.memory import parse_bytes, usable_memory
 from jobs.probe import check_shared, refuse_local_paths
 from jobs.progress import step_progress
@@ -56,9 +57,14 @@ def run_job(stage_class: type[Stage], argv: Sequence[str] | None = None) -> int:
             print("\n".join(stage.questions[flag].answer(stage, value)))
         if asked:
             return
+        workers = arguments.workers or os.cpu_count() or 1
+        if arguments.dry_run:
+            engine = Engine(workers=workers, beam_flags=tuple(beam_flags), memory=arguments.memory or usable_memory())
+            print("\n".join(describe_run([stage], engine, overwrite=arguments.overwrite)))
+            return
         run_stage(
             stage,
-            workers=arguments.workers or os.cpu_count() or 1,
+            workers=workers,
             overwrite=arguments.overwrite,
             quiet=arguments.quiet,
             beam_flags=beam_flags,
@@ -66,7 +72,7 @@ def run_job(stage_class: type[Stage], argv: Sequence[str] | None = None) -> int:
             engine_timeout_s=arguments.engine_timeout_s,
         )
 
-    return guard(run, prog=parser.prog, verbose=arguments.verbose)
+    return guard(run, prog=parser.prog, verbose=arguments.verbose, log=run_log(parser.prog, arguments))
 
 
 def run_stage(
@@ -107,6 +113,7 @@ def run_stage(
     with hold_folder(stage.output) as hold:
         check_shared(stage, engine)
         state = open_stage(stage, identity)
+        current_log().stage_started(stage, identity, state)
         if state is State.DONE:
             counts = dict(read_stage(stage.output)["counts"])
         else:
@@ -114,6 +121,7 @@ def run_stage(
             check_counts(counts)
             hold.check()
             commit_stage(stage, identity, counts, written)
+    current_log().stage_ended(stage, counts, state, time.monotonic() - started)
     if not quiet:
         took = "already done" if state is State.DONE else f"{time.monotonic() - started:.1f} s"
         print(f"{summary_line(stage.name, counts)} [{took}] -> {stage.output}", flush=True)
@@ -163,7 +171,11 @@ def make_steps(steps: Sequence[Step], engine: Engine, folder: str, *, quiet: boo
         left = [(step, StepReceipts(folder, step.label)) for step in steps if step.label not in done]
         if left:
             label = "-".join(step.label for step, _ in left)
-            run_step(Step(label, Chain(steps=left)), engine, StepReceipts(folder, label))
+            for step, unmade in left:
+                unmade.begin(len(step.transform.outputs), now=time.time())
+            with current_log().step(label, left) as made:
+                run_step(Step(label, Chain(steps=left)), engine, StepReceipts(folder, label))
+                made += [receipt for step, _ in left for receipt in _found(step, folder).values()]
         return [_found(step, folder) for step in steps]
     return [make_step(step, engine, folder, quiet=quiet) for step in steps]
 
@@ -187,6 +199,7 @@ def make_step(step: Step, engine: Engine, folder: str, *, quiet: bool = True) ->
     outputs = step.transform.outputs
     found = _made_before(step, engine, folder)
     if found is not None:
+        current_log().step_found(step.label, list(found.values()))
         return found
     number = num_slices(step, engine.memory) if engine.is_local else 1
     made: dict[str, Receipt] = {}
@@ -211,10 +224,13 @@ def _made_before(step: Step, engine: Engine, folder: str) -> dict[str, Receipt] 
 
 
 def _run(step: Step, engine: Engine, folder: str, quiet: bool) -> dict[str, Receipt]:
-    receipts = StepReceipts(folder, step.label)
-    with step_progress(step, receipts, quiet=quiet):
+    receipts, log = StepReceipts(folder, step.label), current_log()
+    receipts.begin(len(step.transform.outputs), now=time.time())
+    with log.step(step.label, [(step, receipts)]) as made, step_progress(step, receipts, quiet=quiet):
         run_step(step, engine, receipts)
-    return _found(step, folder)
+        found = _found(step, folder)
+        made += found.values()
+    return found
 
 
 def _found(step: Step, folder: str) -> dict[str, Receipt]:
@@ -254,19 +270,55 @@ def job_parser(prog: str, description: str) -> argparse.ArgumentParser:
         metavar="X",
         help="Seconds in which a worker of another engine must have started [%(default)g]",
     )
+    group.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="Check all that is checked before work starts, print the plan and what it will cost, and write nothing. "
+        "(Beam's own --dry_run=True, of Dataflow, builds and translates a job instead of running it.)",
+    )
     group.add_argument("--overwrite", action="store_true", help="Make the output anew where it does not match")
     group.add_argument("--quiet", action="store_true", help="Print errors only")
     group.add_argument("--verbose", action="store_true", help="Print Beam's messages and full tracebacks")
+    group.add_argument(
+        "--log-format", choices=LOG_FORMATS, default="text", help="Of standard error: lines of text, or of JSON [text]"
+    )
+    group.add_argument(
+        "--log-every",
+        type=_seconds,
+        metavar="S",
+        default=PROGRESS_S,
+        help=f"Seconds between lines of progress, with --log-format json [{PROGRESS_S:g}]",
+    )
+    group.add_argument(
+        "--counters",
+        metavar="FILE",
+        default="",
+        help="Write counters there every minute: JSON; for Prometheus if it ends with .prom",
+    )
     return parser
 
 
-def guard(run: Callable[[], None], *, prog: str, verbose: bool) -> int:
-    """Calls `run`; turns what it raises into one line and an exit code."""
+def run_log(prog: str, arguments: argparse.Namespace) -> RunLog:
+    """The log that the flags of `job_parser` ask for."""
+    return RunLog(prog, log_format=arguments.log_format, counters=arguments.counters, progress_s=arguments.log_every)
+
+
+def guard(run: Callable[[], None], *, prog: str, verbose: bool, log: RunLog | None = None) -> int:
+    """Calls `run`; turns what it raises into one line, or event of a log, and an exit code."""
+    with (log or RunLog()).open() as opened:
+        code = _run_to_code(run, opened, prog=prog, verbose=verbose)
+        opened.end(code)
+    return code
+
+
+def _run_to_code(run: Callable[[], None], log: RunLog, *, prog: str, verbose: bool) -> int:
     try:
+        log.begin()
         run()
     except KeyboardInterrupt as stop:
-        print(f"{prog}: interrupted; run it again to continue", file=sys.stderr)
-        return exit_code(stop)
+        code = exit_code(stop)
+        log.error(f"{prog}: interrupted; run it again to continue", code)
+        return code
     except (BadFlags, StageMismatch, ValueError, FileNotFoundError) as error:
         return _complain(prog, error, BAD_USE, verbose=verbose)
     except (StepFailed, MissingOutput, LeaseLost, LostRows, OSError) as error:
@@ -274,14 +326,33 @@ def guard(run: Callable[[], None], *, prog: str, verbose: bool) -> int:
     return OK
 
 
-_RUN_FLAGS = ("data", "workers", "memory", "engine_timeout_s", "overwrite", "quiet", "verbose")
+_RUN_FLAGS = (
+    "data",
+    "workers",
+    "memory",
+    "engine_timeout_s",
+    "dry_run",
+    "overwrite",
+    "quiet",
+    "verbose",
+    "log_format",
+    "log_every",
+    "counters",
+)
 
 
 def _complain(prog: str, error: BaseException, code: int, *, verbose: bool) -> int:
     if verbose:
         traceback.print_exception(error)
-    print(f"{prog}: error: {error}", file=sys.stderr)
+    current_log().error(f"{prog}: error: {error}", code)
     return code
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"must be more than 0, not {text}")
+    return value
 
 
 def _bytes(text: str) -> int:
