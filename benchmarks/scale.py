@@ -35,11 +35,11 @@ from zipf_pairs import write_pairs
 
 from jobs.engines import Engine
 from jobs.runner import load_stage, make_step
-from jobs.scale import RATES_FILE, read_rates
+from jobs.scale import RATES_FILE, STAGES, read_rates
 from jobs.scale_page import scale_page
 from pipeline.base import files
 from pipeline.base.drops import add_counts
-from pipeline.base.lineage import read_stage
+from pipeline.base.lineage import STAGE_NAME, read_stage
 from pipeline.base.options import options_from
 from pipeline.base.receipts import Receipt
 from pipeline.base.stage_folder import commit_stage, open_stage, stage_identity
@@ -51,10 +51,10 @@ GROWTH_ROWS = (1_000_000, 4_000_000)
 NUM_PICTURES = 2_000  # that fetch-images decodes
 COPIED_BYTES = 256 << 20
 MOST_GROWTH = 1.1
+LEAST_SHARE = 0.05  # of an average: a difference of small numbers is mostly noise
 ROWS_A_TABLE = 50_000
 ROWS_A_CAP = 20_000  # so that as many matches are over the cap as at 400 million pairs and a cap of 20,000
-STAGES = ("extract-pairs", "match-pairs", "balance-pairs", "fetch-images", "write-shards")
-GROWING = ("match-pairs", "balance-pairs", "fetch-images", "write-shards")  # of fetch-images the plan
+GROWING = ("match-pairs", "balance-pairs", "fetch-images", "balance-final", "write-shards")  # of fetch-images the plan
 LAST_OF_PLAN = "PlanUnits"
 Costs = dict[str, dict[str, float]]  # of a stage's steps
 
@@ -148,20 +148,22 @@ def run_flow(folder: str, rows: int, stages: Sequence[str] = STAGES) -> dict[str
     if "balance-pairs" in wanted:
         values = {"cap": max(1, rows // ROWS_A_CAP), "output": f"{folder}/capped"}
         found["balance-pairs"] = start_child("balance-pairs", folder, values, rows)
-    if not {"fetch-images", "write-shards"} & wanted:
+    if not {"fetch-images", "balance-final", "write-shards"} & wanted:
         return found
     start_child("balance-pairs", folder, {}, rows)
     kept = int(read_stage(f"{folder}/balanced")["counts"]["pairs/kept"])
     if "fetch-images" in wanted:
         found["fetch-images"] = start_child("fetch-images", folder, {}, kept, until=LAST_OF_PLAN)
-    if "write-shards" in wanted:
-        write_raw_tars(folder, f"{folder}/raw-made-up")
-        found["write-shards"] = start_child("write-shards", folder, {"raw": [f"{folder}/raw-made-up"]}, kept)
+    raw = f"{folder}/raw-made-up"
+    for name in [name for name in ("balance-final", "write-shards") if name in wanted]:
+        if not files.exists(f"{raw}/{STAGE_NAME}"):
+            write_raw_tars(folder, raw)
+        found[name] = start_child(name, folder, {"raw": [raw]}, kept)
     return found
 
 
 def make_pairs(folder: str, rows: int) -> None:
-    if not files.exists(files.join(folder, "pairs", "_stage.json")):
+    if not files.exists(files.join(folder, "pairs", STAGE_NAME)):
         tables = max(1, rows // ROWS_A_TABLE)
         write_pairs(argparse.Namespace(folder=folder, pairs=rows, tables=tables, holding=0.5, queries=None, workers=2))
 
@@ -200,16 +202,15 @@ _COUNTED = ("rows", "seconds")
 
 
 def rates_of(small: Costs, large: Costs) -> Costs:
-    """Costs a row of every step, between two inputs; at least half and at most all of what a row costs on average."""
+    """Costs a row of every step, of the rows by which an input is larger; at most what a row costs on average."""
     rates: Costs = {}
     for label, costs in large.items():
         more = costs["rows"] - small[label]["rows"]
         rates[label] = {}
-        for key, value in costs.items():
-            average = value / costs["rows"]
-            between = (value - small[label][key]) / more
-            rates[label][key] = value if key in _MAXIMA else min(max(between, average / 2), average)
-        rates[label] = {key: round(rate, 9) for key, rate in rates[label].items() if key not in _COUNTED}
+        for key in [key for key in costs if key not in _COUNTED]:
+            average, between = costs[key] / costs["rows"], (costs[key] - small[label][key]) / more
+            rate = costs[key] if key in _MAXIMA else min(max(between, average * LEAST_SHARE), average)
+            rates[label][key] = round(rate, 9)
     return rates
 
 

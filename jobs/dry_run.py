@@ -20,7 +20,8 @@ from pipeline.base.lineage import read_stage
 from pipeline.base.options import options_of
 from pipeline.base.receipts import Receipt, StepReceipts
 from pipeline.base.stage_folder import State, find_state, stage_identity
-from pipeline.slicing import num_slices
+from pipeline.base.tables import count_rows_each
+from pipeline.extraction.stage import ExtractPairs
 from pipeline.steps import GroupPacked, Made, Shape, Stage, Step
 
 # What a stage may raise when it looks at what a step would have written.
@@ -38,6 +39,8 @@ _STATES: Final = {
 }
 
 
+_PLAIN_LISTS: Final = (".csv", ".tsv", ".jsonl")
+_LIST_ROW_BYTES: Final = 130  # of a URL of some 80 characters and a text of some 50
 _WAITS: Final = "waits for a stage before it"
 
 
@@ -51,7 +54,6 @@ class StepPlan:
         units: Its outputs.
         done: Those that an earlier run has made.
         payload: Bytes that it shuffles, if the stage knows; else 0.
-        slices: In how many slices that is done here.
     """
 
     step: str
@@ -59,7 +61,6 @@ class StepPlan:
     units: int
     done: int
     payload: int
-    slices: int
 
     @property
     def left(self) -> float:
@@ -100,7 +101,7 @@ def describe_run(stages: Sequence[Stage], engine: Engine, *, overwrite: bool) ->
     unmade: dict[str, int | None] = {}
     hours = dollars = 0.0
     for stage in stages:
-        plan, waits_for = _plan_stage(stage, engine, unmade, overwrite=overwrite)
+        plan, waits_for = _plan_stage(stage, unmade, overwrite=overwrite)
         cost = estimate(stage, plan)
         lines += ["", *plan_lines(stage, plan, cost, engine, waits_for)]
         if plan.state != _STATES[State.DONE]:
@@ -112,9 +113,7 @@ def describe_run(stages: Sequence[Stage], engine: Engine, *, overwrite: bool) ->
     return lines
 
 
-def _plan_stage(
-    stage: Stage, engine: Engine, unmade: Mapping[str, int | None], *, overwrite: bool
-) -> tuple[StagePlan, list[str]]:
+def _plan_stage(stage: Stage, unmade: Mapping[str, int | None], *, overwrite: bool) -> tuple[StagePlan, list[str]]:
     waits_for = [folder for folder in input_folders(stage) if folder in unmade]
     if holder := find_holder(stage.output):
         raise FolderInUse(f"{stage.output}: another run ({holder}) is working there; wait for it")
@@ -126,17 +125,16 @@ def _plan_stage(
     rows = rows_in(stage)
     if state is State.DONE:
         return StagePlan(state=_STATES[state], steps=(), is_whole=True, rows=rows), []
-    steps, is_whole = plan_steps(stage, engine, anew=overwrite)
+    steps, is_whole = plan_steps(stage, anew=overwrite)
     words = "would be made anew" if overwrite else _STATES[state]
     return StagePlan(state=words, steps=tuple(steps), is_whole=is_whole, rows=rows), []
 
 
-def plan_steps(stage: Stage, engine: Engine, *, anew: bool = False) -> tuple[list[StepPlan], bool]:
+def plan_steps(stage: Stage, *, anew: bool = False) -> tuple[list[StepPlan], bool]:
     """The steps of a stage as far as they are known, and whether these are all; nothing is kept of what it writes.
 
     Args:
         stage: The stage.
-        engine: Where it would run.
         anew: Whether what is there does not count.
     """
     plans: list[StepPlan] = []
@@ -156,13 +154,13 @@ def plan_steps(stage: Stage, engine: Engine, *, anew: bool = False) -> tuple[lis
                 continue
             answers = []
             for step in [part] if isinstance(part, Step) else part:
-                plan, made = _plan_step(step, stage.output, engine, anew=anew)
+                plan, made = _plan_step(step, stage.output, anew=anew)
                 plans.append(plan)
                 answers.append(made)
             answer = answers[0] if isinstance(part, Step) else answers
 
 
-def _plan_step(step: Step, folder: str, engine: Engine, *, anew: bool) -> tuple[StepPlan, Made]:
+def _plan_step(step: Step, folder: str, *, anew: bool) -> tuple[StepPlan, Made]:
     outputs, receipts = step.transform.outputs, StepReceipts(folder, step.label)
     found: list[Receipt] | None = None if anew else receipts.read_all(outputs)
     made: dict[str, Counts] = {output: {} for output in outputs}
@@ -175,7 +173,6 @@ def _plan_step(step: Step, folder: str, engine: Engine, *, anew: bool) -> tuple[
         units=len(outputs),
         done=done,
         payload=step.transform.payload if isinstance(step.transform, GroupPacked) else 0,
-        slices=num_slices(step, engine.memory) if engine.is_local else 1,
     )
     return plan, made
 
@@ -220,7 +217,11 @@ def plan_lines(
     for step in plan.steps:
         yield f"    {step.step:<20}{', '.join(_step_words(step, costs.get(step.step), engine))}"
     if plan.steps and not plan.is_whole:
-        yield "    …                   what follows is decided by what these steps find"
+        yield "    …                   what follows is decided by what these steps find; expected are about:"
+    if not plan.is_whole:
+        known = {step.step for step in plan.steps}
+        for expected in [step for step in costs.values() if step.step not in known]:
+            yield f"    {expected.step:<20}{', '.join(_expected_words(expected, engine))}"
     if plan.state == _STATES[State.DONE]:
         return
     if cost is None:
@@ -231,14 +232,22 @@ def plan_lines(
 
 def _step_words(step: StepPlan, cost: StepCost | None, engine: Engine) -> Iterator[str]:
     yield f"{step.units:,} units" + (f", {step.done:,} of them done" if step.done else "")
-    if step.shape is Shape.SHUFFLE and step.left:
-        size = step.payload or (cost.shuffled_bytes if cost else 0)
-        elements = f"{cost.elements:,} elements, " if cost else ""
-        if size or elements:
-            yield f"shuffles about {elements}{show_bytes(size)}"
-        slices = max(step.slices, slices_of(size, engine.memory)) if engine.is_local else 1
-        if slices > 1:
-            yield f"in {slices} slices for {show_bytes(engine.memory)} of memory"
+    if step.shape is Shape.SHUFFLE and step.left and (step.payload or cost):
+        size = step.payload or (cost.shuffled_bytes if cost else 0.0)
+        yield from _shuffle_words(cost.elements if cost else 0, size, engine)
+
+
+def _expected_words(cost: StepCost, engine: Engine) -> Iterator[str]:
+    yield f"{cost.units:,} units"
+    if cost.elements:
+        yield from _shuffle_words(cost.elements, cost.shuffled_bytes, engine)
+
+
+def _shuffle_words(elements: int, size: float, engine: Engine) -> Iterator[str]:
+    yield f"shuffles about {f'{elements:,} elements, ' if elements else ''}{show_bytes(size)}"
+    slices = slices_of(size, engine.memory) if engine.is_local else 1
+    if slices > 1:
+        yield f"in {slices:,} slices for {show_bytes(engine.memory)} of memory"
 
 
 def _cost_lines(plan: StagePlan, cost: StageCost, engine: Engine) -> Iterator[str]:
@@ -290,10 +299,21 @@ def rows_in(stage: Stage, unmade: Mapping[str, int | None] | None = None) -> int
         stage: The stage.
         unmade: The rows that come into those stages before that have not run, by their outputs.
     """
+    if isinstance(stage, ExtractPairs):
+        return _rows_in_lists(files.expand_inputs(stage.input))
     before = unmade or {}
     kept = [before[path] if path in before else _kept(read_stage(path)["counts"]) for path in _row_folders(stage)]
     known = [number for number in kept if number is not None]
     return sum(known) if known and len(known) == len(kept) else None
+
+
+def _rows_in_lists(paths: Sequence[str]) -> int | None:
+    """Rows of tables of URLs and texts, by the sizes of those that are no Parquet, about; None: there are others."""
+    tables = [path for path in paths if path.endswith(".parquet")]
+    others = [path for path in paths if not path.endswith(".parquet")]
+    if not all(path.endswith(_PLAIN_LISTS) for path in others):
+        return None
+    return sum(count_rows_each(tables)) + round(sum(files.sizes(others).values()) / _LIST_ROW_BYTES)
 
 
 def _kept(counts: Mapping[str, int]) -> int | None:

@@ -24,10 +24,11 @@ from pipeline.slicing import num_slices
 from pipeline.steps import GroupPacked, Step
 
 RATES_FILE: Final = Path(__file__).with_name("rates.json")
-STAGES: Final = ("extract-pairs", "match-pairs", "balance-pairs", "fetch-images", "write-shards")
+STAGES: Final = ("extract-pairs", "match-pairs", "balance-pairs", "fetch-images", "balance-final", "write-shards")
 ROWS_A_TABLE: Final = 30_000  # of a WAT of Common Crawl: 2.5 billion in 90,000
 _BATCH_ROWS: Final = 65_536  # that a table is read by
-_ONE_STEP_UNITS: Final = frozenset({"CountQueries", "CountHosts"})  # one output, whatever the rows
+_ONE_OUTPUT: Final = frozenset({"CountQueries", "CountHosts", "CountAlive", "CountKept"})  # whatever the rows
+_OF_RAW_TARS: Final = frozenset({"PlanUnits", "FetchUnits", "FindAlive", "KeepFetched", "SelectSamples"})
 _PART_BYTES: Final = 8 << 20  # of a far file that one request brings, about
 _REQUESTS_A_FILE: Final = 2  # that every read of one takes besides: its size, its end
 _WRITES_A_UNIT: Final = 2  # output and receipt
@@ -244,9 +245,9 @@ def num_shards(rows: int) -> int:
 
 def num_units(label: str, rows: int) -> int:
     """How many outputs a step has."""
-    if label in _ONE_STEP_UNITS or label.startswith("TakeCuts"):
+    if label in _ONE_OUTPUT or label.startswith("TakeCuts"):
         return 1
-    if label in ("PlanUnits", "FetchUnits", "SelectSamples"):
+    if label in _OF_RAW_TARS:
         return num_fetch_units(rows)
     return num_shards(rows) if label in ("PlanShards", "PackShards") else num_tables(rows)
 
@@ -270,6 +271,8 @@ def num_elements(label: str, rows: int, a_row: float) -> int:
 def num_gets(label: str, rows: int, read_bytes: float) -> int:
     """How many requests the reads of a step take."""
     files_read = num_units(label, rows)
+    if label in ("CountAlive", "CountKept"):
+        files_read = num_fetch_units(rows)
     if label in ("CountQueries", "CountHosts", "PlanUnits") or label.startswith("TakeCuts"):
         files_read = num_tables(rows)
     if label in ("PlanShards", "PackShards"):
@@ -320,7 +323,8 @@ def _input_bytes(stage: str, rates: Rates) -> float:
         "fetch-images": ("balance-pairs",),
     }
     if stage not in before:
-        return float(next(iter(rates["stages"][stage].values()))["written_bytes"])
+        first = "ExtractCandidates" if stage == "extract-pairs" else "SelectSamples"
+        return float(rates["stages"][stage if stage == "extract-pairs" else "write-shards"][first]["written_bytes"])
     return sum(step["kept_bytes"] for name in before[stage] for step in rates["stages"][name].values())
 
 

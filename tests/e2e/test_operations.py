@@ -118,8 +118,9 @@ def test_a_dry_run_ends_where_steps_decide_what_follows(data, capsys):
     assert look(data) == before
     shown = capsys.readouterr().out
     assert "TakeCuts1" in shown
-    assert "what follows is decided" in shown
-    assert "KeepSelected" not in shown
+    known, _, expected = shown.partition("what follows is decided")
+    assert "KeepSelected" not in known
+    assert "KeepSelected" in expected
 
 
 def test_a_dry_run_of_several_stages_knows_which_wait_for_others(data, tmp_path, capsys):
@@ -159,7 +160,7 @@ def test_a_dry_run_refuses_a_folder_that_somebody_works_in(data, capsys):
     assert "is working there" in capsys.readouterr().err
 
 
-def test_a_dry_run_with_little_memory_counts_slices(data, capsys):
+def test_a_dry_run_names_a_price_where_the_engine_has_one(data, capsys):
     assert run("match-pairs", data, "--quiet") == 0
     assert run("balance-pairs", data, "--quiet") == 0
     assert run("fetch-images", data, "--contact", "me@example.org", "--dry-run") == 0
