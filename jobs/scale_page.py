@@ -29,7 +29,6 @@ def scale_page(rates: Rates, prices: Prices | None = None, machine: Machine | No
         rates=rates,
         prices=prices,
         machine=machine,
-        rows=" and ".join(f"{rows:,}" for rows in rates["rows"]),
         rows_a_table=f"{ROWS_A_TABLE:,}",
         image=rates["stages"]["fetch-images"]["FetchUnits"],
         sizes=[_Size(f"{rows // 10**6:,} million", list(_cost_rows(rows, rates, prices))) for rows in PAGE_ROWS],
@@ -66,8 +65,9 @@ def _rate_rows(rates: Rates) -> Iterator[str]:
     for stage, steps in rates["stages"].items():
         for label, rate in steps.items():
             yield (
-                f"| {stage}, {label} | {rate['cpu_s'] * 1e6:,.1f} | {rate['shuffled_bytes']:.1f} "
-                f"| {rate['written_bytes']:,.0f} | {rate['peak_bytes'] / 2**20:,.0f} |"
+                f"| {stage}, {label} | {rate['cpu_s'] * 1e6:,.2f} | {rate['shuffled_bytes']:.1f} "
+                f"| {rate['written_bytes']:,.0f} | {rate['peak_bytes'] / 2**20:,.0f} "
+                f"| {' and '.join(f'{rows:,}' for rows in rates['rows'][stage])} |"
             )
 
 

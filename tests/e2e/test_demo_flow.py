@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import webdataset
 
+from jobs.__main__ import main as run
 from jobs.demo.__main__ import main
 from jobs.demo.world import faults
 from jobs.demo.world.captions import PLURALS
@@ -50,6 +51,35 @@ def test_every_stage_finished_and_its_counts_add_up(demo: Path):
             thing = name.removesuffix("/in")
             drops = sum(number for key, number in counts.items() if key.startswith(f"{thing}/drop/"))
             assert counts[name] == counts.get(f"{thing}/kept", 0) + drops, (folder, thing)
+
+
+@pytest.mark.parametrize("flags", [(), ("--overwrite",)], ids=["done", "anew"])
+def test_a_dry_run_of_the_whole_flow_writes_nothing(demo: Path, flags, capsys):
+    before = look(demo)
+    assert run(["run", str(demo / "demo.toml"), "--dry-run", *flags]) == 0
+    assert look(demo) == before
+    shown = capsys.readouterr().out
+    assert shown.count(": is done; nothing would run") == (0 if flags else len(FOLDERS))
+    assert shown.count(": waits for a stage before it") == (len(FOLDERS) - 2 if flags else 0)
+
+
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage not in ROUNDS])
+def test_a_dry_run_of_a_stage_lists_its_first_steps_and_writes_nothing(demo: Path, tmp_path: Path, stage, capsys):
+    table = (demo / "demo.toml").read_text().partition(f"[{stage}]\n")[2].partition("\n[")[0]
+    config = tmp_path / "one.toml"
+    config.write_text(f'data = "{demo}/data"\n[{stage}]\noutput = "{tmp_path}/new"\n{table}\n')
+    before = look(demo)
+    assert run(["run", str(config), "--dry-run"]) == 0
+    assert look(demo) == before
+    assert not (tmp_path / "new").exists()
+    shown = capsys.readouterr().out
+    assert f"{stage}: new" in shown
+    assert " units" in shown
+
+
+def look(folder: Path) -> dict[str, tuple[int, int]]:
+    """All files and folders, with their sizes and when they were written."""
+    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(folder.rglob("*"))}
 
 
 def test_the_vocabulary_has_the_words_of_the_scenes_and_none_of_the_markup(demo: Path):
