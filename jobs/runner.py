@@ -348,13 +348,6 @@ def _complain(prog: str, error: BaseException, code: int, *, verbose: bool) -> i
     return code
 
 
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"must be more than 0, not {text}")
-    return value
-
-
 def _bytes(text: str) -> int:
     try:
         return parse_bytes(text)

@@ -15,20 +15,21 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from pipeline.base.options import options_of
-from pipeline.base.packed import num_buckets
-from pipeline.fetching.planning import HOST_BUCKETS, plan_units
+from pipeline.extraction.dedup import Duplicates
+from pipeline.fetching.grouped_rows import ROWS_AT_ONCE
+from pipeline.fetching.planning import HOST_BUCKETS, group_units, plan_units, units_a_group
 from pipeline.fetching.stage import FetchImages
+from pipeline.sharding.layout import make_layout
 from pipeline.sharding.stage import WriteShards
-from pipeline.sharding.stored_samples import NUM_BUCKETS
+from pipeline.sharding.stored_samples import cut_groups, num_buckets
 from pipeline.slicing import num_slices
 from pipeline.steps import GroupPacked, Step
 
 RATES_FILE: Final = Path(__file__).with_name("rates.json")
 STAGES: Final = ("extract-pairs", "match-pairs", "balance-pairs", "fetch-images", "balance-final", "write-shards")
 ROWS_A_TABLE: Final = 30_000  # of a WAT of Common Crawl: 2.5 billion in 90,000
-_BATCH_ROWS: Final = 65_536  # that a table is read by
-_ONE_OUTPUT: Final = frozenset({"CountQueries", "CountHosts", "CountAlive", "CountKept"})  # whatever the rows
-_OF_RAW_TARS: Final = frozenset({"PlanUnits", "FetchUnits", "FindAlive", "KeepFetched", "SelectSamples"})
+_COUNTS: Final = frozenset({"CountQueries", "CountHosts", "CountAlive", "CountKept", "CountSurvivors"})  # one output
+_OF_RAW_TARS: Final = frozenset({"FetchUnits", "FindAlive", "KeepFetched", "CountAlive", "CountKept"})
 _PART_BYTES: Final = 8 << 20  # of a far file that one request brings, about
 _REQUESTS_A_FILE: Final = 2  # that every read of one takes besides: its size, its end
 _WRITES_A_UNIT: Final = 2  # output and receipt
@@ -238,18 +239,42 @@ def num_fetch_units(rows: int) -> int:
     return plan_units(histogram, unit_urls=int(_default(FetchImages, "unit_urls"))).num_units
 
 
-def num_shards(rows: int) -> int:
-    """Of samples."""
-    return math.ceil(rows / int(_default(WriteShards, "max_samples")))
+def num_pack_units(rows: int) -> int:
+    """Runs of shards that are packed at once."""
+    most, at_once = int(_default(WriteShards, "max_samples")), int(_default(WriteShards, "shards_at_once"))
+    return len(make_layout(np.array([rows]), max_samples=most, most_at_once=at_once).units())
+
+
+def num_plan_groups(rows: int) -> int:
+    """Groups of fetch units that are planned together."""
+    size = units_a_group(int(_default(FetchImages, "unit_urls")))
+    return len(group_units(num_fetch_units(rows), size=size))
+
+
+def num_sources(label: str, rows: int) -> int:
+    """How many files a step reads that are its work: tables, raw tars, plans."""
+    if label in _OF_RAW_TARS:
+        return num_fetch_units(rows)
+    if label in ("CountSurvivors", "PlanShards"):
+        return num_units("SelectSamples", rows)
+    if label == "SelectSamples":
+        return num_fetch_units(rows)
+    if label == "PackShards":
+        return num_fetch_units(rows) * num_pack_units(rows)
+    return num_tables(rows)
 
 
 def num_units(label: str, rows: int) -> int:
     """How many outputs a step has."""
-    if label in _ONE_OUTPUT or label.startswith("TakeCuts"):
+    if label in _COUNTS or label.startswith("TakeCuts"):
         return 1
     if label in _OF_RAW_TARS:
         return num_fetch_units(rows)
-    return num_shards(rows) if label in ("PlanShards", "PackShards") else num_tables(rows)
+    if label == "PlanUnits":
+        return num_plan_groups(rows)
+    if label == "SelectSamples":
+        return len(cut_groups(range(num_fetch_units(rows))))
+    return num_pack_units(rows) if label in ("PlanShards", "PackShards") else num_tables(rows)
 
 
 def num_elements(label: str, rows: int, a_row: float) -> int:
@@ -260,24 +285,22 @@ def num_elements(label: str, rows: int, a_row: float) -> int:
         rows: That come in.
         a_row: Elements a row where they were measured; 0: the step shuffles nothing.
     """
+    if not a_row:
+        return 0
+    if label == "FindDuplicates":
+        return sum(hop.elements for hop in Duplicates(num_rows=rows).hops(num_tables(rows)))
     sources, destinations = {
-        "FindDuplicates": (num_tables(rows), num_buckets(num_tables(rows))),
-        "PlanUnits": (math.ceil(rows / min(_BATCH_ROWS, ROWS_A_TABLE)), num_fetch_units(rows)),
-        "SelectSamples": (num_fetch_units(rows), NUM_BUCKETS),
+        "PlanUnits": (math.ceil(rows / ROWS_AT_ONCE), num_plan_groups(rows)),
+        "SelectSamples": (num_units("SelectSamples", rows), num_buckets(num_fetch_units(rows))),
+        "PlanShards": (num_units("SelectSamples", rows), num_pack_units(rows)),
     }.get(label, (0, 0))
-    return min(sources * destinations, rows) if sources and a_row else round(a_row * rows)
+    return min(sources * destinations, rows) if sources else round(a_row * rows)
 
 
 def num_gets(label: str, rows: int, read_bytes: float) -> int:
     """How many requests the reads of a step take."""
-    files_read = num_units(label, rows)
-    if label in ("CountAlive", "CountKept"):
-        files_read = num_fetch_units(rows)
-    if label in ("CountQueries", "CountHosts", "PlanUnits") or label.startswith("TakeCuts"):
-        files_read = num_tables(rows)
-    if label in ("PlanShards", "PackShards"):
-        files_read = num_shards(rows) * min(num_fetch_units(rows), int(_default(WriteShards, "group_size")))
-    return files_read * _REQUESTS_A_FILE + math.ceil(read_bytes / _PART_BYTES)
+    requests = 1 if label == "PackShards" else _REQUESTS_A_FILE  # of a raw tar one range
+    return num_sources(label, rows) * requests + math.ceil(read_bytes / _PART_BYTES)
 
 
 def slices_of(payload: float, memory: int) -> int:

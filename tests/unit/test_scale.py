@@ -14,12 +14,14 @@ from jobs.scale import (
     num_elements,
     num_fetch_units,
     num_tables,
+    num_units,
     read_rates,
     slices_of,
 )
 from jobs.scale_page import PAGE_ROWS, scale_page
-from pipeline.base.packed import num_buckets
+from pipeline.extraction.dedup import Duplicates
 from pipeline.fetching.stage import FetchImages
+from pipeline.sharding.stored_samples import num_buckets
 
 
 @pytest.fixture(scope="module")
@@ -47,13 +49,17 @@ def test_all_costs_grow_with_rows_and_none_faster_than_elements_may(stage, rates
     assert large.elements <= 20 * small.elements  # sources times destinations, and some
 
 
-def test_elements_are_tables_times_the_buckets_that_the_stage_chooses(monkeypatch):
+def test_elements_are_sources_times_the_buckets_that_the_stage_chooses(monkeypatch):
     rows = 400_000_000
-    assert num_elements("FindDuplicates", rows, 1.0) == num_tables(rows) * num_buckets(num_tables(rows))
-    monkeypatch.setattr(jobs.scale, "num_buckets", lambda _: 64)
-    assert num_elements("FindDuplicates", rows, 1.0) == num_tables(rows) * 64
-    assert num_elements("FindDuplicates", 90, 1.0) == 64
+    hops = Duplicates(num_rows=rows).hops(num_tables(rows))
+    assert num_elements("FindDuplicates", rows, 1.0) == sum(hop.elements for hop in hops)
+    groups = num_units("SelectSamples", rows)
+    assert num_elements("SelectSamples", rows, 1.0) == groups * num_buckets(num_fetch_units(rows))
+    monkeypatch.setattr(jobs.scale, "num_buckets", lambda _: 7)
+    assert num_elements("SelectSamples", rows, 1.0) == groups * 7
     assert num_elements("KeepSelected", rows, 0.0) == 0
+    for label in ("FindDuplicates", "PlanUnits", "SelectSamples", "PlanShards"):
+        assert 0 < num_elements(label, 2_500_000_000, 1.0) < 50_000_000
 
 
 def test_fetch_units_are_those_of_the_plan():
