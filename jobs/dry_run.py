@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from jobs.engines import Engine
 from jobs.memory import show_bytes, show_seconds
+from jobs.probe import refuse_local_paths
 from jobs.scale import Prices, StageCost, StepCost, estimate_stage, read_rates, slices_of
 from pipeline.base import files
 from pipeline.base.drops import Counts, LostRows
@@ -101,6 +102,7 @@ def describe_run(stages: Sequence[Stage], engine: Engine, *, overwrite: bool) ->
     unmade: dict[str, int | None] = {}
     hours = dollars = 0.0
     for stage in stages:
+        refuse_local_paths(stage, engine)
         plan, waits_for = _plan_stage(stage, unmade, overwrite=overwrite)
         cost = estimate(stage, plan)
         lines += ["", *plan_lines(stage, plan, cost, engine, waits_for)]

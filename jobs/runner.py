@@ -26,7 +26,7 @@ from pipeline.base.holding import Hold, LeaseLost, hold_folder
 from pipeline.base.lineage import StageMismatch, read_stage
 from pipeline.base.options import add_flags, options_from
 from pipeline.base.receipts import MissingOutput, Receipt, StepReceipts
-from pipeline.base.stage_folder import State, commit_stage, discard_stage, open_stage, stage_identity
+from pipeline.base.stage_folder import State, commit_stage, discard_stage, find_state, open_stage, stage_identity
 from pipeline.slicing import num_slices, slice_step
 from pipeline.steps import Chain, CheckUnits, Made, Stage, Step
 
@@ -109,9 +109,11 @@ def run_stage(
     identity = stage_identity(stage)
     if overwrite:
         with hold_folder(stage.output):
+            check_shared(stage, engine)
             discard_stage(stage)
     with hold_folder(stage.output) as hold:
-        check_shared(stage, engine)
+        if not overwrite and find_state(stage, identity) is not State.DONE:
+            check_shared(stage, engine)
         state = open_stage(stage, identity)
         current_log().stage_started(stage, identity, state)
         if state is State.DONE:

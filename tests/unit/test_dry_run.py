@@ -34,7 +34,7 @@ def test_a_shuffle_that_memory_does_not_hold_is_counted_in_slices():
     shuffle = step_of("PlanUnits", 40_000, 0, Shape.SHUFFLE, payload=64 << 30)
     shown = lines_of(stage, plan_of(shuffle), Engine(workers=2, memory=8 << 30))
     assert "shuffles about " in shown
-    assert "in 32 slices for 8.6 GB of memory" in shown
+    assert "in 48 slices for 8.6 GB of memory" in shown
     assert "slices" not in lines_of(stage, plan_of(shuffle), Engine(workers=2, memory=1 << 40))
     assert "slices" not in lines_of(stage, plan_of(shuffle), Engine(workers=2, memory=8 << 30, beam_flags=CLOUD))
 

@@ -69,7 +69,7 @@ def test_fetch_units_are_those_of_the_plan():
 
 def test_slices_are_those_of_the_runner():
     assert slices_of(0, parse_bytes("8GiB")) == 1
-    assert slices_of(8 << 30, parse_bytes("8GiB")) == 4
+    assert slices_of(8 << 30, parse_bytes("8GiB")) == 6
 
 
 def test_money_is_hours_bytes_and_requests_times_their_prices(rates):
