@@ -7,7 +7,6 @@ another engine and run on that) and never ``multi_threading`` (it loses data); s
 import json
 import re
 import secrets
-import shlex
 import socket
 import threading
 import time
@@ -30,7 +29,7 @@ from apache_beam.runners.runner import PipelineState
 from apache_beam.transforms.environments import Environment, SubprocessSDKEnvironment
 
 from jobs.dataflow import dataflow_flags
-from jobs.interpreter import module_command, module_environment
+from jobs.fork_server import ForkServer
 from jobs.pulse import Pulse, start_beating
 from jobs.stopping import end_children
 from pipeline.base.receipts import StepReceipts
@@ -44,6 +43,7 @@ _POLL_S: Final = 0.2
 _GRACE_S: Final = 2.0  # for a pipeline to end after a worker did; it is the order in which they end when all is well
 _CANCEL_S: Final = 5.0
 _CONNECT_S: Final = 5.0
+_FORK_SERVER: Final = ForkServer()
 _DEATH_ADVICE: Final = "was it killed for memory? Run the same command again to continue"
 
 
@@ -141,10 +141,7 @@ class Engine:
 
 
 def _worker_processes() -> Environment:
-    path = shlex.quote(module_environment()["PYTHONPATH"])
-    # A terminal's Ctrl-C reaches all processes; it is for the one that started the others to end them.
-    command = f"trap '' INT; PYTHONPATH={path} exec {shlex.join(module_command('jobs.worker'))}"
-    return SubprocessSDKEnvironment.from_command_string(command)
+    return SubprocessSDKEnvironment.from_command_string(_FORK_SERVER.worker_command())
 
 
 def run_step(step: Step, engine: Engine, receipts: StepReceipts) -> None:

@@ -8,23 +8,41 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Callable
 
 
 def main() -> int:
-    """Runs the harness until the parent has no more work."""
+    """Runs the harness in a process of its own until the parent has no more work."""
     parent = os.getppid()
+    return run_harness(lambda: os.getppid() != parent)
 
-    def is_orphan() -> bool:
-        return os.getppid() != parent
 
+def import_harness(is_orphan: Callable[[], bool]) -> None:
+    """Imports what every worker needs, after the logs are set up: importing Beam logs.
+
+    Args:
+        is_orphan: Whether the process that gives work is gone.
+    """
     handler = logging.StreamHandler()
     handler.setLevel(logging.CRITICAL)
     handler.addFilter(lambda record: not is_orphan())
     logging.basicConfig(handlers=[handler])
+    from apache_beam.runners.worker import sdk_worker_main  # noqa: F401
+
+    import pipeline.steps  # noqa: F401
+
+
+def run_harness(is_orphan: Callable[[], bool]) -> int:
+    """Runs the harness until there is no more work; returns the exit code.
+
+    Args:
+        is_orphan: Whether the process that gives work is gone.
+    """
+    import_harness(is_orphan)
+    from apache_beam.runners.worker import sdk_worker_main
+
     default_hook = threading.excepthook
     threading.excepthook = lambda args: None if is_orphan() else default_hook(args)
-    from apache_beam.runners.worker import sdk_worker_main  # late: importing Beam logs
-
     try:
         sdk_worker_main.main(sys.argv)
     except Exception:
