@@ -59,7 +59,7 @@ def test_elements_are_sources_times_the_buckets_that_the_stage_chooses(monkeypat
     assert num_elements("SelectSamples", rows, 1.0) == groups * 7
     assert num_elements("KeepSelected", rows, 0.0) == 0
     for label in ("FindDuplicates", "PlanUnits", "SelectSamples", "PlanShards"):
-        assert 0 < num_elements(label, 2_500_000_000, 1.0) < 50_000_000
+        assert 0 < num_elements(label, rows, 1.0) < 50_000_000
 
 
 def test_fetch_units_are_those_of_the_plan():
