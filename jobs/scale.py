@@ -214,7 +214,7 @@ def estimate_stage(stage: str, rows: int, rates: Rates) -> StageCost:
                 shuffled_bytes=rows * rate["shuffled_bytes"],
                 cpu_s=rows * rate["cpu_s"] + (read_bytes * rates["copy_s_a_byte"] if label == "PackShards" else 0.0),
                 worker_bytes=rate["peak_bytes"],
-                puts=_WRITES_A_UNIT * units,
+                puts=num_puts(label, rows),
                 gets=num_gets(label, rows, read_bytes),
                 read_bytes=read_bytes,
                 written_bytes=written,
@@ -295,6 +295,16 @@ def num_elements(label: str, rows: int, a_row: float) -> int:
         "PlanShards": (num_units("SelectSamples", rows), num_pack_units(rows)),
     }.get(label, (0, 0))
     return min(sources * destinations, rows) if sources else round(a_row * rows)
+
+
+def num_puts(label: str, rows: int) -> int:
+    """How many files a step writes: outputs, receipts, and what is written beside an output."""
+    beside = {
+        "PlanUnits": num_fetch_units(rows),  # plans
+        "FetchUnits": num_fetch_units(rows),  # tars
+        "PackShards": 2 * math.ceil(rows / int(_default(WriteShards, "max_samples"))),  # shards and their indexes
+    }
+    return _WRITES_A_UNIT * num_units(label, rows) + beside.get(label, 0)
 
 
 def num_gets(label: str, rows: int, read_bytes: float) -> int:
