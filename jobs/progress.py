@@ -12,11 +12,18 @@ from pipeline.base.receipts import StepReceipts
 from pipeline.steps import Step
 
 _INTERVAL_S = 0.5
+_STORE_INTERVAL_S = 15.0  # a listing of 40,000 receipts is 40 requests
 
 
 @contextmanager
 def show_progress(
-    label: str, total: int | None, count: Callable[[], int], *, unit: str, scaled: bool = False
+    label: str,
+    total: int | None,
+    count: Callable[[], int],
+    *,
+    unit: str,
+    scaled: bool = False,
+    interval_s: float = _INTERVAL_S,
 ) -> Iterator[None]:
     """Shows a bar on a terminal while the block runs; nothing elsewhere.
 
@@ -26,13 +33,14 @@ def show_progress(
         count: Gives the units that are done.
         unit: What a unit is.
         scaled: Whether to show thousands, millions and so on.
+        interval_s: Between two questions.
     """
     if not sys.stderr.isatty():
         yield
         return
     ended = threading.Event()
     with tqdm(total=total, desc=label, unit=unit, unit_scale=scaled, leave=False) as bar:
-        watcher = threading.Thread(target=_watch, args=(count, bar, ended), daemon=True)
+        watcher = threading.Thread(target=_watch, args=(count, bar, ended, interval_s), daemon=True)
         watcher.start()
         try:
             yield
@@ -46,9 +54,10 @@ def step_progress(step: Step, receipts: StepReceipts, *, quiet: bool) -> Abstrac
     outputs = step.transform.outputs
     if quiet or not outputs:
         return nullcontext()
-    return show_progress(step.label, len(outputs), lambda: len(files.list_files(receipts.path)), unit="unit")
+    interval_s = _INTERVAL_S if files.is_local(receipts.path) else _STORE_INTERVAL_S
+    return show_progress(step.label, len(outputs), receipts.num_done, unit="unit", interval_s=interval_s)
 
 
-def _watch(count: Callable[[], int], bar: tqdm, ended: threading.Event) -> None:
-    while not ended.wait(_INTERVAL_S):
+def _watch(count: Callable[[], int], bar: tqdm, ended: threading.Event, interval_s: float) -> None:
+    while not ended.wait(interval_s):
         bar.update(count() - bar.n)

@@ -14,7 +14,7 @@ Source: Radford et al. 2021, section 2.2.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from pipeline.base import files
 from pipeline.base.folders import VocabFolder
@@ -34,6 +34,8 @@ from pipeline.vocabulary.total_counts import (
 from pipeline.vocabulary.unit_counts import count_unit_bigrams, count_unit_words
 from vocab.pageviews import check_views
 from vocab.synsets import find_wordnet
+
+_MERGE_GIB: Final = 16.0  # ranges of 32 million words or bigrams, and all titles with their views, in one process
 
 
 @dataclass(kw_only=True)
@@ -86,7 +88,11 @@ class BuildVocab(VocabOptions):
             output_of=lambda task: task.paths.bigrams,
             work=partial(count_unit_bigrams, kept_words=plan.kept_words),
         )
-        yield Step("MergeWords", merge), Step("JoinWords", join), Step("CountBigrams", count_bigrams)
+        yield (
+            Step("MergeWords", merge, ram_gib=_MERGE_GIB),
+            Step("JoinWords", join, ram_gib=_MERGE_GIB),
+            Step("CountBigrams", count_bigrams),
+        )
         merge_ranges = MapUnits(
             units=plan_bigram_ranges(plan.tasks, plan.kept_words),
             output_of=lambda bounds: plan.sums.table("bigrams-{:019d}-{:019d}".format(*bounds)),
@@ -97,7 +103,7 @@ class BuildVocab(VocabOptions):
             output_of=lambda _: VocabFolder(self.output).queries,
             work=partial(write_vocab, options=self, bigrams=merge_ranges.outputs),
         )
-        yield Step("MergeBigrams", merge_ranges), Step("MergeSources", write)
+        yield Step("MergeBigrams", merge_ranges, ram_gib=_MERGE_GIB), Step("MergeSources", write, ram_gib=_MERGE_GIB)
 
     def _count_views(self, plan: VocabPlan) -> Iterator[Step]:
         if plan.known_titles:
