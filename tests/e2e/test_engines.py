@@ -68,6 +68,11 @@ if __name__ == "__main__":
 """
 
 
+def hear_interrupts():
+    """Undoes what a process in the background inherits: there, Ctrl-C is not heard."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(scope="module")
 def code(tmp_path_factory):
     folder = tmp_path_factory.mktemp("code")
@@ -99,7 +104,14 @@ def toy(code, tmp_path, portable_environment):
         command = [sys.executable, str(code / "cut_main.py"), "--data", str(data or tmp_path / "data")]
         command += ["--seen", str(tmp_path / "seen" / "input"), *flags]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(command, env=portable_environment(code), cwd=tmp_path, start_new_session=True, **pipes)
+        return subprocess.Popen(
+            command,
+            env=portable_environment(code),
+            cwd=tmp_path,
+            start_new_session=True,
+            preexec_fn=hear_interrupts,
+            **pipes,
+        )
 
     return start
 
