@@ -160,7 +160,7 @@ def test_a_dry_run_refuses_a_folder_that_somebody_works_in(data, capsys):
     assert "is working there" in capsys.readouterr().err
 
 
-def test_a_dry_run_names_a_price_where_the_engine_has_one(data, capsys):
+def test_a_dry_run_refuses_what_a_run_would_and_names_no_price_on_this_machine(data, capsys):
     assert run("match-pairs", data, "--quiet") == 0
     assert run("balance-pairs", data, "--quiet") == 0
     assert run("fetch-images", data, "--contact", "me@example.org", "--dry-run") == 0
@@ -168,8 +168,8 @@ def test_a_dry_run_names_a_price_where_the_engine_has_one(data, capsys):
     assert "CountHosts" in shown
     assert "cost" not in shown.partition("fetch-images: new")[2]
     cloud = ["--runner=DataflowRunner", "--project=p", "--region=r", "--temp_location=gs://b/t"]
-    assert run("fetch-images", data, "--contact", "me@example.org", "--dry-run", *cloud) == 0
-    assert "cost    about $" in capsys.readouterr().out
+    assert run("fetch-images", data, "--contact", "me@example.org", "--dry-run", *cloud) == 2
+    assert "lies on this machine" in capsys.readouterr().err
 
 
 def events_of(text):

@@ -83,3 +83,10 @@ def test_a_stage_that_nobody_measured_has_no_estimate():
     stage = options_from(MatchPairs, {})
     assert estimate(stage, plan_of(rows=None)) is None
     assert "no estimate" in lines_of(stage, plan_of(rows=None), Engine(workers=1))
+
+
+def test_a_price_is_named_where_the_engine_has_one():
+    stage = options_from(FetchImages, {"contact": "me@example.org"})
+    plan = plan_of(step_of("FetchUnits", 40_000, 0))
+    assert "cost    about $" in lines_of(stage, plan, Engine(workers=2, beam_flags=CLOUD))
+    assert "cost" not in lines_of(stage, plan, Engine(workers=2))
