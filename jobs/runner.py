@@ -169,16 +169,17 @@ def make_steps(steps: Sequence[Step], engine: Engine, folder: str, *, quiet: boo
     Args, Returns and Raises: as `make_step`, for each step.
     """
     if len(steps) > 1 and not engine.is_local:
-        done = {step.label for step in steps if _made_before(step, engine, folder) is not None}
-        left = [(step, StepReceipts(folder, step.label)) for step in steps if step.label not in done]
+        found = {step.label: _made_before(step, engine, folder) for step in steps}
+        left = [(step, StepReceipts(folder, step.label)) for step in steps if found[step.label] is None]
         if left:
             label = "-".join(step.label for step, _ in left)
             for step, unmade in left:
                 unmade.begin(len(step.transform.outputs), now=time.time())
             with current_log().step(label, left) as made:
                 run_step(Step(label, Chain(steps=left)), engine, StepReceipts(folder, label))
-                made += [receipt for step, _ in left for receipt in _found(step, folder).values()]
-        return [_found(step, folder) for step in steps]
+                found |= {step.label: _found(step, folder) for step, _ in left}
+                made += [receipt for step, _ in left for receipt in (found[step.label] or {}).values()]
+        return [found[step.label] or {} for step in steps]
     return [make_step(step, engine, folder, quiet=quiet) for step in steps]
 
 
@@ -215,13 +216,14 @@ def _made_before(step: Step, engine: Engine, folder: str) -> dict[str, Receipt] 
     outputs, receipts = step.transform.outputs, StepReceipts(folder, step.label)
     if not outputs:
         return {}
-    if receipts.read_all(outputs) is None:
+    found = receipts.read_all(outputs)
+    if found is None:
         return None
     if engine.is_local:
-        files.each(receipts.check, outputs)
+        found = found if all(files.each(receipts.check, outputs)) else None
     else:
         run_step(Step(f"Check{step.label}", CheckUnits(checked=outputs)), engine, receipts)
-    found = receipts.read_all(outputs)
+        found = receipts.read_all(outputs)
     return None if found is None else dict(zip(outputs, found, strict=True))
 
 

@@ -8,14 +8,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.base import files
-from pipeline.base.folders import MatchedFolder, PairsFolder, RawFolder, raw_units
-from pipeline.base.lineage import stage_stamp
+from pipeline.base.folders import MatchedFolder, PairsFolder, RawFolder, folder_digest, raw_units
 from pipeline.base.matched_tables import pair_tables, read_matched
 from pipeline.base.table_groups import Rows, read_rows
 from pipeline.base.tables import read_batches
 
 _WEIGHT = "keep_probability"
-_DIGEST_CHARS = 8  # of a crawl, in the names of its tables
 
 
 class PoolTable(NamedTuple):
@@ -92,7 +90,7 @@ def new_names(new: Sequence[PoolTable], earlier: Sequence[PoolTable], *, matched
     Raises:
         ValueError: When the earlier ones hold them already.
     """
-    digest = stage_stamp(matched)["digest"][:_DIGEST_CHARS]
+    digest = folder_digest(matched)
     renamed = [table._replace(name=f"{digest}-{table.name}") for table in new]
     if {table.name for table in renamed} & {table.name for table in earlier}:
         raise ValueError(f"matched: {matched} was added to the previous crawls before")

@@ -165,6 +165,11 @@ class RawUnit(NamedTuple):
     tar: str
 
 
+def folder_digest(folder: str) -> str:
+    """What the names of files from a finished folder begin with where those of several come together."""
+    return str(stage_stamp(folder)["digest"])[:_DIGEST_CHARS]
+
+
 def raw_units(folders: Sequence[str]) -> list[RawUnit]:
     """The raw tars of finished folders, sorted by name: the order in which folders are given does not matter.
 
@@ -172,7 +177,7 @@ def raw_units(folders: Sequence[str]) -> list[RawUnit]:
         FileNotFoundError: When the stage has not finished in a folder.
         ValueError: When two folders hold the same.
     """
-    digests = {folder: stage_stamp(folder)["digest"][:_DIGEST_CHARS] for folder in folders}
+    digests = {folder: folder_digest(folder) for folder in folders}
     if len(set(digests.values())) < len(folders):
         raise ValueError(f"the same raw tars are given twice: {', '.join(folders)}")
     units = [
