@@ -228,11 +228,12 @@ def test_a_killed_run_goes_on_where_it_was_and_ends_with_the_same_tars(tmp_path,
     command += ["--connect-to", *loopback.connect_to, "--host-connections", "1", "--workers", "1", "--quiet"]
     process = subprocess.Popen(command, start_new_session=True)
     deadline = time.monotonic() + 60
-    while not list((tmp_path / "raw").glob("*.index.parquet")) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    receipts = tmp_path / "raw" / "_steps" / "FetchUnits"
+    while not list(receipts.glob("*.index.parquet.json")) and time.monotonic() < deadline:
+        time.sleep(0.02)  # a unit is done when its receipt is there, a moment after its files
     os.killpg(process.pid, signal.SIGKILL)
     process.wait(10)
-    done = list((tmp_path / "raw").glob("*.index.parquet"))
+    done = list(receipts.glob("*.index.parquet.json"))
     assert 0 < len(done) < len(list((tmp_path / "undisturbed").glob("*.tar")))
     loopback.delay_s = 0.0
     already = {path for _, path in loopback.seen}
