@@ -60,6 +60,7 @@ class DropReason(StrEnum):
     ROBOTS_UNAVAILABLE = "robots_unavailable"  # RFC 9309: a server error forbids everything
     CRAWL_DELAY = "crawl_delay"  # asks for longer pauses than `max_wait_s`
     HOST_DOWN = "host_down"  # skipped after too many failures in a row
+    HOST_REFUSES = "host_refuses"  # skipped after answering everything with 401, 403 or a page
     HOST_TIME = "host_time"  # skipped when the time for one host was over
     # fetch-images: the answer
     UNRESOLVED = "unresolved"
@@ -79,10 +80,12 @@ class DropReason(StrEnum):
     OPTED_OUT = "opted_out"  # X-Robots-Tag, tdm-reservation
     OPTED_OUT_EMBEDDED = "opted_out_embedded"  # IPTC/PLUS Data Mining field inside the image
     NOT_IN_ARCHIVE = "not_in_archive"
+    INTERNAL_ERROR = "internal_error"  # the fetcher's own fault; the URL is in the log
     # fetch-images: the image
     UNKNOWN_FORMAT = "unknown_format"
     BROKEN_IMAGE = "broken_image"
     TOO_MANY_PIXELS = "too_many_pixels"
+    TOO_COSTLY = "too_costly"  # to decode: memory, or work, out of all proportion to its bytes
     TOO_SMALL = "too_small"
     TOO_NARROW = "too_narrow"
     # write-shards
