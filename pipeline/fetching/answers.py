@@ -17,7 +17,7 @@ RETRIED: Final = frozenset(  # what may pass; 4xx, opt-outs, redirects and bad i
         DropReason.TIMED_OUT,
         DropReason.BROKEN_ANSWER,
         DropReason.HTTP_ERROR,
-        DropReason.THROTTLED,
+        DropReason.THROTTLED,  # of a robots.txt; else its host knows when it is asked again
     }
 )
 
@@ -29,7 +29,6 @@ class Fetched(NamedTuple):
 
     image: CheckedImage | DropReason
     http_status: int | None = None
-    asked: bool = False  # whether the last try sent a request
 
 
 Store = Callable[[str, Fetched], None]

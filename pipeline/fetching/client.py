@@ -1,276 +1,287 @@
-"""Image URLs to checked images, over the network, with manners.
+"""One request and its answer.
 
-In: URLs of a fetch unit. Out: for each its `Fetched`: the image or the reason there is none. Beam-free. A URL costs
-one request where all is well: over a kept connection, refused by its header lines before its body is read, decoded
-in a thread. Every wait has an end.
-Source: RFC 9110 (HTTP semantics), RFC 9309 (robots.txt).
+In: a URL, and how the network may be used. Out: a `Reply`: a body, where a redirect leads, or the reason there is
+neither. An answer is refused by its header lines before its body is read. What a request costs is bounded: its time,
+which runs while it is under way and while nothing of ours is waited for, and its bytes, those of all bodies together.
+Source: RFC 9110 and 9112 (HTTP).
 """
 
 import asyncio
+import functools
+import re
+import ssl
 import time
-from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
-from typing import Final, NamedTuple, Self
+from collections.abc import Callable
+from types import SimpleNamespace, TracebackType
+from typing import Any, Final, NamedTuple, Self
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
 from pipeline.base.drops import DropReason
-from pipeline.fetching.answers import (
-    MAX_REDIRECTS,
-    RETRIED,
-    Fetched,
-    Normalize,
-    Store,
-    classify_error,
-    classify_status,
-)
-from pipeline.fetching.hosts import Host, HostMemory, KnownRobots
-from pipeline.fetching.images import CheckedImage
+from pipeline.fetching.answers import classify_error, classify_status
 from pipeline.fetching.resolver import GuardedResolver, parse_redirection
-from pipeline.fetching.robots import MAX_ROBOTS_BYTES, ROBOTS_PATH, Robots, read_robots
+from pipeline.fetching.robots import MAX_ROBOTS_BYTES
 from pipeline.fetching.rules import FetchRules
-from pipeline.fetching.targets import parse_redirect, parse_target
+from pipeline.fetching.targets import parse_redirect
 from pipeline.web.bodies import decode_body
-from pipeline.web.http import parse_retry_after, pause_s
+from pipeline.web.http import parse_retry_after
 from pipeline.web.optouts import is_opted_out
 
 
-async def fetch_images(
-    urls: Iterable[str],
-    rules: FetchRules,
-    *,
-    normalize: Normalize,
-    store: Store,
-    memory: HostMemory | None = None,
-) -> None:
-    """Fetches URLs, hosts side by side, and hands each to `store` as soon as it is there.
+class Reply(NamedTuple):
+    """What came of a request.
 
-    Args:
-        urls: Distinct URLs.
-        rules: How the network may be used.
-        normalize: Checks the bytes of an image; called in threads.
-        store: Takes a URL and what came of it; called in no fixed order.
-        memory: What this process knows of hosts; what is learned is added. Given to one call at a time.
+    Attributes:
+        content: A body, where a redirect leads, or why there is neither.
+        status: Of the answer; None when there was none.
+        retry_after_s: Seconds the host asks to be left alone.
+        is_page: Whether the answer says that it is a page for people.
+        was_stale: Whether a kept connection was closed under the request, which says nothing about its host.
     """
-    async with ImageClient(rules, normalize, memory or HostMemory()) as client, asyncio.TaskGroup() as lanes:
-        for queue in client.queue_by_host(urls):
-            for _ in range(min(rules.host_connections, len(queue))):
-                lanes.create_task(_run_lane(client, queue, store))
+
+    content: bytes | URL | DropReason
+    status: int | None = None
+    retry_after_s: float | None = None
+    is_page: bool = False
+    was_stale: bool = False
 
 
-async def _run_lane(client: "ImageClient", queue: deque[str], store: Store) -> None:
-    while queue:
-        url = queue.popleft()
-        store(url, await client.fetch(url))
-
-
-class ImageClient:
-    """Fetches images; one session, one set of hosts.
+class WebClient:
+    """Sends requests; one session.
 
     Args:
         rules: How the network may be used.
-        normalize: Checks the bytes of an image; called in threads.
-        memory: What is known of hosts; what is learned is added at the end.
     """
 
-    def __init__(self, rules: FetchRules, normalize: Normalize, memory: HostMemory) -> None:
+    def __init__(self, rules: FetchRules) -> None:
         self._rules = rules
-        self._normalize = normalize
-        self._in_flight = asyncio.Semaphore(rules.concurrency)
-        self._decoders = ThreadPoolExecutor(rules.decode_threads, thread_name_prefix="decode")
-        self._clock = asyncio.get_running_loop().time
-        self._memory = memory
-        self._hosts: dict[str, Host] = {}
+        self._large_bodies = asyncio.Semaphore(_LARGE_AT_ONCE)
+        self.received_bytes = 0
 
     async def __aenter__(self) -> Self:
         """Opens the session."""
-        redirections = [parse_redirection(text) for text in self._rules.connect_to]
-        self._resolver = GuardedResolver(redirections, allow_private=self._rules.allow_private)
+        rules = self._rules
+        proxy_host = URL(rules.proxy).raw_host if rules.proxy else None
+        self.resolver = GuardedResolver(
+            [parse_redirection(text) for text in rules.connect_to],
+            allow_private=rules.allow_private,
+            timeout_s=rules.dns_timeout_s,
+            exempt=[proxy_host] if proxy_host else [],
+        )
+        connector = aiohttp.TCPConnector(
+            resolver=self.resolver,
+            use_dns_cache=False,  # the resolver remembers
+            limit=0,
+            ssl=_tls(rules),
+            keepalive_timeout=_KEEPALIVE_SECONDS,
+            happy_eyeballs_delay=None,
+        )
+        # aiohttp has no public place for it; a connection must read what browsers do
+        connector._factory = functools.partial(_LenientHandler, loop=asyncio.get_running_loop())
+        tracing = aiohttp.TraceConfig()
+        tracing.on_connection_reuseconn.append(_note_reuse)
+        tracing.on_request_headers_sent.append(_note_sent)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                resolver=self._resolver, limit=0, ttl_dns_cache=_DNS_SECONDS, keepalive_timeout=_KEEPALIVE_SECONDS
-            ),
+            connector=connector,
             timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=self._rules.connect_timeout_s, sock_read=self._rules.read_timeout_s
+                total=None, sock_connect=rules.connect_timeout_s, sock_read=rules.read_timeout_s
             ),
-            headers={"User-Agent": self._rules.user_agent, "Accept": _ACCEPT, "Accept-Encoding": "identity"},
+            headers={"User-Agent": rules.user_agent, "Accept": _ACCEPT, "Accept-Encoding": "identity"},
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
+            trace_configs=[tracing],
+            max_line_size=_MAX_LINE_BYTES,
+            max_field_size=_MAX_LINE_BYTES,
+            max_headers=_MAX_HEADERS,
+            proxy=rules.proxy or None,
         )
+        self._session._retry_connection = False  # nothing is asked again without its turn
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Closes the session."""
-        self._memory.keep(self._hosts, self._clock())
         await self._session.close()
-        await self._resolver.close()
-        self._decoders.shutdown()
+        await self.resolver.close()
 
-    def queue_by_host(self, urls: Iterable[str]) -> Iterable[deque[str]]:
-        """One queue of URLs a host; URLs that cannot be parsed share one."""
-        queues: dict[str, deque[str]] = defaultdict(deque)
-        for text in urls:
-            url = parse_target(text, allow_private=self._rules.allow_private)
-            host_name = url.raw_host or "" if isinstance(url, URL) else ""
-            queues[host_name].append(text)
-            self._host(host_name).urls_left += 1
-        return queues.values()
+    async def exchange(self, url: URL, *, is_robots: bool, is_last: bool, when_sent: Callable[[], None]) -> Reply:
+        """Sends one request and reads its answer.
 
-    async def fetch(self, text: str) -> Fetched:
-        """Fetches one URL: redirects followed, errors that may pass tried again."""
-        url = parse_target(text, allow_private=self._rules.allow_private)
-        if isinstance(url, DropReason):
-            return Fetched(url)
-        host = self._host(url.raw_host or "")
-        fetched = await self._try_again(lambda: self._fetch_once(url))
-        host.urls_left -= 1
-        return fetched
-
-    def _host(self, name: str) -> Host:
-        if name not in self._hosts:
-            self._hosts[name] = Host(self._rules, self._clock, self._memory.recall(name))
-        return self._hosts[name]
-
-    async def _try_again(self, attempt: Callable[[], Awaitable[Fetched]]) -> Fetched:
-        fetched = await attempt()
-        for tries in range(1, self._rules.retries + 1):
-            if fetched.image not in RETRIED or not fetched.asked:
-                break
-            if fetched.image is not DropReason.THROTTLED:  # then the host's next turn is late enough
-                await asyncio.sleep(pause_s(tries))
-            fetched = await attempt()
-        return fetched
-
-    async def _fetch_once(self, url: URL) -> Fetched:
-        for _ in range(MAX_REDIRECTS + 1):
-            host = self._host(url.raw_host or "")
-            if refusal := await self._ask_leave(host, url):
-                return Fetched(refusal)
-            async with host.turn(), self._in_flight:
-                reply = await self._exchange(host, url)
-                if isinstance(reply.content, bytes):
-                    image = await self._decode(reply.content)
-                    return Fetched(image, reply.status, reply.asked)
-            if isinstance(reply.content, DropReason):
-                return Fetched(reply.content, reply.status, reply.asked)
-            url = reply.content
-        return Fetched(DropReason.TOO_MANY_REDIRECTS, reply.status, reply.asked)
-
-    async def _decode(self, body: bytes) -> CheckedImage | DropReason:
-        return await asyncio.get_running_loop().run_in_executor(self._decoders, self._normalize, body)
-
-    async def _ask_leave(self, host: Host, url: URL) -> DropReason | None:
-        """Why a URL must not be requested, or None; reads robots.txt at the first request to an origin."""
-        if host.closed:
-            return host.closed
-        if not self._rules.robots:
-            return None
-        origin = url.origin()
-        if origin not in host.robots:
-            host.robots[origin] = asyncio.create_task(self._fetch_robots(host, origin))
-        robots = await host.robots[origin]
-        if isinstance(robots, DropReason):
-            return robots
-        return None if robots.allows(url) else DropReason.ROBOTS_DISALLOW
-
-    async def _fetch_robots(self, host: Host, origin: URL) -> Robots | DropReason:
-        if known := host.known_robots.get(origin):
-            return known.robots
-        reply = await self._exchange_robots(origin)
-        for tries in range(1, self._rules.retries + 1):
-            if reply.content not in RETRIED:
-                break
-            await asyncio.sleep(pause_s(tries))
-            reply = await self._exchange_robots(origin)
-        content = DropReason.BAD_REDIRECT if isinstance(reply.content, URL) else reply.content
-        robots = read_robots(reply.status, content)
-        if isinstance(robots, Robots):
-            if robots.crawl_delay_s > self._rules.max_wait_s:
-                return DropReason.CRAWL_DELAY
-            host.slow_down(robots.crawl_delay_s)
-            host.known_robots[origin] = KnownRobots(robots, self._clock())
-        return robots
-
-    async def _exchange_robots(self, origin: URL) -> "_Reply":
-        url = origin.with_path(ROBOTS_PATH)
-        for _ in range(MAX_REDIRECTS + 1):
-            host = self._host(url.raw_host or "")
-            async with host.turn(), self._in_flight:
-                reply = await self._exchange(host, url, is_robots=True)
-            if not isinstance(reply.content, URL):
-                break
-            url = reply.content
-        return reply
-
-    async def _exchange(self, host: Host, url: URL, *, is_robots: bool = False) -> "_Reply":
-        """One request and its answer."""
-        if host.closed:
-            return _Reply(host.closed)
-        headers = {"Connection": "close"} if host.urls_left <= 1 and not is_robots else {}
+        Args:
+            url: What to ask for.
+            is_robots: Whether it is a robots.txt, which may be cut and whose opt-outs are inside.
+            is_last: Whether the connection will not be needed again.
+            when_sent: Called when the request has left.
+        """
+        context = SimpleNamespace(when_sent=when_sent, reused=False)
+        headers = {"Connection": "close"} if is_last else None
         status = retry_after_s = None
+        is_page = False
         content: bytes | URL | DropReason
         try:
             async with (
-                asyncio.timeout(self._rules.timeout_s),
-                self._session.get(url, allow_redirects=False, headers=headers) as response,
+                asyncio.timeout(self._rules.timeout_s) as deadline,
+                self._session.get(url, allow_redirects=False, headers=headers, trace_request_ctx=context) as response,
             ):
                 status = response.status
                 retry_after_s = parse_retry_after(response.headers.get("Retry-After"), time.time())
-                content = await self._receive(response, is_robots=is_robots)
+                is_page = response.content_type in _PAGE_TYPES
+                content = await self._receive(response, deadline, is_robots=is_robots)
         except aiohttp.ServerTimeoutError:
             content = DropReason.TIMED_OUT
         except TimeoutError:
             content = DropReason.TOO_SLOW
+        except aiohttp.ServerDisconnectedError:
+            if context.reused and status is None:
+                return Reply(DropReason.BROKEN_ANSWER, was_stale=True)
+            content = DropReason.BROKEN_ANSWER
         except (aiohttp.ClientError, OSError) as error:
+            if context.reused and status is None and isinstance(error, ConnectionResetError | BrokenPipeError):
+                return Reply(DropReason.BROKEN_ANSWER, was_stale=True)
             content = classify_error(error)
-        host.note(content, retry_after_s)
-        return _Reply(content, status, asked=True)
+            if content is DropReason.CONNECT_FAILED:
+                self.resolver.report_dead(url.raw_host or "")
+        return Reply(content, status, retry_after_s, is_page)
 
-    async def _receive(self, response: aiohttp.ClientResponse, *, is_robots: bool) -> bytes | URL | DropReason:
+    async def _receive(
+        self, response: aiohttp.ClientResponse, deadline: asyncio.Timeout, *, is_robots: bool
+    ) -> bytes | URL | DropReason:
+        headers = response.headers
+        refusal = self._refusal(response, is_robots=is_robots)
+        if refusal is not None:
+            await self._drain(response)
+            return refusal
+        max_bytes = MAX_ROBOTS_BYTES if is_robots else self._rules.max_bytes
+        if not is_robots and (response.content_length or 0) > max_bytes:
+            return DropReason.TOO_MANY_BYTES
+        body = await self._read_up_to(response.content, max_bytes + 1, deadline)
+        if is_robots:
+            body = body[:max_bytes]
+        return decode_body(body, ",".join(headers.getall("Content-Encoding", [])), max_bytes=max_bytes)
+
+    def _refusal(self, response: aiohttp.ClientResponse, *, is_robots: bool) -> URL | DropReason | None:
+        """Why the body of an answer is not wanted, or where it leads instead."""
         headers = response.headers
         if response.status in _REDIRECTS:
-            return self._redirect_target(response)
+            location = headers.get("Location")
+            if not location:
+                return DropReason.BAD_REDIRECT
+            return parse_redirect(location, response.url, allow_private=self._rules.allow_private)
         if refusal := classify_status(response.status, can_wait="Retry-After" in headers):
             return refusal
         tags = headers.getall("X-Robots-Tag", [])
         if not is_robots and is_opted_out(tags, headers.get("tdm-reservation"), noindex=self._rules.respect_noindex):
             return DropReason.OPTED_OUT
-        max_bytes = MAX_ROBOTS_BYTES if is_robots else self._rules.max_bytes
-        if not is_robots and (response.content_length or 0) > max_bytes:
-            return DropReason.TOO_MANY_BYTES
-        body = await _read_up_to(response.content, max_bytes + 1)
-        if is_robots:
-            body = body[:max_bytes]
-        return decode_body(body, ",".join(headers.getall("Content-Encoding", [])), max_bytes=max_bytes)
+        return None
 
-    def _redirect_target(self, response: aiohttp.ClientResponse) -> URL | DropReason:
-        location = response.headers.get("Location")
-        if not location:
-            return DropReason.BAD_REDIRECT
-        return parse_redirect(location, response.url, allow_private=self._rules.allow_private)
+    async def _drain(self, response: aiohttp.ClientResponse) -> None:
+        """Reads a short body that nobody wants, so that its connection can be used again."""
+        if response.content_length is not None and response.content_length <= _SHORT_BYTES:
+            await response.content.readexactly(response.content_length)
+
+    async def _read_up_to(self, stream: aiohttp.StreamReader, max_bytes: int, deadline: asyncio.Timeout) -> bytes:
+        body = bytearray()
+        is_large = False
+        try:
+            async for part in stream.iter_any():
+                body += part
+                self.received_bytes += len(part)
+                if len(body) >= max_bytes:
+                    break
+                if len(body) > _LARGE_BYTES and not is_large:
+                    await self._wait_for_room(deadline)
+                    is_large = True
+        finally:
+            if is_large:
+                self._large_bodies.release()
+        return bytes(body[:max_bytes])
+
+    async def _wait_for_room(self, deadline: asyncio.Timeout) -> None:
+        """Waits until a further large body may be held; that is no fault of its server's, so the time does not run."""
+        if not self._large_bodies.locked():
+            await self._large_bodies.acquire()
+            return
+        loop = asyncio.get_running_loop()
+        left_s = (deadline.when() or 0.0) - loop.time()
+        deadline.reschedule(None)
+        await self._large_bodies.acquire()
+        deadline.reschedule(loop.time() + left_s)
 
 
-class _Reply(NamedTuple):
-    content: bytes | URL | DropReason  # a body, where a redirect leads, or why there is neither
-    status: int | None = None
-    asked: bool = False
+class _LenientHandler(ResponseHandler):
+    """A connection that takes an answer which names its length twice, alike, as browsers do (RFC 9112 6.3)."""
+
+    _head: bytes | None = None  # of an answer, as far as it is there; None while its body is read
+
+    def set_response_params(self, **options: Any) -> None:
+        self._head = b""
+        super().set_response_params(**options)
+
+    def data_received(self, data: bytes) -> None:
+        if self._head is not None:
+            head = self._head + data
+            end = _HEAD_END.search(head)
+            if end is None and len(head) < _MAX_LINE_BYTES:
+                self._head = head
+                return
+            self._head = b"" if _INTERIM.match(head) else None
+            data = head if end is None else _drop_repeated_lengths(head[: end.end()]) + head[end.end() :]
+        super().data_received(data)
+
+    def eof_received(self) -> None:
+        self._pass_on()
+        super().eof_received()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._pass_on()
+        super().connection_lost(exc)
+
+    def _pass_on(self) -> None:
+        if self._head:
+            head, self._head = self._head, None
+            super().data_received(head)
 
 
-async def _read_up_to(stream: aiohttp.StreamReader, max_bytes: int) -> bytes:
-    body = bytearray()
-    async for part in stream.iter_any():
-        body += part
-        if len(body) >= max_bytes:
-            break
-    return bytes(body[:max_bytes])
+def _drop_repeated_lengths(head: bytes) -> bytes:
+    """The head of an answer with the second of equal Content-Length lines left out.
+
+    >>> _drop_repeated_lengths(b"HTTP/1.1 200 OK\\r\\nContent-Length: 5\\r\\ncontent-length: 5, 5\\r\\n\\r\\n")
+    b'HTTP/1.1 200 OK\\r\\nContent-Length: 5\\r\\n\\r\\n'
+    """
+    lines = _LENGTH_LINE.findall(head)
+    values = {value.strip() for line in lines for value in line.split(b":", 1)[1].split(b",")}
+    if len(values) != 1 or (len(lines) == 1 and b"," not in lines[0]):
+        return head
+    first, rest = head.split(lines[0], 1)
+    return first + b"Content-Length: " + values.pop() + b"\r\n" + _LENGTH_LINE.sub(b"", rest)
+
+
+async def _note_reuse(_: aiohttp.ClientSession, context: SimpleNamespace, __: Any) -> None:
+    context.trace_request_ctx.reused = True
+
+
+async def _note_sent(_: aiohttp.ClientSession, context: SimpleNamespace, __: Any) -> None:
+    context.trace_request_ctx.when_sent()
+
+
+def _tls(rules: FetchRules) -> ssl.SSLContext | bool:
+    if not rules.verify_tls:
+        return False
+    return ssl.create_default_context(cafile=rules.ca_bundle or None)
 
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_PAGE_TYPES: Final = frozenset({"text/html", "application/xhtml+xml"})
 _ACCEPT: Final = "image/jpeg,image/png,image/webp,image/*;q=0.8,*/*;q=0.5"
-_DNS_SECONDS: Final = 600
 _KEEPALIVE_SECONDS: Final = 10.0
+_MAX_LINE_BYTES: Final = 1 << 16
+_MAX_HEADERS: Final = 1_000
+_SHORT_BYTES: Final = 1 << 14
+_LARGE_BYTES: Final = 1 << 18  # smaller bodies are held by as many requests as there are
+_LARGE_AT_ONCE: Final = 16
+_HEAD_END: Final = re.compile(rb"\r?\n\r?\n")
+_INTERIM: Final = re.compile(rb"HTTP/1\.[01] 1(?!01)")  # an answer comes after it
+_LENGTH_LINE: Final = re.compile(rb"(?im)^content-length[ \t]*:[^\r\n]*\r?\n")

@@ -1,22 +1,25 @@
 """Manners towards one host: how many connections, how often, when to wait, when to leave it alone.
 
-In: requests that want their turn, and how the host answered the earlier ones. Out: a turn when it is due, or the
-reason why there is none any more. What was learned of hosts in one fetch unit is kept for the next one of the process,
-which may ask the same hosts. Times are seconds of a monotonic clock.
-Source: RFC 9309 2.4 (how long a robots.txt is good for).
+In: what waits to be asked of a host, and how it answered. Out: when its next request may leave, or the reason why
+nothing more is asked of it. Nothing here waits, asks or knows the time: `pipeline.fetching.crawler` does.
+Times are seconds of the monotonic clock.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from typing import Final, NamedTuple
+import heapq
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final, Generic, TypeVar
 
 from yarl import URL
 
 from pipeline.base.drops import DropReason
+from pipeline.fetching.paces import Paces, slot_of
 from pipeline.fetching.robots import Robots
 from pipeline.fetching.rules import FetchRules
-from pipeline.web.http import MOST_SECONDS, pause_s
+from pipeline.web.http import pause_s
+
+T = TypeVar("T")
 
 # What tells against the host, not against the URL.
 HOST_FAILURES: Final = frozenset(
@@ -26,130 +29,209 @@ HOST_FAILURES: Final = frozenset(
         DropReason.TLS_FAILED,
         DropReason.TIMED_OUT,
         DropReason.TOO_SLOW,
-        DropReason.HTTP_ERROR,
-        DropReason.THROTTLED,
+        DropReason.BROKEN_ANSWER,
     }
 )
-
-_MOST_HOSTS: Final = 1_000  # remembered without need
-_ROBOTS_LIFE_S: Final = 24 * 3600.0
-
-
-class KnownRobots(NamedTuple):
-    """A robots.txt that was read."""
-
-    robots: Robots
-    read_at_s: float
+_SLOWEST: Final = 64.0  # times its usual pause that a host in trouble gets
+_LEAST_PAUSE_S: Final = 0.05  # of a host in trouble that had none
+_LONGEST_THROTTLE_S: Final = 300.0  # where a host names no time
 
 
-class HostPast(NamedTuple):
-    """What is known of a host from the unit before.
+@dataclass(eq=False)
+class Gate:
+    """What hosts of one site, or of one address, share: turns.
 
     Attributes:
-        next_start_s: When the next request may start.
-        pause_s: Between two requests.
-        robots: What its robots.txt files say, by origin.
+        slot: In the table of paces.
+        pause_s: Between two turns.
+        waiting: Hosts that want the next turns.
+        listed: Whether somebody will look when the next turn is due.
     """
 
-    next_start_s: float = 0.0
-    pause_s: float = 0.0
-    robots: Mapping[URL, KnownRobots] = {}
+    slot: int
+    pause_s: float
+    waiting: deque["Host"] = field(default_factory=deque)
+    listed: bool = False
 
 
-class Host:
-    """One host of a fetch unit.
+class Host(Generic[T]):
+    """One host: what is to be asked of it, and what is known of it.
 
     Attributes:
-        urls_left: URLs of it that have not been asked for yet.
-        robots: Its robots.txt files being read or read, by origin.
-        known_robots: Those that have been read, here or in units before.
+        name: Its name.
+        errands: What is to be asked, in order.
+        open_now: Requests under way.
+        departing: Whether a request was begun that has not left yet: until then nobody knows when the next one may.
+        listed: Whether somebody will look after it again.
+        address: Where connections go; None: not known yet.
+        is_known: Whether it ever answered.
+        gates: What it shares turns with.
+        robots: Of its origins, the rules, or why there are none; absent: nobody has asked.
         closed: Why nothing more is asked of it; None while it is open.
+        closed_until: When a host that asked for a longer pause than it was granted may be asked again.
 
     Args:
+        name: Its name.
         rules: Connections, rate and patience.
-        clock: Seconds now.
-        past: What is known of it.
+        paces: When who may be asked.
     """
 
-    def __init__(self, rules: FetchRules, clock: Callable[[], float], past: HostPast = HostPast()) -> None:  # noqa: B008
-        self.urls_left = 0
-        self.robots: dict[URL, asyncio.Task[Robots | DropReason]] = {}
-        self.known_robots = {o: k for o, k in past.robots.items() if clock() - k.read_at_s < _ROBOTS_LIFE_S}
-        self.closed = DropReason.THROTTLED if past.next_start_s - clock() > rules.max_wait_s else None
+    def __init__(self, name: str, rules: FetchRules, paces: Paces) -> None:
+        self.name = name
+        self.errands: deque[T] = deque()
+        self.open_now = 0
+        self.departing = False
+        self.listed = False
+        self.address: str | None = None
+        self.is_known = False
+        self.gates: list[Gate] = []
+        self.robots: dict[URL, Robots | DropReason | None] = {}
+        self.closed: DropReason | None = None
+        self.closed_until: float | None = None
+        self.slot = slot_of("host", name)
+        self.num_units = 0  # that it was asked for
         self._rules = rules
-        self._clock = clock
-        self._slots = asyncio.Semaphore(rules.host_connections)
-        self._pause_s = max(past.pause_s, 1 / rules.host_rate if rules.host_rate else 0.0)
-        self._next_start = past.next_start_s
+        self._paces = paces
+        self._later: list[tuple[float, int, T]] = []
+        self._number = 0
+        self._least_pause_s = 1 / rules.host_rate if rules.host_rate else 0.0
+        self._strain = 1.0  # times its pause, while it is in trouble
         self._first_start: float | None = None
         self._failures = 0
-
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Waits until a request may start; the host may have been closed meanwhile."""
-        async with self._slots:
-            while not self.closed and (wait_s := self._next_start - self._clock()) > 0:
-                await asyncio.sleep(wait_s)
-            now = self._clock()
-            self._next_start = max(self._next_start, now + self._pause_s)
-            self._first_start = now if self._first_start is None else self._first_start
-            if now - self._first_start > self._rules.host_time_s:
-                self.closed = self.closed or DropReason.HOST_TIME
-            yield
+        self._refusals = 0
+        self._throttles = 0
+        self._throttled_at = -1.0
+        self._gave_image = False
 
     @property
-    def past(self) -> HostPast:
-        """What is to be known of it in the next unit."""
-        return HostPast(self._next_start, self._pause_s, self.known_robots)
+    def pause_s(self) -> float:
+        """Between two requests, as things stand."""
+        if self._strain == 1.0:
+            return self._least_pause_s
+        return max(self._least_pause_s, _LEAST_PAUSE_S) * self._strain
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is wanted of it."""
+        return not (self.errands or self._later or self.open_now or self.listed)
+
+    @property
+    def num_waiting(self) -> int:
+        """How much is to be asked of it."""
+        return len(self.errands) + len(self._later)
+
+    @property
+    def next_later(self) -> float | None:
+        """When the first of what was put off is due."""
+        return self._later[0][0] if self._later else None
+
+    def put_off(self, errand: T, until: float) -> None:
+        """Asks something again, at a later time."""
+        self._number += 1
+        heapq.heappush(self._later, (until, self._number, errand))
+
+    def take_due(self, now: float) -> None:
+        """Brings to the front what was put off and is due."""
+        due = []
+        while self._later and self._later[0][0] <= now:
+            due.append(heapq.heappop(self._later)[2])
+        self.errands.extendleft(reversed(due))
+
+    def take_all(self) -> Iterator[T]:
+        """Empties the host."""
+        while self.errands:
+            yield self.errands.popleft()
+        while self._later:
+            yield heapq.heappop(self._later)[2]
+
+    def next_look(self, now: float) -> float | None:
+        """When there will be something to do for it; None: not before one of its requests has left or ended."""
+        if self.closed:
+            return now if self.num_waiting else None
+        if self.departing or self.open_now >= (self._rules.host_connections if self.is_known else 1):
+            return None
+        if self.errands:
+            return max(now, self._paces.due(self.slot, now))
+        return self.next_later
+
+    def take_turn(self, now: float) -> bool:
+        """Takes the turn for a request, here and where turns are shared; whether there was one."""
+        if any(self._paces.due(gate.slot, now) > now for gate in self.gates):
+            return False
+        if not self._paces.take(self.slot, now, self.pause_s):
+            return False
+        return all(self._paces.take(gate.slot, now, gate.pause_s) for gate in self.gates)
+
+    def begin(self, now: float) -> None:
+        """A request begins; once time is up it was the last one."""
+        self.open_now += 1
+        self.departing = self.pause_s > 0
+        self._first_start = now if self._first_start is None else self._first_start
+        if now - self._first_start > self._rules.host_time_s * max(self.num_units, 1):
+            self.close(DropReason.HOST_TIME)
+
+    def sent(self, now: float) -> None:
+        """The request that was begun has left: the pause begins now."""
+        self.departing = False
+        if self.pause_s:
+            self._paces.put_off(self.slot, now + self.pause_s)
+
+    def end(self) -> None:
+        """A request has ended."""
+        self.open_now -= 1
+        self.departing = False
 
     def slow_down(self, crawl_delay_s: float) -> None:
         """Leaves at least so much time between two requests."""
-        self._pause_s = max(self._pause_s, crawl_delay_s)
+        self._least_pause_s = max(self._least_pause_s, crawl_delay_s)
 
-    def note(self, outcome: object, retry_after_s: float | None) -> None:
-        """Learns from an answer: counts failures in a row, waits when asked to.
+    def close(self, reason: DropReason, *, until: float | None = None) -> None:
+        """Leaves it alone; the first reason stays."""
+        if self.closed is None:
+            self.closed, self.closed_until = reason, until
+
+    def note_answer(
+        self, outcome: object, status: int | None, retry_after_s: float | None, *, begun: float, now: float
+    ) -> None:
+        """Learns from an answer how often it may be asked.
 
         Args:
             outcome: A `DropReason`, or anything else when the host did its part.
+            status: HTTP status, if there was one.
             retry_after_s: Seconds the host asks to be left alone.
+            begun: When the request began.
+            now: When it ended.
         """
-        if outcome not in HOST_FAILURES:
-            self._failures = 0
-            return
-        self._failures += 1
+        self.is_known = self.is_known or status is not None
         if outcome is DropReason.THROTTLED:
-            wait_s = pause_s(self._failures, longest_s=MOST_SECONDS) if retry_after_s is None else retry_after_s
-            self._next_start = max(self._next_start, self._clock() + wait_s)
+            if begun >= self._throttled_at:  # not one of those that were under way when it first complained
+                self._throttles += 1
+                self._strain = min(self._strain * 2, _SLOWEST)
+            self._throttled_at = now
+            wait_s = retry_after_s or pause_s(max(self._throttles, 1), longest_s=_LONGEST_THROTTLE_S)
+            self._paces.put_off(self.slot, now + wait_s)
             if wait_s > self._rules.max_wait_s:
-                self.closed = self.closed or DropReason.THROTTLED
-        if self._failures >= self._rules.host_failures:
-            self.closed = self.closed or DropReason.HOST_DOWN
+                self.close(DropReason.THROTTLED, until=now + wait_s)
+            elif self._throttles > self._rules.host_failures:
+                self.close(DropReason.THROTTLED)
+        elif outcome is DropReason.HTTP_ERROR:
+            self._strain = min(self._strain * 1.5, _SLOWEST)
+        elif status is not None:
+            self._throttles = 0
+            self._strain = max(1.0, self._strain * 0.9)
 
-
-class HostMemory:
-    """What a process knows of hosts, from one fetch unit to the next: when each may be asked again, and its robots.txt.
-
-    Of the hosts that need not wait the last ones are kept. Those of a unit that goes on in the next one are few: they
-    share one of many buckets.
-    """
-
-    def __init__(self) -> None:
-        self._pasts: dict[str, HostPast] = {}
-
-    def recall(self, name: str) -> HostPast:
-        """What is known of a host."""
-        return self._pasts.get(name, HostPast())
-
-    def keep(self, hosts: Mapping[str, Host], now_s: float) -> None:
-        """Keeps what a unit learned.
+    def note_url(self, outcome: object, *, is_refusal: bool) -> None:
+        """Learns from what came of a URL in the end whether to go on.
 
         Args:
-            hosts: The unit's hosts, by name.
-            now_s: Seconds now.
+            outcome: A `DropReason`, or anything else when there is an image.
+            is_refusal: Whether it was refused to us as everything may be: 401, 403, or a page for people.
         """
-        for name, host in hosts.items():
-            self._pasts.pop(name, None)
-            self._pasts[name] = host.past
-        for name in list(self._pasts)[:-_MOST_HOSTS]:
-            if self._pasts[name].next_start_s <= now_s:
-                del self._pasts[name]
+        if not isinstance(outcome, DropReason):
+            self._gave_image = True
+        self._failures = self._failures + 1 if outcome in HOST_FAILURES else 0
+        self._refusals = self._refusals + 1 if is_refusal else 0
+        if self._failures >= self._rules.host_failures:
+            self.close(DropReason.HOST_DOWN)
+        if self._refusals >= 2 * self._rules.host_failures and not self._gave_image:
+            self.close(DropReason.HOST_REFUSES)

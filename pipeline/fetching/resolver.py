@@ -1,10 +1,10 @@
 """Host names to the addresses that may be connected to.
 
 In: a host and a port. Out: addresses of the public internet only, whatever a name server answers, so that no URL of
-the crawl reaches into the network the fetcher runs in. aiohttp connects to the very addresses returned here, so a
-name that changes its mind (DNS rebinding) gains nothing. `Redirection` sends chosen hosts to an address of the
-user's, as curl's ``--connect-to`` does; those are not guarded.
-Source: IANA special-purpose address registries; RFC 6052 (NAT64), RFC 3056 (6to4), RFC 4380 (Teredo).
+the crawl reaches into the network the fetcher runs in. aiohttp connects to the very address returned here, so a
+name that changes its mind (DNS rebinding) gains nothing. Names are asked for without threads (c-ares), many side by
+side, each with a deadline of its own. `Redirection` sends chosen hosts to an address of the user's, as curl's
+``--connect-to`` does; those are not guarded.
 """
 
 import asyncio
@@ -12,19 +12,25 @@ import fnmatch
 import ipaddress
 import socket
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple
 
+import aiodns
+import pycares
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+from pipeline.fetching.addresses import is_public
 
-_LOOKUP_THREADS: Final = 64  # the C library's look-up blocks; names of dead hosts block for seconds
-_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+_LOOKUPS_AT_ONCE: Final = 512
+_MOST_NAMES: Final = 20_000  # whose addresses are remembered
+_NO_SUCH_NAME: Final = frozenset({pycares.errno.ARES_ENOTFOUND, pycares.errno.ARES_ENODATA, pycares.errno.ARES_EBADNAME})
 
 
 class PrivateAddress(OSError):
     """A host has no address on the public internet."""
+
+
+class NoSuchName(OSError):
+    """A name server said that there is no such name, or no address of it."""
 
 
 class Redirection(NamedTuple):
@@ -67,66 +73,99 @@ def parse_redirection(text: str) -> Redirection:
         raise ValueError(f"connect-to must be HOSTGLOB[:PORT]=ADDRESS:PORT, not {text!r}") from error
 
 
-def is_public(address: Address) -> bool:
-    """Whether an address is on the public internet, looked at through every tunnel that may hide another in it.
-
-    >>> is_public(ipaddress.ip_address("93.184.216.34")), is_public(ipaddress.ip_address("::ffff:10.0.0.1"))
-    (True, False)
-    """
-    inner = _tunnelled(address)
-    if inner is not None:
-        return is_public(inner)
-    return address.is_global and not address.is_multicast
-
-
 class GuardedResolver(AbstractResolver):
-    """Resolves host names for aiohttp: redirected hosts first, then public addresses only.
+    """Resolves host names: redirected hosts first, then public addresses only.
+
+    One address of a host is given at a time, the same until it is reported dead, so that whoever counts requests to an
+    address knows where they go.
 
     Args:
         redirections: The first that applies decides.
         allow_private: Whether any address will do.
+        timeout_s: For the answer to one name.
+        exempt: Hosts that any address will do for: the user's proxy.
     """
 
-    def __init__(self, redirections: Sequence[Redirection] = (), *, allow_private: bool = False) -> None:
+    def __init__(
+        self,
+        redirections: Sequence[Redirection] = (),
+        *,
+        allow_private: bool = False,
+        timeout_s: float = 10.0,
+        exempt: Sequence[str] = (),
+    ) -> None:
         self._redirections = tuple(redirections)
         self._allow_private = allow_private
-        self._lookups = ThreadPoolExecutor(_LOOKUP_THREADS, thread_name_prefix="resolve")
+        self._timeout_s = timeout_s
+        self._exempt = frozenset(exempt)
+        self._names = aiodns.DNSResolver()
+        self._turns = asyncio.Semaphore(_LOOKUPS_AT_ONCE)
+        self._found: dict[str, list[str]] = {}
+
+    def redirection(self, host: str, port: int) -> Redirection | None:
+        """Where the user sends a host, if anywhere."""
+        return next((found for found in self._redirections if found.applies_to(host, port)), None)
+
+    async def find(self, host: str) -> str:
+        """The address that connections to a host go to.
+
+        Raises:
+            PrivateAddress: When there are addresses, but none is public.
+            NoSuchName: When the name does not exist.
+            OSError: When no name server answered in time, or none could tell.
+        """
+        if host not in self._found:
+            async with self._turns:
+                addresses = await self._look_up(host)
+            while len(self._found) >= _MOST_NAMES:
+                del self._found[next(iter(self._found))]
+            self._found[host] = addresses
+        return self._found[host][0]
+
+    def report_dead(self, host: str) -> None:
+        """Takes another address of a host from now on, if it has one."""
+        if addresses := self._found.get(host):
+            addresses.append(addresses.pop(0))
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """The addresses to connect to.
+        """Where to connect to, for aiohttp: as `find`."""
+        if redirection := self.redirection(host, port):
+            return [_result(host, redirection.address, redirection.to_port)]
+        return [_result(host, await self.find(host), port)]
 
-        Raises:
-            PrivateAddress: When there are addresses, but none is public.
-            OSError: When the name does not resolve.
-        """
-        for redirection in self._redirections:
-            if redirection.applies_to(host, port):
-                return [_result(host, redirection.address, redirection.to_port)]
-        found = await asyncio.get_running_loop().run_in_executor(
-            self._lookups, lambda: socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
-        )
-        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-        if not self._allow_private:
+    async def close(self) -> None:
+        """Lets go of name servers; what they were asked is cancelled."""
+        await self._names.close()
+
+    async def _look_up(self, host: str) -> list[str]:
+        addresses = [host.strip("[]")] if _is_address(host) else await self._ask(host)
+        if not self._allow_private and host not in self._exempt:
             addresses = [address for address in addresses if is_public(ipaddress.ip_address(address))]
         if not addresses:
             raise PrivateAddress(f"{host} has no public address")
-        return [_result(host, address, port) for address in addresses]
+        return sorted(addresses, key=lambda address: ":" in address)  # IPv4 first: it works from everywhere
 
-    async def close(self) -> None:
-        """Lets go of the look-up threads; those that still wait for a name server are not waited for."""
-        self._lookups.shutdown(wait=False, cancel_futures=True)
+    async def _ask(self, host: str) -> list[str]:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                answer = await self._names.getaddrinfo(host, family=socket.AF_UNSPEC, type=socket.SOCK_STREAM)
+        except TimeoutError as error:
+            raise OSError(f"no name server answered for {host} in {self._timeout_s:g} s") from error
+        except aiodns.error.DNSError as error:
+            code = error.args[0] if error.args else None
+            raise (NoSuchName if code in _NO_SUCH_NAME else OSError)(f"{host}: {error}") from error
+        found = [node.addr[0] for node in answer.nodes]
+        return list(dict.fromkeys(a.decode() if isinstance(a, bytes) else a for a in found))
 
 
-def _tunnelled(address: Address) -> ipaddress.IPv4Address | None:
-    if isinstance(address, ipaddress.IPv4Address):
-        return None
-    if address in _NAT64:
-        return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
-    if address.teredo is not None:
-        return address.teredo[1]
-    return address.ipv4_mapped or address.sixtofour
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
 
 
 def _result(host: str, address: str, port: int) -> ResolveResult:

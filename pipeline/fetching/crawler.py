@@ -1,0 +1,548 @@
+"""Image URLs to checked images, over the network: who is asked when.
+
+In: the URLs of fetch units, several units at once. Out: for each URL its `Fetched`. Hosts, not units, are what is
+scheduled: a heap holds every host that has something to be asked, by when it may be asked; where turns are shared - by
+the hosts of a site, or of an address - the site or address is in the heap for them. A host that is waited for - its
+name, its first connection, a pause it asked for - takes no place of those that answer. A body gives its place free
+before it is decoded; where decoders are behind, nothing new is asked.
+"""
+
+import asyncio
+import heapq
+import itertools
+import logging
+import resource
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, NamedTuple, Self, TypeVar
+
+import uvloop
+from yarl import URL
+
+from pipeline.base.drops import DropReason
+from pipeline.fetching.answers import MAX_REDIRECTS, RETRIED, Fetched, Normalize, Store
+from pipeline.fetching.client import Reply, WebClient
+from pipeline.fetching.hosts import Gate, Host
+from pipeline.fetching.images import CheckedImage
+from pipeline.fetching.paces import Paces, slot_of
+from pipeline.fetching.resolver import NoSuchName, PrivateAddress
+from pipeline.fetching.robots import ROBOTS_PATH, Robots, read_robots
+from pipeline.fetching.rules import FetchRules
+from pipeline.fetching.tally import Tally
+from pipeline.fetching.targets import parse_target
+from pipeline.web.http import pause_s
+from pipeline.web.sites import site_of
+
+T = TypeVar("T")
+
+_LOG: Final = logging.getLogger(__name__)
+_ADDED_AT_ONCE: Final = 200  # URLs, between which others are served
+_UNDECODED_BYTES: Final = 64 << 20  # bodies that wait for a decoder; then nothing new is asked
+_IDLE_HOSTS: Final = 2_000  # remembered without need: their robots.txt, their connections
+_SPARE_FILES: Final = 200  # of a process, beside its connections
+
+
+def run_loop(main: Callable[[], "asyncio.Future[T]"]) -> T:
+    """Runs a coroutine in an event loop of its own, the fastest there is."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main())  # type: ignore[arg-type]
+
+
+async def fetch_images(urls: Iterable[str], rules: FetchRules, *, normalize: Normalize, store: Store) -> None:
+    """Fetches URLs, hosts side by side, and hands each to `store` as soon as it is there.
+
+    Args:
+        urls: Distinct URLs.
+        rules: How the network may be used.
+        normalize: Checks the bytes of an image; called in threads.
+        store: Takes a URL and what came of it; called in no fixed order.
+    """
+    async with Crawler(rules, normalize) as crawler:
+        await crawler.fetch(urls, store)
+
+
+class Ticket(NamedTuple):
+    """URLs that were brought together.
+
+    Attributes:
+        store: Takes what came of each.
+        left: How many have no answer yet, in a list of one.
+        done: Set when all have one.
+    """
+
+    store: Store
+    left: list[int]
+    done: "asyncio.Future[None]"
+
+
+@dataclass(eq=False)
+class Errand:
+    """Something to ask for.
+
+    Attributes:
+        url: Where it is, after redirects.
+        text: The URL that was given.
+        ticket: Whom it is for; None: a robots.txt.
+        origin: Whose robots.txt it is.
+        tries: Those that failed.
+        hops: Redirects that were followed.
+    """
+
+    url: URL
+    text: str = ""
+    ticket: Ticket | None = None
+    origin: URL | None = None
+    tries: int = 0
+    hops: int = 0
+
+
+class Crawler:
+    """Fetches images of any number of fetch units, side by side.
+
+    Attributes:
+        tally: What has been done, for watching.
+        hungry: Set while more could be asked than is known: time for the next unit.
+
+    Args:
+        rules: How the network may be used.
+        normalize: Checks the bytes of an image; called in threads.
+        paces: When who may be asked, shared with others; None: by this crawler alone.
+    """
+
+    def __init__(self, rules: FetchRules, normalize: Normalize, paces: Paces | None = None) -> None:
+        self.tally = Tally()
+        self.hungry = asyncio.Event()
+        self.hungry.set()
+        self._rules = rules
+        self._normalize = normalize
+        self._paces = paces or Paces()
+        self._web = WebClient(rules)
+        self._decoders = ThreadPoolExecutor(rules.decode_threads, thread_name_prefix="decode")
+        self._hosts: dict[str, Host[Errand]] = {}
+        self._idle: OrderedDict[str, Host[Errand]] = OrderedDict()
+        self._gates: dict[int, Gate] = {}
+        self._heap: list[tuple[float, int, Host[Errand] | Gate]] = []
+        self._order = itertools.count()
+        self._strangers: deque[Host[Errand]] = deque()  # hosts that never answered, and wait until fewer are tried
+        self._tried_strangers = 0
+        self._under_way = 0
+        self._undecoded = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._will_look = False
+        self._closing = False
+
+    async def __aenter__(self) -> Self:
+        """Opens the session."""
+        self._loop = asyncio.get_running_loop()
+        self._places = _allow_files(self._rules.concurrency)
+        await self._web.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Closes the session; what is under way is given up."""
+        self._closing = True
+        if self._alarm:
+            self._alarm.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._web.__aexit__(kind, error, trace)
+        self._decoders.shutdown(cancel_futures=True)
+
+    async def fetch(self, urls: Iterable[str], store: Store) -> None:
+        """Fetches the URLs of a unit.
+
+        Args:
+            urls: Distinct URLs.
+            store: Takes a URL and what came of it; called in no fixed order. What it raises ends the call.
+        """
+        listed = list(urls)
+        ticket = Ticket(store, [len(listed)], self._loop.create_future())
+        hosts: set[str] = set()
+        for number, text in enumerate(listed):
+            url = self._parse(text)
+            errand = Errand(URL() if isinstance(url, DropReason) else url, text, ticket)
+            if isinstance(url, DropReason):
+                self._finish(errand, Fetched(url))
+            else:
+                host = self._host(url)
+                if host.name not in hosts:
+                    hosts.add(host.name)
+                    host.num_units += 1
+                self._add(host, errand)
+            if number % _ADDED_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        if listed:
+            await ticket.done
+
+    @property
+    def num_waiting_hosts(self) -> int:
+        """Hosts of which something is wanted and nothing is under way."""
+        return sum(1 for host in self._hosts.values() if host.num_waiting and not host.open_now)
+
+    def waits(self) -> dict[str, float]:
+        """Hosts that asked for longer pauses than they were granted, with the seconds until they may be asked."""
+        now = time.monotonic()
+        known = [*self._hosts.values(), *self._idle.values()]
+        return {host.name: host.closed_until - now for host in known if host.closed_until is not None}
+
+    def _parse(self, text: str) -> URL | DropReason:
+        try:
+            return parse_target(text, allow_private=self._rules.allow_private)
+        except Exception:
+            _LOG.exception("cannot parse %r", text)
+            return DropReason.INTERNAL_ERROR
+
+    def _host(self, url: URL) -> Host[Errand]:
+        name = url.raw_host or ""
+        host = self._hosts.get(name) or self._idle.pop(name, None)
+        if host is None:
+            host = Host(name, self._rules, self._paces)
+        if name not in self._hosts:
+            self._hosts[name] = host
+        return host
+
+    def _add(self, host: Host[Errand], errand: Errand, *, first: bool = False) -> None:
+        (host.errands.appendleft if first else host.errands.append)(errand)
+        self._list(host)
+
+    def _list(self, host: Host[Errand]) -> None:
+        """Sees to it that somebody looks after a host when it is time."""
+        if host.listed:
+            return
+        look = host.next_look(time.monotonic())
+        if look is not None:
+            host.listed = True
+            self._push(look, host)
+        elif host.is_idle:
+            self._rest(host)
+
+    def _push(self, when: float, item: Host[Errand] | Gate) -> None:
+        heapq.heappush(self._heap, (when, next(self._order), item))
+        self._look_soon()
+
+    def _rest(self, host: Host[Errand]) -> None:
+        """Forgets a host of which nothing is wanted, but for the last ones, which may be wanted again."""
+        if self._hosts.pop(host.name, None) is None:
+            return
+        self._idle[host.name] = host
+        if len(self._idle) > _IDLE_HOSTS:
+            self._idle.popitem(last=False)
+
+    def _look_soon(self) -> None:
+        if not self._will_look and not self._closing:
+            self._will_look = True
+            self._loop.call_soon(self._look)
+
+    def _look(self) -> None:
+        """Begins whatever is due, as far as there are places."""
+        self._will_look = False
+        if self._closing:
+            return
+        now = time.monotonic()
+        while self._has_room() and self._heap and self._heap[0][0] <= now:
+            item = heapq.heappop(self._heap)[2]
+            if isinstance(item, Gate):
+                self._look_at_gate(item, now)
+            else:
+                self._look_at_host(item, now)
+        if self._alarm:
+            self._alarm.cancel()
+            self._alarm = None
+        if self._heap and self._has_room():
+            self._alarm = self._loop.call_later(max(0.001, self._heap[0][0] - now), self._look)
+        if self._has_room() and not (self._heap and self._heap[0][0] <= now):
+            self.hungry.set()
+        else:
+            self.hungry.clear()
+
+    def _has_room(self) -> bool:
+        return self._under_way < self._places and self._undecoded < _UNDECODED_BYTES
+
+    def _look_at_gate(self, gate: Gate, now: float) -> None:
+        gate.listed = False
+        due = self._paces.due(gate.slot, now)
+        if due <= now and gate.waiting:
+            host = gate.waiting.popleft()
+            host.listed = False
+            self._look_at_host(host, now)
+            due = self._paces.due(gate.slot, now)
+        if gate.waiting and not gate.listed:
+            gate.listed = True
+            self._push(max(due, now), gate)
+
+    def _look_at_host(self, host: Host[Errand], now: float) -> None:
+        host.listed = False
+        try:
+            self._serve(host, now)
+        except Exception:
+            _LOG.exception("cannot ask %s", host.name)
+            host.close(DropReason.INTERNAL_ERROR)
+            self._dismiss(host)
+
+    def _serve(self, host: Host[Errand], now: float) -> None:
+        """Begins the next request of a host, if it is its turn."""
+        host.take_due(now)
+        errand = self._next_errand(host)
+        if errand is None:
+            return
+        if not host.is_known and self._tried_strangers >= self._places:
+            host.listed = True
+            self._strangers.append(host)
+            return
+        look = host.next_look(now)
+        if look is None:
+            return
+        if look > now or not host.take_turn(now):
+            self._wait_for_turn(host, now)
+            return
+        host.errands.popleft()
+        host.begin(now)
+        self._begin(self._ask(host, errand, now))
+        self._list(host)
+
+    def _next_errand(self, host: Host[Errand]) -> Errand | None:
+        """What is to be asked of a host now; what must not be asked is answered, what must be known is asked first."""
+        while True:
+            if host.closed:
+                self._dismiss(host)
+                return None
+            if not host.errands:
+                self._list(host)
+                return None
+            errand = host.errands[0]
+            if host.address is None:
+                host.listed = True
+                self._begin(self._find_address(host, errand.url))
+                return None
+            if errand.origin is not None or not self._rules.robots:
+                return errand
+            origin = errand.url.origin()
+            if origin not in host.robots:
+                host.robots[origin] = None
+                host.errands.appendleft(Errand(origin.with_path(ROBOTS_PATH), origin=origin))
+                continue
+            robots = host.robots[origin]
+            if robots is None:  # it is on its way, or to be asked for again
+                if host.next_later is not None:
+                    host.listed = True
+                    self._push(host.next_later, host)
+                return None
+            refusal = robots if isinstance(robots, DropReason) else _refusal(robots, errand.url)
+            if refusal is None:
+                return errand
+            host.errands.popleft()
+            self._finish(errand, Fetched(refusal))
+
+    def _wait_for_turn(self, host: Host[Errand], now: float) -> None:
+        for gate in host.gates:
+            due = self._paces.due(gate.slot, now)
+            if due > now:
+                host.listed = True
+                gate.waiting.append(host)
+                if not gate.listed:
+                    gate.listed = True
+                    self._push(due, gate)
+                return
+        host.listed = True
+        self._push(max(now + 0.001, self._paces.due(host.slot, now)), host)
+
+    def _begin(self, work: "asyncio._CoroutineLike[None]") -> None:
+        task = self._loop.create_task(work)  # type: ignore[arg-type]
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _find_address(self, host: Host[Errand], url: URL) -> None:
+        """Looks a host up, which may take a while and needs no place."""
+        try:
+            host.address = await self._look_up(host, url)
+        except PrivateAddress:
+            host.close(DropReason.PRIVATE_ADDRESS)
+        except OSError:
+            host.close(DropReason.UNRESOLVED)
+        except Exception:
+            _LOG.exception("cannot look up %r", host.name)
+            host.close(DropReason.INTERNAL_ERROR)
+        host.listed = False
+        self._list(host)
+
+    async def _look_up(self, host: Host[Errand], url: URL) -> str:
+        rate = self._rules.host_rate * self._rules.shared_limit
+        if rate:
+            self._join(host, slot_of("site", site_of(host.name)), 1 / rate)
+        if self._rules.proxy or self._web.resolver.redirection(host.name, url.port or 0):
+            return ""
+        for tries in itertools.count(1):
+            try:
+                address = await self._web.resolver.find(host.name)
+                break
+            except (PrivateAddress, NoSuchName):
+                raise
+            except OSError:
+                if tries > self._rules.retries:
+                    raise
+                await asyncio.sleep(pause_s(tries))
+        if rate:
+            self._join(host, slot_of("address", address), 1 / rate)
+        return address
+
+    def _join(self, host: Host[Errand], slot: int, pause: float) -> None:
+        gate = self._gates.get(slot)
+        if gate is None:
+            self._gates[slot] = gate = Gate(slot, pause)
+        host.gates.append(gate)
+
+    async def _ask(self, host: Host[Errand], errand: Errand, begun: float) -> None:
+        """Sends a request, and does what its answer asks for."""
+        is_stranger = not host.is_known
+        self._count_places(is_stranger, 1)
+        try:
+            reply = await self._web.exchange(
+                errand.url,
+                is_robots=errand.origin is not None,
+                is_last=errand.origin is None and not host.num_waiting,
+                when_sent=lambda: self._note_sent(host),
+            )
+        except Exception:
+            _LOG.exception("cannot fetch %s", errand.url)
+            reply = Reply(DropReason.INTERNAL_ERROR)
+        finally:
+            self._count_places(is_stranger, -1)
+            host.end()
+        self.tally.requests += 1
+        if not reply.was_stale:
+            host.note_answer(reply.content, reply.status, reply.retry_after_s, begun=begun, now=time.monotonic())
+        try:
+            await self._take(host, errand, reply)
+        except Exception as error:
+            self._fail(errand, error)
+        if self._strangers and self._tried_strangers < self._places:
+            stranger = self._strangers.popleft()
+            stranger.listed = False
+            self._list(stranger)
+        self._list(host)
+        self._look_soon()
+
+    def _count_places(self, is_stranger: bool, change: int) -> None:
+        if is_stranger:
+            self._tried_strangers += change
+        else:
+            self._under_way += change
+
+    def _note_sent(self, host: Host[Errand]) -> None:
+        host.sent(time.monotonic())
+        self._list(host)
+
+    async def _take(self, host: Host[Errand], errand: Errand, reply: Reply) -> None:
+        """Goes on with the answer to an errand: elsewhere, later, or to its end."""
+        content = reply.content
+        if isinstance(content, URL):
+            if errand.hops >= MAX_REDIRECTS:
+                self._settle(host, errand, reply, DropReason.TOO_MANY_REDIRECTS)
+                return
+            errand.url, errand.hops = content, errand.hops + 1
+            self._add(self._host(content), errand, first=True)
+        elif reply.was_stale:  # one kept connection less: this ends
+            self._add(host, errand, first=True)
+        elif content is DropReason.THROTTLED and errand.origin is None:
+            self._add(host, errand, first=True)  # its host knows for how long; it may be closed
+        elif content in RETRIED and errand.tries < self._rules.retries:
+            errand.tries += 1
+            host.put_off(errand, time.monotonic() + pause_s(errand.tries))
+        elif isinstance(content, bytes) and errand.origin is None:
+            self._list(host)
+            self._look_soon()
+            image = await self._decode(content)
+            self._settle(host, errand, reply, image)
+        else:
+            self._settle(host, errand, reply, content)
+
+    async def _decode(self, body: bytes) -> CheckedImage | DropReason:
+        self._undecoded += len(body)
+        try:
+            return await self._loop.run_in_executor(self._decoders, self._normalize, body)
+        except Exception:
+            _LOG.exception("cannot check an image of %d bytes", len(body))
+            return DropReason.INTERNAL_ERROR
+        finally:
+            self._undecoded -= len(body)
+
+    def _settle(
+        self, host: Host[Errand], errand: Errand, reply: Reply, outcome: bytes | CheckedImage | DropReason
+    ) -> None:
+        """Ends an errand."""
+        if errand.origin is not None:
+            assert not isinstance(outcome, CheckedImage)
+            self._keep_robots(errand.origin, read_robots(reply.status, outcome))
+            return
+        assert not isinstance(outcome, bytes)
+        is_refusal = reply.status in (401, 403) or (reply.is_page and outcome is DropReason.UNKNOWN_FORMAT)
+        host.note_url(outcome, is_refusal=is_refusal)
+        if outcome is DropReason.INTERNAL_ERROR:
+            _LOG.error("the fetcher itself failed on %s", errand.text)
+        self._finish(errand, Fetched(outcome, reply.status))
+
+    def _keep_robots(self, origin: URL, robots: Robots | DropReason) -> None:
+        host = self._host(origin)
+        if isinstance(robots, Robots) and robots.crawl_delay_s:
+            if robots.crawl_delay_s > self._rules.max_wait_s:
+                robots = DropReason.CRAWL_DELAY
+            else:
+                host.slow_down(robots.crawl_delay_s)
+        host.robots[origin] = robots
+        self._list(host)
+
+    def _dismiss(self, host: Host[Errand]) -> None:
+        """Answers all that is wanted of a closed host."""
+        assert host.closed is not None
+        for errand in host.take_all():
+            if errand.origin is not None:
+                self._keep_robots(errand.origin, host.closed)
+            else:
+                self._finish(errand, Fetched(host.closed))
+        self._list(host)
+
+    def _finish(self, errand: Errand, fetched: Fetched) -> None:
+        ticket = errand.ticket
+        assert ticket is not None
+        self.tally.note(fetched)
+        try:
+            ticket.store(errand.text, fetched)
+        except Exception as error:
+            self._fail(errand, error)
+            return
+        ticket.left[0] -= 1
+        if not ticket.left[0] and not ticket.done.done():
+            ticket.done.set_result(None)
+
+    def _fail(self, errand: Errand, error: Exception) -> None:
+        """Ends the unit of an errand with an error that is none of the web's."""
+        if errand.ticket is None:
+            _LOG.error("cannot read the robots.txt of %s", errand.origin, exc_info=error)
+            self._keep_robots(errand.origin or URL(), DropReason.INTERNAL_ERROR)
+        elif not errand.ticket.done.done():
+            errand.ticket.done.set_exception(error)
+
+
+def _refusal(robots: Robots, url: URL) -> DropReason | None:
+    return None if robots.allows(url) else DropReason.ROBOTS_DISALLOW
+
+
+def _allow_files(concurrency: int) -> int:
+    """Lets the process open as many connections as it may want; how many requests may be under way then."""
+    wanted = 2 * concurrency + _SPARE_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY or hard >= wanted:
+        allowed = max(soft, wanted) if soft != resource.RLIM_INFINITY else wanted
+    else:
+        allowed = hard
+    if soft != resource.RLIM_INFINITY and allowed > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    return max(1, min(concurrency, (allowed - _SPARE_FILES) // 2))
