@@ -155,7 +155,7 @@ def run_step(step: Step, engine: Engine, receipts: StepReceipts) -> None:
     pulse = None if engine.is_local else engine.new_pulse(receipts.folder)
     if pulse:  # the first branch, so that it is done before work begins
         _ = pipeline | "Pulse" >> beam.Impulse() | "Beat" >> beam.Map(_start_beating, pulse.path)
-    _ = pipeline | step.label >> step.bind(receipts)
+    _ = pipeline | step.label >> step.bind(receipts, workers=engine.workers if engine.is_local else None)
     try:
         state = _run(step.label, pipeline, engine, pulse=pulse)
     finally:

@@ -26,11 +26,19 @@ from pipeline.base.holding import Hold, LeaseLost, hold_folder
 from pipeline.base.lineage import StageMismatch, read_stage
 from pipeline.base.options import add_flags, options_from
 from pipeline.base.receipts import MissingOutput, Receipt, StepReceipts
-from pipeline.base.stage_folder import State, commit_stage, discard_stage, find_state, open_stage, stage_identity
+from pipeline.base.stage_folder import (
+    State,
+    commit_stage,
+    discard_stage,
+    find_state,
+    open_stage,
+    reopen_stage,
+    stage_identity,
+)
 from pipeline.slicing import num_slices, slice_step
 from pipeline.steps import Chain, CheckUnits, Made, Stage, Step
 
-OK, FAILED, BAD_USE = 0, 1, 2
+OK, FAILED, BAD_USE, POOR_RESULT = 0, 1, 2, 4
 DEFAULT_DATA = "data"
 ENGINE_TIMEOUT_S = 120.0
 
@@ -39,6 +47,10 @@ def load_stage(name: str) -> type[Stage]:
     """The class of a stage."""
     module, _, class_name = STAGES[name].stage.partition(":")
     return getattr(import_module(module), class_name)
+
+
+class PoorResult(RuntimeError):
+    """A stage is done, and what it made is not what anybody wants."""
 
 
 def run_job(stage_class: type[Stage], argv: Sequence[str] | None = None) -> int:
@@ -96,6 +108,7 @@ def run_stage(
         StepFailed: When a step fails on its engine.
         MissingOutput: When a step ends well, and what it should have written is not there.
         LostRows: When the counts do not add up.
+        PoorResult: When all went well, and the result still is none to go on with; the stage says why.
     """
     engine = Engine(
         workers=workers,
@@ -115,6 +128,9 @@ def run_stage(
         if not overwrite and find_state(stage, identity) is not State.DONE:
             check_shared(stage, engine)
         state = open_stage(stage, identity)
+        if state is State.DONE and stage.works_again:
+            reopen_stage(stage, identity)
+            state = State.CUT_SHORT
         current_log().stage_started(stage, identity, state)
         if state is State.DONE:
             counts = dict(read_stage(stage.output)["counts"])
@@ -127,6 +143,8 @@ def run_stage(
     if not quiet:
         took = "already done" if state is State.DONE else f"{time.monotonic() - started:.1f} s"
         print(f"{summary_line(stage.name, counts)} [{took}] -> {stage.output}", flush=True)
+    if verdict := stage.verdict(counts):
+        raise PoorResult(verdict)
     return counts
 
 
@@ -327,6 +345,8 @@ def _run_to_code(run: Callable[[], None], log: RunLog, *, prog: str, verbose: bo
         return _complain(prog, error, BAD_USE, verbose=verbose)
     except (StepFailed, MissingOutput, LeaseLost, LostRows, OSError) as error:
         return _complain(prog, error, FAILED, verbose=verbose)
+    except PoorResult as error:
+        return _complain(prog, error, POOR_RESULT, verbose=verbose)
     return OK
 
 

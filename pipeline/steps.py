@@ -1,9 +1,10 @@
 """What a stage is made of: steps, each a Beam pipeline over units of work. The only shared module that knows Beam.
 
 A *unit* is what one worker does at a time and a resumed run skips: it writes one file, its *output*, and where that
-lies the unit is done. There are three kinds of steps, and no stage needs another:
+lies the unit is done. There are four kinds of steps, and no stage needs another:
 
     MapUnits      each unit ► its output                         many files apart: worker processes
+    CrewUnits     many units at once ► their outputs             as well; for work that mostly waits
     SumUnits      an array of each unit ► their sum, one output  as well
     GroupPacked   records of all sources ► buckets ► outputs     small rows together: one process, in memory
 
@@ -12,7 +13,9 @@ it whole (`pipeline.base.files`), and returns what it counted. What was written 
 (`pipeline.base.receipts`), and nowhere else: what an engine counts is for watching.
 """
 
+import contextlib
 import copy
+import heapq
 import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -38,6 +41,8 @@ from pipeline.base.receipts import StepReceipts
 NAMESPACE: Final = "wit400m"  # of the metrics that show counts while a step runs
 _MOST_INLINE: Final = 1000  # elements that are part of a pipeline's graph; more are read from a file
 _ELEMENTS_AT_ONCE: Final = 100  # read from that file
+_CREW_UNITS: Final = 32  # where nobody knows how many workers there are
+_LEAST_CREWS: Final = 64
 
 U = TypeVar("U")
 S = TypeVar("S")
@@ -57,21 +62,26 @@ class UnitsTransform(beam.PTransform, ABC):
     Attributes:
         receipts: Where the receipts go; `bind` sets it.
         after: What must be done before; `bind` sets it.
+        workers: How many workers there are, if that is known; `bind` sets it.
     """
 
     shape: ClassVar[Shape]
     receipts: StepReceipts = StepReceipts("", "")
     after: beam.PCollection | None = None
+    workers: int | None = None
 
-    def bind(self, receipts: StepReceipts, *, after: beam.PCollection | None = None) -> Self:
+    def bind(
+        self, receipts: StepReceipts, *, after: beam.PCollection | None = None, workers: int | None = None
+    ) -> Self:
         """The transform with a place for its receipts.
 
         Args:
             receipts: The place.
             after: The outputs of a transform that must be done before this one begins.
+            workers: How many workers there are; None: as many as the engine likes.
         """
         bound = copy.copy(self)
-        bound.receipts, bound.after = receipts, after
+        bound.receipts, bound.after, bound.workers = receipts, after, workers
         return bound
 
     def _elements(
@@ -131,11 +141,62 @@ class MapUnits(UnitsTransform, Generic[U]):
         return lanes | "Work" >> beam.ParDo(_Work(self.work, self.receipts)).with_output_types(str)
 
     def _lanes(self) -> list[list[tuple[U, str]]]:
-        """Units with their outputs, lane by lane."""
-        lanes: dict[Hashable, list[tuple[U, str]]] = {}
-        for number, (unit, output) in enumerate(zip(self.units, self.outputs, strict=True)):
-            lanes.setdefault(number if self.lane_of is None else self.lane_of(unit), []).append((unit, output))
-        return list(lanes.values())
+        return _lanes_of(self.units, self.outputs, self.lane_of)
+
+
+Finish = Callable[[str], Counts]  # writes what was made of a unit to the path of its output
+Crew = Callable[[Sequence[U]], Iterator[tuple[U, Finish]]]
+
+
+@dataclass(kw_only=True, eq=False)
+class CrewUnits(UnitsTransform, Generic[U]):
+    """Makes the outputs of units, many side by side in a worker, unless they are there.
+
+    Attributes:
+        units: What is to be done.
+        output_of: Where the output of a unit lies.
+        crew: Works on units and gives each as soon as it is ready to be written, in any order.
+        lane_of: The lane of a unit: one worker does all units of a lane. None: none shares a lane.
+    """
+
+    shape = Shape.MAP
+
+    units: Sequence[U]
+    output_of: Callable[[U], str]
+    crew: Crew[U]
+    lane_of: Callable[[U], Hashable] | None = None
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """One a unit."""
+        return tuple(map(self.output_of, self.units))
+
+    @property
+    def num_tasks(self) -> int:
+        """The lanes."""
+        return len(_lanes_of(self.units, self.outputs, self.lane_of))
+
+    def expand(self, root: beam.Pipeline) -> beam.PCollection:
+        """Wires PBegin to PCollection[str]."""
+        lanes = _lanes_of(self.units, self.outputs, self.lane_of)
+        crews = deal_lanes(lanes, self.workers or max(_LEAST_CREWS, -(-len(self.units) // _CREW_UNITS)))
+        elements = self._elements(root, "Units", crews)
+        return elements | "Work" >> beam.ParDo(_WorkTogether(self.crew, self.receipts)).with_output_types(str)
+
+
+def deal_lanes(lanes: Sequence[Sequence[U]], number: int) -> list[list[U]]:
+    """Deals lanes to at most so many crews, the longest first, each to the crew that has least.
+
+    >>> deal_lanes([["a"], ["b", "c", "d"], ["e"], ["f"]], 2)
+    [['b', 'c', 'd'], ['a', 'e', 'f']]
+    """
+    crews: list[list[U]] = [[] for _ in range(min(number, len(lanes)))]
+    sizes = [(0, place) for place in range(len(crews))]
+    for lane in sorted(lanes, key=len, reverse=True):
+        size, place = heapq.heappop(sizes)
+        crews[place] += lane
+        heapq.heappush(sizes, (size + len(lane), place))
+    return crews
 
 
 @dataclass(kw_only=True, eq=False)
@@ -282,9 +343,11 @@ class Step(NamedTuple):
     transform: UnitsTransform
     ram_gib: float = 0.0
 
-    def bind(self, receipts: StepReceipts, *, after: beam.PCollection | None = None) -> beam.PTransform:
+    def bind(
+        self, receipts: StepReceipts, *, after: beam.PCollection | None = None, workers: int | None = None
+    ) -> beam.PTransform:
         """The transform as it runs: see `UnitsTransform.bind`."""
-        bound = self.transform.bind(receipts, after=after)
+        bound = self.transform.bind(receipts, after=after, workers=workers)
         return bound.with_resource_hints(min_ram=f"{self.ram_gib}GiB") if self.ram_gib else bound
 
 
@@ -319,7 +382,7 @@ class Chain(UnitsTransform):
         """Wires PBegin to PCollection[str], the outputs of the last step."""
         done = None
         for step, receipts in self.steps:
-            done = root | step.label >> step.bind(receipts, after=done)
+            done = root | step.label >> step.bind(receipts, after=done, workers=self.workers)
         return done
 
 
@@ -336,6 +399,15 @@ class Stage(ABC):
     def __post_init__(self) -> None:
         """Checks the options; does no I/O."""
         check_options(self)
+
+    @property
+    def works_again(self) -> bool:
+        """Whether a folder that is done is worked on once more."""
+        return False
+
+    def verdict(self, counts: Counts) -> str:
+        """What is wrong with a result that is complete, in a sentence; nothing, where all is well."""
+        return ""
 
     @abstractmethod
     def inputs(self) -> list[str]:
@@ -371,6 +443,16 @@ class Question(NamedTuple):
     metavar: str
     help: str
     answer: Callable[[Any, str], Iterable[str]]
+
+
+def _lanes_of(
+    units: Sequence[U], outputs: Sequence[str], lane_of: Callable[[U], Hashable] | None
+) -> list[list[tuple[U, str]]]:
+    """Units with their outputs, lane by lane."""
+    lanes: dict[Hashable, list[tuple[U, str]]] = {}
+    for number, (unit, output) in enumerate(zip(units, outputs, strict=True)):
+        lanes.setdefault(number if lane_of is None else lane_of(unit), []).append((unit, output))
+    return list(lanes.values())
 
 
 def _count_unit(unit: U, read: Callable[[U], Iterable[pa.ListArray]], num_queries: int) -> Ints:
@@ -417,6 +499,22 @@ class _Work(beam.DoFn):
     def process(self, lane: list[tuple[Any, str]]) -> Iterator[str]:
         for unit, output in lane:
             yield _make(output, partial(self._work, unit, output), self._receipts)
+
+
+class _WorkTogether(beam.DoFn):
+    def __init__(self, crew: Crew[Any], receipts: StepReceipts) -> None:
+        self._crew, self._receipts = crew, receipts
+
+    def process(self, units: list[tuple[Any, str]]) -> Iterator[str]:
+        outputs = dict(units)
+        are_done = files.each(self._receipts.check, outputs.values())
+        left = [unit for unit, is_done in zip(outputs, are_done, strict=True) if not is_done]
+        yield from (output for output, is_done in zip(outputs.values(), are_done, strict=True) if is_done)
+        if not left:
+            return
+        with contextlib.closing(self._crew(left)) as made:
+            for unit, finish in made:
+                yield _make(outputs[unit], partial(finish, outputs[unit]), self._receipts)
 
 
 class _WorkOnFound(beam.DoFn):

@@ -82,6 +82,12 @@ def open_stage(stage: Maker, identity: Mapping[str, Any]) -> State:
     return state
 
 
+def reopen_stage(stage: Maker, identity: Mapping[str, Any]) -> None:
+    """Marks a folder that is done as one that is worked on; its files stay, and count as what was there before."""
+    files.write_json(files.join(stage.output, STARTED_NAME), {"identity": identity})
+    files.remove_file(files.join(stage.output, STAGE_NAME))
+
+
 def find_state(stage: Maker, identity: Mapping[str, Any]) -> State:
     """Looks at a stage's output folder; changes nothing. Raises as `open_stage`."""
     for name, state in ((STAGE_NAME, State.DONE), (STARTED_NAME, State.CUT_SHORT)):

@@ -7,6 +7,7 @@ Source: RFC 9110 and 9112 (HTTP).
 """
 
 import asyncio
+import errno
 import functools
 import re
 import ssl
@@ -134,12 +135,8 @@ class WebClient:
             content = DropReason.TIMED_OUT
         except TimeoutError:
             content = DropReason.TOO_SLOW
-        except aiohttp.ServerDisconnectedError:
-            if context.reused and status is None:
-                return Reply(DropReason.BROKEN_ANSWER, was_stale=True)
-            content = DropReason.BROKEN_ANSWER
         except (aiohttp.ClientError, OSError) as error:
-            if context.reused and status is None and isinstance(error, ConnectionResetError | BrokenPipeError):
+            if context.reused and status is None and _is_cut(error):
                 return Reply(DropReason.BROKEN_ANSWER, was_stale=True)
             content = classify_error(error)
             if content is DropReason.CONNECT_FAILED:
@@ -265,6 +262,13 @@ async def _note_reuse(_: aiohttp.ClientSession, context: SimpleNamespace, __: An
 
 async def _note_sent(_: aiohttp.ClientSession, context: SimpleNamespace, __: Any) -> None:
     context.trace_request_ctx.when_sent()
+
+
+def _is_cut(error: Exception) -> bool:
+    """Whether a connection was closed under a request."""
+    if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionResetError):
+        return True
+    return isinstance(error, OSError) and error.errno in (errno.ECONNRESET, errno.EPIPE)
 
 
 def _tls(rules: FetchRules) -> ssl.SSLContext | bool:

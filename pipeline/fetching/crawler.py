@@ -179,6 +179,7 @@ class Crawler:
                 self._add(host, errand)
             if number % _ADDED_AT_ONCE == 0:
                 await asyncio.sleep(0)
+        self._look_soon()
         if listed:
             await ticket.done
 

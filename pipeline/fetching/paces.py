@@ -6,6 +6,7 @@ Names share slots by chance, one in thousands, and then also a pace: that is slo
 Times are seconds of the monotonic clock, which all processes of a machine share until it is started again.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import mmap
@@ -105,3 +106,9 @@ def paces_path(folder: str) -> str:
     place = os.path.abspath(files.local_path(folder)) if files.is_local(folder) else folder
     run = hashlib.blake2b(f"{boot} {os.getuid()} {place}".encode(), digest_size=12).hexdigest()
     return os.path.join(tempfile.gettempdir(), f"wit400m-paces-{run}")
+
+
+def remove_paces(folder: str) -> None:
+    """Removes the table of a folder's processes, if it is on this machine."""
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(paces_path(folder))

@@ -1,9 +1,26 @@
 """How the network is used: options of the stage fetch-images, and what follows from them."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
+from yarl import URL
+
+from pipeline.base.drops import DropReason
 from pipeline.base.options import option
 from pipeline.web.http import user_agent
+
+# What may be asked for again later, by a short name.
+RETRY_GROUPS: Final[Mapping[str, frozenset[DropReason]]] = {
+    "connect": frozenset(
+        {DropReason.UNRESOLVED, DropReason.CONNECT_FAILED, DropReason.TLS_FAILED, DropReason.HOST_DOWN}
+    ),
+    "timeout": frozenset({DropReason.TIMED_OUT, DropReason.TOO_SLOW, DropReason.HOST_TIME}),
+    "5xx": frozenset({DropReason.HTTP_ERROR}),
+    "429": frozenset({DropReason.THROTTLED, DropReason.CRAWL_DELAY}),
+    "robots": frozenset({DropReason.ROBOTS_UNAVAILABLE}),
+    "broken": frozenset({DropReason.BROKEN_ANSWER, DropReason.INTERNAL_ERROR}),
+}
 
 
 @dataclass(kw_only=True, eq=False)
@@ -62,3 +79,47 @@ class FetchRules:
     def user_agent(self) -> str:
         """What the fetcher says it is."""
         return user_agent("image-text data set builder", self.contact)
+
+
+def parse_retry(names: Iterable[str]) -> frozenset[str]:
+    """The statuses that are asked for again.
+
+    Args:
+        names: Of `RETRY_GROUPS`, or statuses; several may be joined by commas.
+
+    Raises:
+        ValueError: For a name that is neither.
+
+    >>> sorted(parse_retry(["5xx,timed_out"]))
+    ['http_error', 'timed_out']
+    """
+    found: set[str] = set()
+    for name in (part.strip() for text in names for part in text.split(",")):
+        if name in RETRY_GROUPS:
+            found |= {str(reason) for reason in RETRY_GROUPS[name]}
+        elif name in {str(reason) for reason in DropReason}:
+            found.add(name)
+        else:
+            raise ValueError(f"retry: {name!r} is neither a status nor one of {', '.join(RETRY_GROUPS)}")
+    return frozenset(found)
+
+
+def check_contact(contact: str) -> None:
+    """Raises ValueError unless a contact says how to reach who asks: an address of mail, or a URL."""
+    if not contact:
+        raise ValueError("contact: say how site owners reach you, e.g. --contact you@example.org, or a URL")
+    if not contact.isascii() or not contact.isprintable() or not ("@" in contact or "://" in contact):
+        raise ValueError(f"contact: {contact!r} is neither an address of mail nor a URL, in ASCII")
+
+
+def check_proxy(proxy: str) -> None:
+    """Raises ValueError unless a proxy is empty or http(s)://[USER:PASSWORD@]HOST[:PORT]."""
+    if not proxy:
+        return
+    try:
+        url = URL(proxy)
+        is_proxy = url.scheme in ("http", "https") and bool(url.host) and url.path in ("", "/")
+    except ValueError:
+        is_proxy = False
+    if not is_proxy:
+        raise ValueError(f"proxy: {proxy!r} is not http://[USER:PASSWORD@]HOST:PORT")

@@ -4,13 +4,13 @@ In: balanced pairs, the vocabulary, and web archives if images are to come from 
 ``raw-NNNNN.index.parquet``, by `pipeline.fetching.unit`. No image byte is shuffled.
 """
 
-import asyncio
 import warnings
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from pipeline.base import files
+from pipeline.base.drops import Counts
 from pipeline.base.folders import BalancedFolder, RawFolder, StageFolder, VocabFolder
 from pipeline.base.lineage import Kinship, read_stage
 from pipeline.base.on_worker import OnWorker
@@ -19,11 +19,11 @@ from pipeline.base.shard_format import raw_name
 from pipeline.base.tables import read_column, read_table
 from pipeline.fetching.answers import Normalize
 from pipeline.fetching.archived import fetch_archived
-from pipeline.fetching.client import fetch_images
+from pipeline.fetching.crew import fetch_together
 from pipeline.fetching.grouped_rows import join_tables
-from pipeline.fetching.hosts import HostMemory
 from pipeline.fetching.images import ImageRules, normalize_image
 from pipeline.fetching.lookup import archive_names
+from pipeline.fetching.paces import remove_paces
 from pipeline.fetching.planning import (
     HOST_BUCKETS,
     PACKED_ROW_BYTES,
@@ -36,10 +36,13 @@ from pipeline.fetching.planning import (
     write_plans,
 )
 from pipeline.fetching.resolver import parse_redirection
-from pipeline.fetching.rules import FetchRules
+from pipeline.fetching.rules import FetchRules, check_contact, check_proxy, parse_retry
 from pipeline.fetching.searching import Planned, group_table, search_archives
 from pipeline.fetching.unit import ImageSource, fetch_unit
-from pipeline.steps import GroupPacked, MapUnits, Stage, Step, Steps, SumUnits
+from pipeline.steps import CrewUnits, GroupPacked, MapUnits, Stage, Step, Steps, SumUnits
+
+
+_FEW_IMAGES: Final = 20  # of which nothing can be said
 
 
 @dataclass(kw_only=True)
@@ -59,6 +62,15 @@ class FetchImages(FetchRules, ImageRules, Stage):
     )
     unit_urls: int = option(10_000, "Pairs in a fetch unit, the piece of work that is resumed.", minimum=1)
 
+    retry: tuple[str, ...] = option(
+        (),
+        "Ask again for what failed so, in a folder that is done: connect, timeout, 5xx, 429, robots, broken, or a status.",
+        identity=False,
+    )
+    min_success: float = option(
+        0.1, "Share of images that must come, or the command ends with exit code 4.", minimum=0, maximum=1, identity=False
+    )
+
     def __post_init__(self) -> None:
         """Checks the options; does no I/O."""
         super().__post_init__()
@@ -67,10 +79,31 @@ class FetchImages(FetchRules, ImageRules, Stage):
                 parse_redirection(text)
             except ValueError as error:
                 raise ValueError(f"{self.name}: {error}") from error
+        if not self.from_archive:
+            check_contact(self.contact)
+            check_proxy(self.proxy)
+        parse_retry(self.retry)
 
     def inputs(self) -> list[str]:
         """The balanced pairs, the queries and the archives."""
         return [self.balanced, self.vocab, *self._archives()]
+
+    @property
+    def works_again(self) -> bool:
+        """With `retry`: those of its URLs that failed in passing are asked for once more."""
+        return bool(self.retry)
+
+    def verdict(self, counts: Counts) -> str:
+        """Whether so little came that the network, or the list of URLs, must have been at fault."""
+        wanted, kept = counts.get("images/in", 0), counts.get("images/kept", 0)
+        if wanted < _FEW_IMAGES or kept >= self.min_success * wanted:
+            return ""
+        worst = max((n, name) for name, n in counts.items() if name.startswith("images/drop/"))
+        reason = worst[1].rpartition("/")[2]
+        return (
+            f"only {kept:,} of {wanted:,} images came, most often for: {reason} ({worst[0]:,}). If that has passed, "
+            f"--retry {reason} asks for them again; --min-success allows as few"
+        )
 
     def kin(self) -> list[Kinship]:
         """The balanced pairs hold numbers of the vocabulary's queries."""
@@ -96,36 +129,44 @@ class FetchImages(FetchRules, ImageRules, Stage):
             payload=num_pairs * PACKED_ROW_BYTES,
         )
         yield Step("PlanUnits", route)
-        source = OnWorker(open_network, self)
+        lanes = plan.get().lanes()
+        queries = OnWorker(read_column, VocabFolder(self.vocab).queries, "query")
         if self.from_archive:
             archives, paths = archive_names(self._archives()), raw.working("records", "archives.json")
             files.write_json(paths, archives)
             records = yield from search_archives(archives, Planned(plans, groups, group_size, num_pairs), raw)
             source = OnWorker(open_archives, self, paths, records)
-        lanes = plan.get().lanes()
-        fetch = MapUnits(
+            work = partial(fetch_unit, plans=plans, source=source, queries=queries)
+            yield Step("FetchUnits", MapUnits(units=order_of_work(lanes), output_of=partial(unit_index, raw), work=work))
+            return
+        crew = partial(
+            fetch_together,
+            plans=plans,
+            index_of=partial(unit_index, raw),
+            rules=self,
+            normalize=OnWorker(_image_checks, self),
+            queries=queries,
+            again=self._statuses_again(),
+        )
+        fetch = CrewUnits(
             units=order_of_work(lanes),
-            output_of=lambda unit: raw.index(raw_name(unit)),
-            work=partial(
-                fetch_unit,
-                plans=plans,
-                source=source,
-                queries=OnWorker(read_column, VocabFolder(self.vocab).queries, "query"),
-            ),
-            lane_of=None if self.from_archive else lambda unit: int(lanes[unit]),  # an archive needs no manners
+            output_of=partial(unit_index, raw),
+            crew=crew,
+            lane_of=lambda unit: int(lanes[unit]),
         )
         yield Step("FetchUnits", fetch)
+        remove_paces(plans.path)
+
+    def _statuses_again(self) -> frozenset[str]:
+        return parse_retry(self.retry)
 
     def _archives(self) -> list[str]:
         return files.expand_inputs(self.from_archive)
 
 
-def open_network(stage: FetchImages) -> ImageSource:
-    """Images that come from the network; what is learned of hosts is kept from one unit to the next."""
-    normalize, memory = _image_checks(stage), HostMemory()
-    return lambda name, urls, store: asyncio.run(
-        fetch_images(urls, stage, normalize=normalize, store=store, memory=memory)
-    )
+def unit_index(raw: RawFolder, unit: int) -> str:
+    """Where the index of a unit goes."""
+    return raw.index(raw_name(unit))
 
 
 def open_archives(stage: FetchImages, paths: str, records: StageFolder) -> ImageSource:

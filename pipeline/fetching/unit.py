@@ -5,12 +5,14 @@ in key order, and ``raw-NNNNN.index.parquet`` (`RAW_INDEX`, a row for every pair
 where it lies, the unit is done. The bytes of both depend on plan and answers alone, not on their order or speed.
 """
 
+import io
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import IO, Any, Final, NamedTuple
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.base import files
 from pipeline.base.drops import Counts, DropReason, drop_counts
@@ -26,7 +28,7 @@ from pipeline.fetching.raw import encode_sample
 
 ImageSource = Callable[[str, Sequence[str], Store], None]  # fetches the distinct URLs of a named unit for the store
 
-_SPOOL_BYTES: Final = 64 << 20  # images kept in memory; what is more goes to a temporary file
+_SPOOL_BYTES: Final = 4 << 20  # of a unit's images in memory; what is more goes to a temporary file
 _PLAN_COLUMNS: Final = (  # of the index, by where they come from
     "pair_id",
     "image_url",
@@ -38,6 +40,7 @@ _PLAN_COLUMNS: Final = (  # of the index, by where they come from
 _PLACE_COLUMNS: Final = ("offset", "length")
 _IMAGE_COLUMNS: Final = ("sha256", "phash", "width", "height", "original_width", "original_height", "mime")
 _ANSWER_COLUMNS: Final = ("http_status",)
+_KNOWN_COLUMNS: Final = ("image_url", "status", *_IMAGE_COLUMNS, *_ANSWER_COLUMNS)
 
 
 class StoredUrl(NamedTuple):
@@ -55,10 +58,139 @@ class Place(NamedTuple):
     length: int
 
 
+class FetchUnit:
+    """A fetch unit under way: its URLs, and what has come of them so far.
+
+    What an earlier run fetched of it is taken over, as it lies in the unit's tar.
+
+    Attributes:
+        name: Of the unit.
+        urls: What is to be fetched: the distinct URLs that nothing final is known of.
+
+    Args:
+        name: Of the unit.
+        plan: Its plan (`PLAN`).
+        known: What an earlier run made of it; None: nothing.
+        again: Statuses that are not final.
+    """
+
+    def __init__(
+        self, name: str, plan: pa.Table, known: "KnownUnit | None" = None, again: Collection[str] = ()
+    ) -> None:
+        self.name = name
+        self._plan = plan
+        self._known = known
+        self._stored: dict[str, StoredUrl] = known.answers(again) if known else {}
+        self._kept = frozenset(self._stored)
+        self.urls: list[str] = [url for url in plan["image_url"].unique().to_pylist() if url not in self._stored]
+        self._spool = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES)
+
+    def store(self, url: str, fetched: Fetched) -> None:
+        """Keeps what came of a URL until the unit is written."""
+        if isinstance(fetched.image, DropReason):
+            self._stored[url] = StoredUrl(fetched)
+            return
+        offset = self._spool.seek(0, io.SEEK_END)
+        length = self._spool.write(fetched.image.data)
+        self._stored[url] = StoredUrl(fetched._replace(image=fetched.image._replace(data=b"")), offset, length)
+
+    def write(self, index: str, *, queries: pa.Array) -> Counts:
+        """Writes the tar, and last the index.
+
+        Args:
+            index: Where the index goes; the tar lies beside it.
+            queries: Query strings, by query id.
+
+        Returns:
+            Counts of images: one for every row of the plan.
+        """
+        places: list[Place | None] = []
+        offset = 0
+        with self._spool, files.write_whole(raw_tar_of(index)) as tar:
+            for sample in self._samples(queries):
+                length = tar.write(sample)
+                places.append(Place(offset, length) if length else None)
+                offset += length
+            tar.write(END_OF_ARCHIVE)
+        answers = [self._stored[url].fetched for url in self._plan["image_url"].to_pylist()]
+        drops = Counter(str(answer.image) for answer in answers if isinstance(answer.image, DropReason))
+        counts = drop_counts("images", len(answers) - drops.total(), drops) | {"urls": len(self._stored)}
+        write_table(index, index_unit(self._plan, answers, places), RAW_INDEX, counts)
+        return counts
+
+    def _samples(self, queries: pa.Array) -> Iterator[bytes]:
+        """The members of each sample, in the order of the plan; empty where there is no image."""
+        for number, row in enumerate(_with_query_strings(self._plan, queries).to_pylist()):
+            url = row["image_url"]
+            image = self._stored[url].fetched.image
+            if isinstance(image, DropReason):
+                yield b""
+            elif url in self._kept and self._known:
+                yield self._known.sample(number)
+            else:
+                yield self._encode(row, image, self._stored[url])
+
+    def _encode(self, row: dict[str, Any], image: CheckedImage, place: StoredUrl) -> bytes:
+        self._spool.seek(place.offset)
+        return encode_sample(
+            sample_key(row["pair_id"]),
+            image=self._spool.read(place.length),
+            mime=image.mime,
+            text=row["text"],
+            provenance=describe_sample(row, image),
+        )
+
+
+class KnownUnit:
+    """A unit as an earlier run left it.
+
+    Args:
+        index: Its index (`RAW_INDEX`).
+        tar: Path of its tar.
+    """
+
+    def __init__(self, index: pa.Table, tar: str) -> None:
+        self._index = index
+        self._tar = tar
+
+    def answers(self, again: Collection[str]) -> dict[str, StoredUrl]:
+        """What came of its URLs, but for those whose status is one of some."""
+        rows = self._index.filter(pc.invert(pc.is_in(self._index["status"], pa.array(list(again), pa.string()))))
+        return {row["image_url"]: StoredUrl(_fetched_before(row)) for row in rows.select(_KNOWN_COLUMNS).to_pylist()}
+
+    def sample(self, number: int) -> bytes:
+        """The members of the sample of a row.
+
+        Raises:
+            OSError: When the tar was changed since.
+        """
+        row = self._index.slice(number, 1).select(("key", *_PLACE_COLUMNS)).to_pylist()[0]
+        members = files.read_range(self._tar, row["offset"], row["length"])
+        if not members.startswith(row["key"].encode()):
+            raise OSError(f"{self._tar}: no sample {row['key']} at {row['offset']}, where its index says it is")
+        return members
+
+
+def read_known(index: str, plan: pa.Table) -> KnownUnit | None:
+    """What an earlier run made of a unit; None when there is nothing, or it is not whole.
+
+    Args:
+        index: Path of the index.
+        plan: The plan it must be of.
+    """
+    tar = raw_tar_of(index)
+    if not files.exists(index) or not files.exists(tar):
+        return None
+    known = read_table(index)
+    ends = pc.max(pc.add(known["offset"], known["length"])).as_py() or 0
+    is_whole = files.file_size(tar) == ends + len(END_OF_ARCHIVE)
+    return KnownUnit(known, tar) if is_whole and known["pair_id"].equals(plan["pair_id"]) else None
+
+
 def fetch_unit(
     unit: int, index: str, *, plans: StageFolder, source: OnWorker[ImageSource], queries: OnWorker[pa.Array]
 ) -> Counts:
-    """Fetches the images of a plan and writes them to a tar beside their index.
+    """Takes the images of a plan from where they lie, and writes them to a tar beside their index.
 
     Args:
         unit: Its number.
@@ -71,28 +203,9 @@ def fetch_unit(
         Counts of images: one for every row of the plan.
     """
     name = raw_name(unit)
-    plan = read_table(plans.table(name))
-    urls = plan["image_url"].unique().to_pylist()
-    stored: dict[str, StoredUrl] = {}
-    with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as spool:
-
-        def store(url: str, fetched: Fetched) -> None:
-            stored[url] = _put(spool, fetched)
-
-        source.get()(name, urls, store)
-        with files.write_whole(raw_tar_of(index)) as tar:
-            places: list[Place | None] = []
-            offset = 0
-            for sample in _samples(plan, stored, spool, queries.get()):
-                length = tar.write(sample)
-                places.append(Place(offset, length) if length else None)
-                offset += length
-            tar.write(END_OF_ARCHIVE)
-    answers = [stored[url].fetched for url in plan["image_url"].to_pylist()]
-    drops = Counter(str(answer.image) for answer in answers if isinstance(answer.image, DropReason))
-    counts = drop_counts("images", len(answers) - drops.total(), drops) | {"urls": len(urls)}
-    write_table(index, index_unit(plan, answers, places), RAW_INDEX, counts)
-    return counts
+    one = FetchUnit(name, read_table(plans.table(name)))
+    source.get()(name, one.urls, one.store)
+    return one.write(index, queries=queries.get())
 
 
 def index_unit(plan: pa.Table, answers: Sequence[Fetched], places: Sequence[Place | None]) -> pa.Table:
@@ -132,30 +245,10 @@ def describe_sample(row: dict[str, Any], image: CheckedImage) -> dict[str, Any]:
     }
 
 
-def _put(spool: IO[bytes], fetched: Fetched) -> StoredUrl:
-    if isinstance(fetched.image, DropReason):
-        return StoredUrl(fetched)
-    offset = spool.tell()
-    length = spool.write(fetched.image.data)
-    return StoredUrl(fetched._replace(image=fetched.image._replace(data=b"")), offset, length)
-
-
-def _samples(plan: pa.Table, stored: Mapping[str, StoredUrl], spool: IO[bytes], queries: pa.Array) -> Iterator[bytes]:
-    """The members of each sample of a plan, in its order; empty where there is no image."""
-    for row in _with_query_strings(plan, queries).to_pylist():
-        found = stored[row["image_url"]]
-        image = found.fetched.image
-        if isinstance(image, DropReason):
-            yield b""
-            continue
-        spool.seek(found.offset)
-        yield encode_sample(
-            sample_key(row["pair_id"]),
-            image=spool.read(found.length),
-            mime=image.mime,
-            text=row["text"],
-            provenance=describe_sample(row, image),
-        )
+def _fetched_before(row: dict[str, Any]) -> Fetched:
+    if row["status"] != OK_STATUS:
+        return Fetched(DropReason(row["status"]), row["http_status"])
+    return Fetched(CheckedImage(data=b"", **{name: row[name] for name in _IMAGE_COLUMNS}), row["http_status"])
 
 
 def _with_query_strings(plan: pa.Table, queries: pa.Array) -> pa.Table:

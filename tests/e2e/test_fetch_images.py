@@ -62,7 +62,7 @@ def write_data(folder: Path, pairs, files_of=2):
 
 
 def stage_for(folder: Path, loopback=None, output="raw", **options):
-    network = {"host_rate": 0.0, "read_timeout_s": 1.0, "timeout_s": 2.0}
+    network = {"contact": "me@lab.example", "host_rate": 0.0, "read_timeout_s": 1.0, "timeout_s": 2.0}
     if loopback:
         network["connect_to"] = loopback.connect_to
     return FetchImages(
@@ -225,7 +225,7 @@ def test_a_killed_run_goes_on_where_it_was_and_ends_with_the_same_tars(tmp_path,
     loopback.delay_s = 0.1
     loopback.seen.clear()
     command = [sys.executable, "-m", "jobs", "fetch-images", "--data", str(tmp_path), "--unit-urls", "10"]
-    command += ["--connect-to", *loopback.connect_to, "--host-connections", "1", "--workers", "1", "--quiet"]
+    command += ["--connect-to", *loopback.connect_to, "--host-connections", "1", "--contact", "me@lab.example", "--workers", "1", "--quiet"]
     process = subprocess.Popen(command, start_new_session=True)
     deadline = time.monotonic() + 60
     receipts = tmp_path / "raw" / "_steps" / "FetchUnits"

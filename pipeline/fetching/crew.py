@@ -1,0 +1,149 @@
+"""Fetch units ► their images, many units at once, in one worker.
+
+In: numbers of units. Out: each unit when all of its URLs have an answer, ready to be written. The network is served by
+a thread of its own; a unit is opened when the hosts of those that are open do not fill the places there are, so that a
+host that is slow, or must be waited for, keeps its unit open and nobody else waiting.
+"""
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
+from typing import Any, Final
+
+import pyarrow as pa
+
+from pipeline.base import files
+from pipeline.base.drops import Counts
+from pipeline.base.folders import StageFolder, raw_tar_of
+from pipeline.base.on_worker import OnWorker
+from pipeline.base.shard_format import raw_name
+from pipeline.base.tables import read_table
+from pipeline.fetching.answers import Normalize
+from pipeline.fetching.crawler import Crawler, run_loop
+from pipeline.fetching.paces import Paces, paces_path
+from pipeline.fetching.rules import FetchRules
+from pipeline.fetching.unit import FetchUnit, read_known
+
+_MOST_OPEN: Final = 64  # units of a worker: their URLs and answers are held in memory
+_ENDED: Final = None
+
+
+def fetch_together(
+    units: Sequence[int],
+    *,
+    plans: StageFolder,
+    index_of: Callable[[int], str],
+    rules: FetchRules,
+    normalize: OnWorker[Normalize],
+    queries: OnWorker[pa.Array],
+    again: Collection[str] = (),
+) -> Iterator[tuple[int, Callable[[str], Counts]]]:
+    """Fetches units side by side.
+
+    Args:
+        units: Their numbers.
+        plans: Tables of `PLAN`, by the names of units.
+        index_of: Path of a unit's index.
+        rules: How the network may be used.
+        normalize: Checks the bytes of an image.
+        queries: Query strings, by query id.
+        again: Statuses of an earlier run that are not final.
+
+    Yields:
+        A unit's number, and what writes it to the path of its index; as soon as its last URL has an answer.
+    """
+    done: queue.SimpleQueue[tuple[int, FetchUnit] | Exception | None] = queue.SimpleQueue()
+
+    def open_unit(unit: int) -> FetchUnit:
+        name = raw_name(unit)
+        plan = read_table(plans.table(name))
+        return FetchUnit(name, plan, read_known(index_of(unit), plan), again)
+
+    crew = _Crew(units, open_unit, rules, normalize.get(), paces_path(plans.path), done)
+    thread = threading.Thread(target=crew.run, name="network", daemon=True)
+    thread.start()
+    try:
+        while (item := done.get()) is not _ENDED:
+            if isinstance(item, Exception):
+                raise item
+            unit, fetched = item
+            yield unit, partial(_write, fetched, queries)
+    finally:
+        crew.stop()
+        thread.join()
+
+
+def _write(unit: FetchUnit, queries: OnWorker[pa.Array], index: str) -> Counts:
+    return unit.write(index, queries=queries.get())
+
+
+class _Crew:
+    """The thread that serves the network."""
+
+    def __init__(
+        self,
+        units: Sequence[int],
+        open_unit: Callable[[int], FetchUnit],
+        rules: FetchRules,
+        normalize: Normalize,
+        paces: str,
+        done: "queue.SimpleQueue[Any]",
+    ) -> None:
+        self._units = units
+        self._open_unit = open_unit
+        self._rules = rules
+        self._normalize = normalize
+        self._paces = paces
+        self._done = done
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._main: asyncio.Task[None] | None = None
+
+    def run(self) -> None:
+        """Fetches all units."""
+        try:
+            run_loop(self._fetch_all)  # type: ignore[arg-type]
+        except asyncio.CancelledError:
+            pass
+        except BaseExceptionGroup as group:
+            self._done.put(_first_of(group))
+        except Exception as error:
+            self._done.put(error)
+        finally:
+            self._done.put(_ENDED)
+
+    def stop(self) -> None:
+        """Gives up what is under way."""
+        if self._loop is not None and self._main is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._main.cancel)
+
+    async def _fetch_all(self) -> None:
+        self._loop, self._main = asyncio.get_running_loop(), asyncio.current_task()
+        places = asyncio.Semaphore(_MOST_OPEN)
+        paces = Paces(self._paces)
+        try:
+            async with Crawler(self._rules, self._normalize, paces) as crawler, asyncio.TaskGroup() as group:
+                for unit in self._units:
+                    await places.acquire()
+                    await crawler.hungry.wait()
+                    opened = await asyncio.to_thread(self._open_unit, unit)
+                    crawler.hungry.clear()
+                    group.create_task(self._fetch(crawler, unit, opened, places))
+                    await asyncio.sleep(0)
+        finally:
+            paces.close()
+
+    async def _fetch(self, crawler: Crawler, unit: int, opened: FetchUnit, places: asyncio.Semaphore) -> None:
+        await crawler.fetch(opened.urls, opened.store)
+        self._done.put((unit, opened))
+        places.release()
+
+
+def _first_of(group: BaseExceptionGroup) -> Exception:
+    """The first error of a group that is none itself."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error if isinstance(error, Exception) else RuntimeError(str(error))

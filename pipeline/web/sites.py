@@ -1,3 +1,0 @@
-"""placeholder until merge"""
-def site_of(host: str) -> str:
-    return ".".join(host.rstrip(".").split(".")[-2:])
