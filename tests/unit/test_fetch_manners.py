@@ -1,20 +1,14 @@
-"""What sites ask for - robots.txt, header lines, pauses - and what the fetcher makes of it; bodies under a cap."""
+"""What sites ask for - robots.txt, header lines, pauses - and what the fetcher makes of it."""
 
 import asyncio
-import gzip
-import zlib
 
-import brotli
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from yarl import URL
 
 from pipeline.base.drops import DropReason
 from pipeline.fetching.hosts import Host, HostMemory, HostPast, KnownRobots
 from pipeline.fetching.robots import Robots, read_robots
 from pipeline.fetching.rules import FetchRules
-from pipeline.web.bodies import decode_body
 from pipeline.web.optouts import is_opted_out
 
 ROBOTS = b"""
@@ -98,33 +92,6 @@ def test_a_missing_robots_txt_allows_and_a_failing_one_forbids(status, content, 
 )
 def test_header_lines_that_opt_out_are_understood(tags, tdm, noindex, expected):
     assert is_opted_out(tags, tdm, noindex=noindex) is expected
-
-
-@pytest.mark.parametrize("compress", [gzip.compress, zlib.compress, brotli.compress], ids=["gzip", "deflate", "br"])
-def test_bodies_are_decoded_up_to_their_cap(compress):
-    coding = {gzip.compress: "gzip", zlib.compress: "deflate", brotli.compress: "br"}[compress]
-    packed = compress(bytes(range(256)) * 400)
-    assert decode_body(packed, coding, max_bytes=102_400) == bytes(range(256)) * 400
-    assert decode_body(packed, coding.upper(), max_bytes=102_399) is DropReason.TOO_MANY_BYTES
-    assert decode_body(packed[:-20], coding, max_bytes=1_000_000) is DropReason.BAD_ENCODING
-    assert decode_body(b"no " + packed, coding, max_bytes=1_000_000) is DropReason.BAD_ENCODING
-
-
-def test_codings_are_undone_in_turn_and_unknown_ones_refused():
-    data = b"picture" * 100
-    bare = zlib.compress(data)[2:-4]
-    assert decode_body(bare, "deflate", max_bytes=1000) == data
-    assert decode_body(gzip.compress(zlib.compress(data)), "deflate, gzip", max_bytes=1000) == data
-    assert decode_body(data, "", max_bytes=1000) == decode_body(data, "identity", max_bytes=1000) == data
-    assert decode_body(data, "zip", max_bytes=1000) is DropReason.BAD_ENCODING
-    assert decode_body(data, "", max_bytes=10) is DropReason.TOO_MANY_BYTES
-
-
-@given(st.binary(max_size=300), st.sampled_from(["gzip", "deflate", "br", "x-gzip, br", "?"]))
-@settings(max_examples=100)
-def test_no_body_raises_an_error(body, encoding):
-    result = decode_body(body, encoding, max_bytes=1000)
-    assert isinstance(result, DropReason) or len(result) <= 1000
 
 
 class Clock:
