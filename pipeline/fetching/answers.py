@@ -10,6 +10,7 @@ from pipeline.fetching.images import CheckedImage
 from pipeline.fetching.resolver import PrivateAddress
 
 MAX_REDIRECTS: Final = 5
+TAKEN: Final = frozenset({200, 203})  # RFC 9110 15.3.4: 203 is 200 that passed a proxy which changes contents
 RETRIED: Final = frozenset(  # what may pass; 4xx, opt-outs, redirects and bad images do not
     {
         DropReason.UNRESOLVED,
@@ -35,13 +36,13 @@ Store = Callable[[str, Fetched], None]
 
 
 def classify_status(status: int, *, can_wait: bool) -> DropReason | None:
-    """The reason that an HTTP status gives, or None for 200.
+    """The reason that an HTTP status gives, or None for those of `TAKEN`.
 
     Args:
         status: Of an answer that is no redirect.
         can_wait: Whether the answer has a Retry-After line.
     """
-    if status == 200:
+    if status in TAKEN:
         return None
     if status in (404, 410):
         return DropReason.NOT_FOUND

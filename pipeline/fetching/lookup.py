@@ -24,6 +24,7 @@ from pipeline.base.folders import StageFolder, table_name
 from pipeline.base.ids import id_words
 from pipeline.base.shard_format import raw_name
 from pipeline.base.tables import read_batches, read_column, read_table, write_table
+from pipeline.fetching.answers import TAKEN
 from pipeline.fetching.grouped_rows import first_rows, gather_rows, hash_buckets, read_messages, split_rows
 from pipeline.fetching.planning import UnitGroup, split_by_unit, write_group
 from pipeline.web.archives.records import IMAGE_INDEX, index_images
@@ -156,7 +157,7 @@ def write_records(group: UnitGroup, output: str, parts: Iterable[bytes], *, reco
 
 def _answers(batch: pa.RecordBatch, archive: str) -> pa.RecordBatch:
     status = batch["status"]
-    is_image = pc.or_(pc.is_null(status), pc.equal(status, 200).fill_null(False))
+    is_image = pc.or_(pc.is_null(status), pc.is_in(status, pa.array(sorted(TAKEN), status.type)))
     rank = pc.if_else(pc.is_valid(batch["location"]), 1, pc.if_else(is_image, 0, 2)).cast(pa.int8())
     place = [pa.repeat(pa.scalar(archive), batch.num_rows), batch["member"], batch["offset"]]
     return pa.record_batch([hash_urls(batch["canonical_url"]), hash_urls(batch["location"]), rank, *place], ANSWERS)

@@ -13,7 +13,10 @@ from pipeline.fetching.resolver import PrivateAddress
     ("status", "reason"),
     [
         (200, None),
+        (203, None),
         (201, DropReason.HTTP_REFUSED),
+        (204, DropReason.HTTP_REFUSED),
+        (206, DropReason.HTTP_REFUSED),
         (400, DropReason.HTTP_REFUSED),
         (403, DropReason.HTTP_REFUSED),
         (404, DropReason.NOT_FOUND),

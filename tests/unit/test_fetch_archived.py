@@ -146,6 +146,14 @@ def test_of_several_records_the_first_image_is_taken(tmp_path):
     assert found[url].image == b"old"
 
 
+def test_an_answer_that_a_proxy_changed_counts_as_an_image(tmp_path):
+    url = f"{SITE}/1.jpg"
+    refused = record(url, b"", 404, Content_Type="image/jpeg")
+    changed = record(url, b"new", 203, Content_Type="image/jpeg", Content_Length=3)
+    found = fetch(tmp_path, [url], [refused, redirect(url, "/gone.jpg"), changed])
+    assert (found[url].image, found[url].http_status) == (b"new", 203)
+
+
 def test_redirects_are_followed_inside_and_across_archives(tmp_path):
     chain = [redirect(f"{SITE}/{n}.jpg", f"/{n + 1}.jpg") for n in range(5)]
     found = fetch(
