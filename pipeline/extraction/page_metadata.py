@@ -1,8 +1,9 @@
 """What the metadata of a page says, whether it is read from HTML or from a WAT record.
 
-In: names and contents of its meta elements and header lines. Out: whether its owner forbids its use, and the images
-of its social media cards. `Find` is what both readers find; `resolve_finds` makes candidates of it.
-Source: ogp.me (structured properties); Twitter card mark-up; W3C TDM Reservation Protocol 5.2.
+In: names and contents of its meta elements and header lines, also of those that say whether its owner forbids its use
+(`pipeline.web.optouts`). Out: the images of its social media cards. `Find` is what both readers find; `resolve_finds`
+makes candidates of it.
+Source: ogp.me (structured properties); Twitter card mark-up.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,17 +11,15 @@ from typing import Final, NamedTuple
 
 from pipeline.base.drops import DropReason
 from pipeline.extraction.candidates import Candidate
-from pipeline.web.optouts import is_opted_out
+from pipeline.web.optouts import SIGNAL_NAMES
 from pipeline.web.urls import UrlResolver
 
 _CARDS: Final = (
     ("og", frozenset({"og:image", "og:image:url", "og:image:secure_url"}), "og:image:alt"),
     ("twitter", frozenset({"twitter:image", "twitter:image:src"}), "twitter:image:alt"),
 )
-_ROBOTS: Final = frozenset({"robots", "x-robots-tag"})
-_RESERVATION: Final = "tdm-reservation"
 # The names of meta elements and header lines that mean something here.
-NAMES: Final = _ROBOTS | {_RESERVATION, "og:url"} | {name for _, images, alt in _CARDS for name in (*images, alt)}
+NAMES: Final = SIGNAL_NAMES | {"og:url"} | {name for _, images, alt in _CARDS for name in (*images, alt)}
 
 
 class Find(NamedTuple):
@@ -39,19 +38,6 @@ NO_CANDIDATE: Final = Candidate(DropReason.NO_TEXT, "", "")
 def says_something(text: str | None) -> bool:
     """Whether a text is there and not white space only."""
     return bool(text) and not str(text).isspace()
-
-
-def forbids_use(metas: Iterable[tuple[str, str]], *, noindex: bool) -> bool:
-    """Whether a page is opted out of training.
-
-    Args:
-        metas: Names in lower case, and contents, of meta elements and header lines.
-        noindex: Whether noindex and noimageindex count too.
-    """
-    metas = list(metas)
-    robots = [content for name, content in metas if name in _ROBOTS]
-    reserved = any(name == _RESERVATION and content.strip() == "1" for name, content in metas)
-    return is_opted_out(robots, "1" if reserved else None, noindex=noindex)
 
 
 def find_card_images(metas: Sequence[tuple[str, str]]) -> Iterator[Find]:

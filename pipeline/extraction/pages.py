@@ -21,10 +21,10 @@ from pipeline.extraction.page_metadata import (
     NOTHING,
     Find,
     find_card_images,
-    forbids_use,
     resolve_finds,
     says_something,
 )
+from pipeline.web.optouts import header_opt_out
 
 if TYPE_CHECKING:
     from pipeline.extraction.html_elements import Elements, Image
@@ -82,7 +82,7 @@ def parse_page(
         html = _SELF_CLOSED.sub(rb"<\1\2></\1>", html)
     elements = Elements(html)
     metas = [*headers, *elements.metas]
-    if forbids_use(metas, noindex=rules.noindex):
+    if header_opt_out(metas, noindex=rules.noindex):
         return DropReason.OPTED_OUT
     url = url or next((content for name, content in metas if name == "og:url"), "")
     finds = [*_find_images(elements, rules), *_find_json_ld(elements.json_lds), *find_card_images(metas)]

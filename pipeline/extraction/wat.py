@@ -16,7 +16,6 @@ from pipeline.extraction.image_references import choose_reference, is_placeholde
 from pipeline.extraction.page_metadata import (
     NO_CANDIDATE,
     find_card_images,
-    forbids_use,
     page_resolver,
     resolve_find,
     says_something,
@@ -24,6 +23,7 @@ from pipeline.extraction.page_metadata import (
 from pipeline.extraction.pages import DEFAULT_RULES, PageRules
 from pipeline.extraction.wat_links import Cutter, cut_links
 from pipeline.extraction.wat_page import Link, WatPage, decode_record, unescape
+from pipeline.web.optouts import header_opt_out
 from pipeline.web.urls import UrlResolver
 
 _MARK_OF_ANSWER: Final = b'"HTTP-Response-Metadata"'
@@ -71,7 +71,7 @@ def _may_hold_images(record: bytes) -> bool:
 
 
 def _read_page(page: WatPage, rules: PageRules) -> Page | DropReason:
-    if page.metas and forbids_use(page.metas, noindex=rules.noindex):
+    if page.metas and header_opt_out(page.metas, noindex=rules.noindex):
         return DropReason.OPTED_OUT
     resolver = page_resolver(url=page.url, base=unescape(page.base))
     candidates: list[Candidate] = []

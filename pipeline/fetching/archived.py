@@ -4,6 +4,7 @@ In: URLs, and where in which archives their records lie (`pipeline.fetching.look
 by the checks that a live answer gets.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
@@ -13,7 +14,7 @@ from pipeline.fetching.answers import Fetched, Normalize, Store, classify_status
 from pipeline.fetching.lookup import hash_urls
 from pipeline.fetching.rules import FetchRules
 from pipeline.web.archives.records import ArchiveReader, ArchiveRecord
-from pipeline.web.optouts import is_opted_out
+from pipeline.web.optouts import header_opt_out
 
 
 def fetch_archived(
@@ -54,8 +55,7 @@ def check_record(record: ArchiveRecord, rules: FetchRules, normalize: Normalize)
     """What came of the answer in a record."""
     if record.status is not None and (refusal := classify_status(record.status, can_wait=False)):
         return Fetched(refusal, record.status)
-    reservation = next(iter(record.header_values("tdm-reservation")), None)
-    if is_opted_out(record.header_values("x-robots-tag"), reservation, noindex=rules.respect_noindex):
+    if header_opt_out(record.headers, noindex=rules.respect_noindex, now_s=time.time()):
         return Fetched(DropReason.OPTED_OUT, record.status)
     body = record.payload(rules.max_bytes)
     return Fetched(body if isinstance(body, DropReason) else normalize(body), record.status)

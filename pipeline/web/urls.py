@@ -51,8 +51,8 @@ def canonicalize_url(url: str) -> str | None:
     authority = _canonical_authority(parts[2], _DEFAULT_PORTS[scheme])
     if authority is None:
         return None
-    path = _remove_dot_segments(_encode(parts[3]) or "/")
-    return f"{scheme}://{authority}{path}{_encode(parts[4] or '')}"
+    path = _remove_dot_segments(encode_path(parts[3]) or "/")
+    return f"{scheme}://{authority}{path}{encode_path(parts[4] or '')}"
 
 
 class UrlResolver:
@@ -125,6 +125,15 @@ def url_host(url: str) -> str:
     return authority[:end] if end else authority.partition(":")[0]
 
 
+def encode_path(text: str) -> str:
+    """A path or query in its canonical form: escaped what must be and nothing else, in capitals.
+
+    >>> encode_path("/b%7ec%2f d?ä")
+    '/b~c%2F%20d?%C3%A4'
+    """
+    return _ESCAPE.sub(_encode_match, text)
+
+
 def _is_canonical(url: str) -> bool:
     return "/." not in url and _CANONICAL.fullmatch(url) is not None
 
@@ -151,10 +160,6 @@ def _canonical_authority(authority: str, default_port: int) -> str | None:
     if not _HOST.fullmatch(host) or not 0 < port < 65_536:
         return None
     return host if port == default_port else f"{host}:{port}"
-
-
-def _encode(text: str) -> str:
-    return _ESCAPE.sub(_encode_match, text)
 
 
 def _encode_match(match: re.Match[str]) -> str:

@@ -9,7 +9,6 @@ from pipeline.base.drops import DropReason
 from pipeline.fetching.hosts import Host, HostMemory, HostPast, KnownRobots
 from pipeline.fetching.robots import Robots, read_robots
 from pipeline.fetching.rules import FetchRules
-from pipeline.web.optouts import is_opted_out
 
 ROBOTS = b"""
 User-agent: *
@@ -68,30 +67,6 @@ def test_crawl_delay_is_read_whatever_it_says(line, delay):
 )
 def test_a_missing_robots_txt_allows_and_a_failing_one_forbids(status, content, expected):
     assert read_robots(status, content) == expected
-
-
-@pytest.mark.parametrize(
-    ("tags", "tdm", "noindex", "expected"),
-    [
-        ([], None, True, False),
-        (["noai"], None, False, True),
-        (["NoImageAI"], None, False, True),
-        (["all", "nosnippet, noai"], None, False, True),
-        (["noindex"], None, True, True),
-        (["noindex"], None, False, False),
-        (["none"], None, True, True),
-        (["otherbot: noai, noimageai"], None, True, False),
-        (["otherbot: noindex, wit400m: noai"], None, True, True),
-        (["wit400m: noai"], None, True, True),
-        (["*: noai"], None, True, True),
-        (["unavailable_after: 25 Jun 2030 15:00:00 GMT, noai"], None, True, True),
-        (["max-image-preview: large"], None, True, False),
-        ([], "1", False, True),
-        ([], "0", True, False),
-    ],
-)
-def test_header_lines_that_opt_out_are_understood(tags, tdm, noindex, expected):
-    assert is_opted_out(tags, tdm, noindex=noindex) is expected
 
 
 class Clock:
