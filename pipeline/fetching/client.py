@@ -28,7 +28,7 @@ from pipeline.fetching.rules import FetchRules
 from pipeline.fetching.targets import parse_redirect
 from pipeline.web.bodies import decode_body
 from pipeline.web.http import parse_retry_after
-from pipeline.web.optouts import is_opted_out
+from pipeline.web.optouts import header_opt_out
 
 
 class Reply(NamedTuple):
@@ -169,8 +169,9 @@ class WebClient:
             return parse_redirect(location, response.url, allow_private=self._rules.allow_private)
         if refusal := classify_status(response.status, can_wait="Retry-After" in headers):
             return refusal
-        tags = headers.getall("X-Robots-Tag", [])
-        if not is_robots and is_opted_out(tags, headers.get("tdm-reservation"), noindex=self._rules.respect_noindex):
+        if not is_robots and header_opt_out(
+            headers.items(), noindex=self._rules.respect_noindex, now_s=time.time()
+        ):
             return DropReason.OPTED_OUT
         return None
 
