@@ -10,7 +10,7 @@ allocations; the clouds' documents on their metadata and service endpoints.
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final, NamedTuple
 
 Address = IPv4Address | IPv6Address
@@ -53,7 +53,7 @@ NOT_PUBLIC_6: Final = (
 
 
 class _Ranges(NamedTuple):
-    """Blocks side by side, as numbers."""
+    """Blocks apart from one another, as numbers in order."""
 
     starts: list[int]
     ends: list[int]
@@ -76,8 +76,8 @@ def is_public(address: Address) -> bool:
 
 
 def _ranges_of(networks: Sequence[IPv4Network] | Sequence[IPv6Network]) -> _Ranges:
-    whole = sorted((int(network[0]), int(network[-1])) for network in collapse_addresses(networks))
-    return _Ranges([start for start, _ in whole], [end for _, end in whole])
+    edges = sorted((int(network.network_address), int(network.broadcast_address)) for network in networks)
+    return _Ranges([start for start, _ in edges], [end for _, end in edges])
 
 
 _PRIVATE_4: Final = _ranges_of([IPv4Network(text) for text in NOT_PUBLIC_4])
