@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, NamedTuple, Self
 
-from pipeline.web.path_patterns import PathPattern
+from pipeline.web.path_patterns import PathPattern, plain_path
 
 PRODUCT: Final = "wit400m"  # the name that robots.txt, X-Robots-Tag and meta elements may address
 TDM_PATH: Final = "/.well-known/tdmrep.json"
@@ -123,7 +123,8 @@ class TdmRules(NamedTuple):
         Args:
             path: Path and query of a URL.
         """
-        return next((is_reserved for pattern, is_reserved in self.rules if pattern.matches(path)), False)
+        plain = plain_path(path)
+        return next((is_reserved for pattern, is_reserved in self.rules if pattern.matches(plain)), False)
 
 
 def _tdm_rule(entry: Any) -> tuple[PathPattern, bool] | None:

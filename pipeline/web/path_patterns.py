@@ -32,7 +32,7 @@ class PathPattern(NamedTuple):
     def parse(cls, text: str) -> Self:
         """Parses a pattern; one that begins with neither a slash nor a star gets a slash.
 
-        >>> PathPattern.parse("/a/*.jpg$").matches("/a/b/c.jpg")
+        >>> PathPattern.parse("/a/*.jpg$").matches(plain_path("/a/b/c.jpg"))
         True
         """
         text = _ORIGIN.sub("", text.strip(), count=1)
@@ -47,9 +47,8 @@ class PathPattern(NamedTuple):
         """Whether a path is meant.
 
         Args:
-            path: Path and query of a URL, from the first slash on.
+            path: As `plain_path` gives it.
         """
-        path = _plain(encode_path(path))
         first, *others = self.pieces
         if not path.startswith(first):
             return False
@@ -63,6 +62,11 @@ class PathPattern(NamedTuple):
         if self.is_anchored:
             return path.endswith(others[-1]) and len(path) - len(others[-1]) >= at
         return path.find(others[-1], at) >= 0
+
+
+def plain_path(path: str) -> str:
+    """The path and query of a URL, from the first slash on, in the form that patterns are compared with."""
+    return _plain(encode_path(path))
 
 
 def _plain(text: str) -> str:

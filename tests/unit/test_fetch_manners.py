@@ -7,66 +7,8 @@ from yarl import URL
 
 from pipeline.base.drops import DropReason
 from pipeline.fetching.hosts import Host, HostMemory, HostPast, KnownRobots
-from pipeline.fetching.robots import Robots, read_robots
+from pipeline.fetching.robots import Robots
 from pipeline.fetching.rules import FetchRules
-
-ROBOTS = b"""
-User-agent: *
-Disallow: /private/
-Allow: /private/press/
-Disallow: /*.gif$
-Crawl-delay: 2.5
-
-User-agent: Wit400m
-User-agent: otherbot
-Disallow: /for-people/
-"""
-
-
-def robots(text):
-    found = read_robots(200, text)
-    assert isinstance(found, Robots)
-    return found
-
-
-@pytest.mark.parametrize(
-    ("text", "path", "allowed"),
-    [
-        (ROBOTS, "/for-people/a.jpg", False),
-        (ROBOTS, "/private/a.jpg", True),  # the group with our name is the only one that counts
-        (ROBOTS.replace(b"Wit400m", b"x"), "/private/a.jpg", False),
-        (ROBOTS.replace(b"Wit400m", b"x"), "/private/press/a.jpg", True),
-        (ROBOTS.replace(b"Wit400m", b"x"), "/a.gif", False),
-        (ROBOTS.replace(b"Wit400m", b"x"), "/a.gif?b", True),
-        (b"", "/a.jpg", True),
-        (b"\xff\xfe\0garbage", "/a.jpg", True),
-        (b"User-agent: *\nDisallow: /\nAllow: /img/", "/img/a.jpg", True),
-        (b"User-agent: *\nDisallow: /a%20b", "/a%20b.jpg", False),
-    ],
-)
-def test_robots_txt_is_obeyed_as_the_standard_says(text, path, allowed):
-    assert robots(text).allows(URL(f"http://a.example{path}", encoded=True)) is allowed
-
-
-@pytest.mark.parametrize(("line", "delay"), [("2.5", 2.5), ("0", 0.0), ("-3", 0.0), ("soon", 0.0), ("nan", 0.0)])
-def test_crawl_delay_is_read_whatever_it_says(line, delay):
-    assert robots(f"User-agent: *\nCrawl-delay: {line}".encode()).crawl_delay_s == delay
-
-
-@pytest.mark.parametrize(
-    ("status", "content", "expected"),
-    [
-        (404, DropReason.NOT_FOUND, Robots()),
-        (401, DropReason.HTTP_REFUSED, Robots()),
-        (301, DropReason.BAD_REDIRECT, Robots()),
-        (503, DropReason.HTTP_ERROR, DropReason.ROBOTS_UNAVAILABLE),
-        (429, DropReason.THROTTLED, DropReason.ROBOTS_UNAVAILABLE),
-        (200, DropReason.TOO_SLOW, DropReason.ROBOTS_UNAVAILABLE),
-        (None, DropReason.UNRESOLVED, DropReason.UNRESOLVED),
-    ],
-)
-def test_a_missing_robots_txt_allows_and_a_failing_one_forbids(status, content, expected):
-    assert read_robots(status, content) == expected
 
 
 class Clock:
