@@ -163,9 +163,10 @@ def close_folder(
 
 
 def history_of(stage: Maker) -> list[dict[str, Any]]:
-    """What the stages before this one counted: ``{"stage": name, "counts": counts}``, in the order they ran.
+    """What the stages before this one counted, and by which options, in the order they ran.
 
-    A stage that ran in several rounds is there once a round.
+    ``{"stage": name, "counts": counts, "options": options}`` each: those options that decide an output; in folders of
+    older versions none are named. A stage that ran in several rounds is there once a round.
     """
     return _history([read_stage(folder) for folder in stage_folders(stage)])
 
@@ -173,9 +174,11 @@ def history_of(stage: Maker) -> list[dict[str, Any]]:
 def _history(contents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     history: dict[tuple[str, str], dict[str, Any]] = {}
     for content in contents:
-        own = {"stage": content["identity"]["stage"], "counts": content["counts"]}
+        identity = content["identity"]
+        own = {"stage": identity["stage"], "counts": content["counts"]}
+        own |= {"options": identity["options"]} if "options" in identity else {}
         entries = [*content["history"], own]
-        history |= {(entry["stage"], json.dumps(entry["counts"], sort_keys=True)): entry for entry in entries}
+        history |= {(entry["stage"], json.dumps(entry, sort_keys=True)): entry for entry in entries}
     order = list(STAGES)
     return [history[key] for key in sorted(history, key=lambda key: order.index(key[0]))]
 

@@ -1,11 +1,11 @@
-"""The data card beside the shards: the funnel, and for every query how many pairs it had, was given and got.
+"""The data card beside the shards: the funnel, the rules that were switched off, and how many pairs every query got.
 
-Out: ``query_counts.parquet`` (`CARD_QUERIES`), ``funnel.json`` (counts of every stage, in order) and ``README.md``,
-filled in from ``card.md.j2``.
+Out: ``query_counts.parquet`` (`CARD_QUERIES`: how many it had, was given and got), ``funnel.json`` (counts and options
+of every stage, in order) and ``README.md``, filled in from ``card.md.j2``.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,6 +28,26 @@ CARD_QUERIES = pa.schema(
 _COUNTS_NAME = "query_counts.parquet"
 
 
+class Manner(NamedTuple):
+    """A rule that a stage keeps towards the sites it takes from, unless an option switches it off."""
+
+    stage: str
+    option: str
+    off: bool | float  # the value that switches the rule off
+    sentence: str  # what that means
+
+
+MANNERS: Final = (
+    Manner("extract-pairs", "noindex", False, "Pages that ask search engines to leave them out (noindex) were read."),
+    Manner("fetch-images", "robots", False, "No robots.txt was read, and none obeyed."),
+    Manner("fetch-images", "respect_noindex", False, "Images whose answers say noindex or noimageindex were taken."),
+    Manner("fetch-images", "allow_private", True, "Private and local addresses were asked too."),
+    Manner("fetch-images", "high_ports", True, "Ports from 1024 on were asked too."),
+    Manner("fetch-images", "verify_tls", False, "Certificates of servers were not verified."),
+    Manner("fetch-images", "host_rate", 0, "Requests to one host were not held to a rate."),
+)
+
+
 def query_table(cuts: pa.Table, samples: Ints) -> pa.Table:
     """The counts of every query, the most frequent first.
 
@@ -48,12 +68,31 @@ def query_table(cuts: pa.Table, samples: Ints) -> pa.Table:
     return table.sort_by([("found", "descending"), ("query_id", "ascending")])
 
 
+def switched_off(history: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The rules of `MANNERS` that were switched off, a sentence each, with the option and in how many runs.
+
+    Args:
+        history: What the stages before counted, with their options; of a run without options nothing is known, which is
+            a sentence too.
+    """
+    sentences = []
+    for manner in MANNERS:
+        runs = [run for run in history if run["stage"] == manner.stage]
+        off = [run for run in runs if run.get("options", {}).get(manner.option) == manner.off]
+        if off:
+            where = f"{manner.stage}, {manner.option.replace('_', '-')}"
+            sentences.append(f"{manner.sentence} ({where}; in {len(off):,} of {len(runs):,} runs)")
+    unknown = sum(run["stage"] in {manner.stage for manner in MANNERS} and "options" not in run for run in history)
+    return [*sentences, f"Of {unknown:,} runs of an older version it is not known."] if unknown else sentences
+
+
 def card_text(queries: pa.Table, history: Sequence[Mapping[str, Any]]) -> str:
     """The card as Markdown."""
     return render_template(
         "pipeline.sharding",
         "card.md.j2",
         funnel=funnel_lines(history),
+        switched_off=switched_off(history),
         queries=queries,
         with_samples=queries.filter(pc.greater(queries["samples"], 0)).num_rows,
         counts_name=_COUNTS_NAME,

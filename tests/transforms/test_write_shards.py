@@ -50,14 +50,15 @@ def index_row(url, image, text, status):
     return row
 
 
-def write_stage(folder: Path, stage: str):
+def write_stage(folder: Path, stage: str, **options):
     """Declares a folder finished, made from all that are finished beside it."""
     made_from = sorted(str(path.parent) for path in folder.parent.glob(f"*/{STAGE_NAME}") if path.parent != folder)
     outputs = [{"name": str(folder)}]  # so that no two look the same
-    close_folder(str(folder), identity={"stage": stage}, counts={}, outputs=outputs, made_from=made_from)
+    identity = {"stage": stage, "options": options}
+    close_folder(str(folder), identity=identity, counts={}, outputs=outputs, made_from=made_from)
 
 
-def write_raw(folder: Path, units, name="raw"):
+def write_raw(folder: Path, units, name="raw", **options):
     """Raw tars as fetch-images leaves them; a unit is a list of (URL, image bytes, text, status)."""
     raw = folder / name
     for number, unit in enumerate(units):
@@ -71,7 +72,7 @@ def write_raw(folder: Path, units, name="raw"):
             rows.append(row)
         files.write_bytes_whole(str(raw / f"raw-{number:05d}.tar"), data)
         write_table(str(raw / f"raw-{number:05d}.index.parquet"), pa.Table.from_pylist(rows, RAW_INDEX), RAW_INDEX)
-    write_stage(raw, "fetch-images")
+    write_stage(raw, "fetch-images", **options)
     cuts = pa.table({"query_id": [0], "query": ["thing"], "count": [99], "cut": [None], "kept": [99]}, CUTS)
     write_table(str(folder / "balanced" / "cuts.parquet"), cuts, CUTS)
     write_stage(folder / "balanced", "balance-pairs")
@@ -179,6 +180,18 @@ def test_the_card_counts_what_every_query_got(tmp_path, units):
     [row] = read_table(str(tmp_path / "shards" / "card" / "query_counts.parquet")).to_pylist()
     assert row == {"query_id": 0, "query": "thing", "found": 99, "balanced": 99, "samples": counts["samples/kept"]}
     assert "thing" in (tmp_path / "shards" / "card" / "README.md").read_text()
+
+
+def test_the_card_names_the_rules_that_were_switched_off(tmp_path, units):
+    write_raw(tmp_path / "kept", units, robots=True)
+    write_raw(tmp_path / "off", units, robots=False, allow_private=True)
+    cards = {}
+    for name in ("kept", "off"):
+        run_stage(stage_for(tmp_path / name), workers=1, quiet=True)
+        cards[name] = (tmp_path / name / "shards" / "card" / "README.md").read_text()
+    assert "None: all rules" in cards["kept"]
+    assert "No robots.txt was read, and none obeyed. (fetch-images, robots; in 1 of 1 runs)" in cards["off"]
+    assert "Private and local addresses" in cards["off"]
 
 
 def write_rounds(folder: Path, units):

@@ -9,7 +9,7 @@ import pytest
 from pipeline.base import files
 from pipeline.base.folders import PairsFolder
 from pipeline.base.lineage import STAGE_NAME, StageMismatch
-from pipeline.base.options import option
+from pipeline.base.options import identity_of, option
 from pipeline.base.stage_folder import (
     State,
     commit_stage,
@@ -143,6 +143,7 @@ def test_counts_travel_with_the_data(tmp_path):
     after = Match(output=str(tmp_path / "after"), before=(stage.output,))
     assert [entry["stage"] for entry in history_of(after)] == ["extract-pairs", "match-pairs"]
     assert history_of(after)[1]["counts"]["pairs/kept"] == 2
+    assert [entry["options"] for entry in history_of(after)] == [identity_of(before), identity_of(stage)]
 
 
 def test_the_commit_removes_working_folders_and_names_the_outputs(tmp_path):

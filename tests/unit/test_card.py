@@ -1,0 +1,56 @@
+"""What the data card says of the rules that were switched off."""
+
+import pytest
+
+from pipeline.base.options import options_of
+from pipeline.extraction.stage import ExtractPairs
+from pipeline.fetching.stage import FetchImages
+from pipeline.sharding.card import CARD_QUERIES, MANNERS, card_text, switched_off
+
+KEPT = {"robots": True, "respect_noindex": True, "allow_private": False, "verify_tls": True, "host_rate": 20.0}
+
+
+def run(stage="fetch-images", **options):
+    return {"stage": stage, "counts": {}, "options": KEPT | options}
+
+
+def card(history):
+    return card_text(CARD_QUERIES.empty_table(), history)
+
+
+def test_a_card_says_so_when_no_rule_was_switched_off():
+    text = card([run("extract-pairs", noindex=True), run("match-pairs"), run()])
+    assert "None: all rules" in text
+    assert "were not kept" not in text
+
+
+@pytest.mark.parametrize("manner", MANNERS, ids=lambda manner: manner.option)
+def test_a_card_names_each_rule_that_was_switched_off(manner):
+    history = [
+        run(),
+        run(manner.stage, **{manner.option: manner.off}),
+        run("other-stage", **{manner.option: manner.off}),
+    ]
+    text = card(history)
+    assert manner.sentence in text
+    assert f"{manner.stage}, {manner.option.replace('_', '-')}; in 1 of" in text
+    assert "None: all rules" not in text
+    assert len(switched_off(history)) == 1
+
+
+def test_runs_are_counted():
+    assert "in 2 of 3 runs" in card([run(robots=False), run(robots=False, allow_private=True), run()])
+
+
+def test_of_a_run_without_options_nothing_is_claimed():
+    text = card([{"stage": "fetch-images", "counts": {}}, {"stage": "match-pairs", "counts": {}}])
+    assert "Of 1 runs of an older version it is not known." in text
+    assert "None: all rules" not in text
+
+
+def test_the_rules_are_options_of_their_stages_and_not_off_by_default():
+    stages = {stage.name: {opt.name: opt for opt in options_of(stage)} for stage in (ExtractPairs, FetchImages)}
+    known = [(manner, opt) for manner in MANNERS if (opt := stages[manner.stage].get(manner.option))]
+    assert {manner.option for manner, _ in known} >= {"noindex", "robots", "respect_noindex", "allow_private"}
+    for manner, opt in known:
+        assert opt.default != manner.off
