@@ -184,9 +184,11 @@ def test_names_and_ports_that_nobody_answers_are_named(loopback):
 def test_private_addresses_are_refused_unless_they_are_allowed(loopback):
     url = f"http://127.0.0.1:{loopback.port}/good.jpg"
     named = f"http://localhost:{loopback.port}/good.jpg"
-    assert [outcome(f) for f in fetch(loopback, url, named, retries=0)] == ["private_address"] * 2
+    found = fetch(loopback, url, "http://127.0.0.1/", "http://localhost/", "http://0.0.0.0/", "http://[::]/", retries=0)
+    assert [outcome(f) for f in found] == ["private_address"] * 5
     assert loopback.seen == []
-    assert [outcome(f) for f in fetch(loopback, url, named, allow_private=True)] == ["ok"] * 2
+    assert [outcome(f) for f in fetch(loopback, url, named, allow_private=True)] == ["bad_url"] * 2
+    assert [outcome(f) for f in fetch(loopback, url, named, allow_private=True, high_ports=True)] == ["ok"] * 2
 
 
 def test_a_host_s_connections_are_kept_and_bounded(loopback):
