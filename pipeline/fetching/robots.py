@@ -61,6 +61,8 @@ class Robots(NamedTuple):
 
     def opted_out(self, url: URL) -> bool:
         """Whether what a URL of the origin stands for must not be used in training."""
+        if not self.usage:
+            return False
         path = plain_path(url.raw_path_qs)
         return not next((rule.is_allowed for rule in self.usage if rule.pattern.matches(path)), True)
 

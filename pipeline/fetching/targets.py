@@ -91,6 +91,6 @@ def _is_web_port(port: int, *, high_ports: bool) -> bool:
 def _is_decodable(url: URL) -> bool:
     """Whether the host can be read back: what looks encoded (xn--) and is not has no meaning."""
     try:
-        return bool(url.host)
+        return "xn--" not in (url.raw_host or "") or bool(url.host)
     except ValueError:
         return False

@@ -27,6 +27,7 @@ SIGNAL_NAMES: Final = USAGE_NAMES | _ROBOTS_NAMES | {_RESERVATION}  # of header 
 _NO_TRAINING: Final = frozenset({"noai", "noimageai"})
 _NO_INDEX: Final = frozenset({"noindex", "noimageindex", "none"})
 _DATE: Final = "unavailable_after"
+_US: Final = frozenset({PRODUCT, "*", "robots"})  # by name, or among all
 # Directives that a name may stand before: "otherbot: nosnippet". Any other name with a colon has a value behind it.
 _HARMLESS: Final = (
     "all index follow archive snippet nofollow noarchive nocache nosnippet noodp noydir notranslate indexifembedded "
@@ -157,7 +158,7 @@ def _directives(tag: str) -> Iterator[tuple[str, str]]:
     for part in _split_directives(tag.lower()):
         if (agent := _agent_list(part)) is not None:
             name, part = agent
-            ours = name.partition("/")[0] in (PRODUCT, "*")
+            ours = name.partition("/")[0] in _US
         if not ours:
             continue
         name, _, value = part.partition(":")
@@ -186,7 +187,7 @@ def _agent_list(part: str) -> tuple[str, str] | None:
     if named is None or named[1] in _KNOWN or named[1].startswith("max-"):
         return None
     first = re.split(r"[\s:;]", named[2].strip(), maxsplit=1)[0]
-    return (named[1], named[2]) if first in _KNOWN or named[1].partition("/")[0] in (PRODUCT, "*") else None
+    return (named[1], named[2]) if first in _KNOWN or named[1].partition("/")[0] in _US else None
 
 
 def _is_over(date: str, now_s: float) -> bool:

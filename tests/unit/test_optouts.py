@@ -28,6 +28,7 @@ def forbids(*tags, noindex=True):
         ["wit400m: noai"],
         ["WIT400M/1.0: nofollow, noai"],
         ["*: noai"],
+        ["otherbot: noindex, robots: noai"],
         ["max-snippet: 5, noai"],
         ["max-image-preview: large, noai"],
         ["max-video-preview:-1,noai"],
