@@ -28,6 +28,7 @@ _LINE: Final = re.compile(r"([^:#]*):([^#]*)")
 _AGENT_NAMES: Final = frozenset({"user-agent", "useragent", "user agent"})  # as protego has them
 _NO_RULES: Final = frozenset({"sitemap", "sitemaps", "site-map", "host"})  # of the site: they end no list of agents
 _PRODUCT_TOKEN: Final = re.compile(r"[\w-]+|\*")
+_USAGE: Final = re.compile("|".join(sorted(USAGE_NAMES)), re.IGNORECASE)
 _USAGE_PATH: Final = re.compile(r"([/*]\S*)\s+(.*)", re.DOTALL)
 
 
@@ -53,7 +54,7 @@ class Robots(NamedTuple):
     def parse(cls, body: bytes) -> Self:
         """Parses a file, of which `MAX_ROBOTS_BYTES` are looked at; no body is an error."""
         text = _to_text(body)
-        return cls(Protego.parse(text), tuple(_usage_rules(text)))
+        return cls(Protego.parse(text), tuple(_usage_rules(text)) if _USAGE.search(text) else ())
 
     def allows(self, url: URL) -> bool:
         """Whether a URL of the origin may be fetched."""

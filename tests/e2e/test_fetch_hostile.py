@@ -59,10 +59,19 @@ def outcome(fetched):
         ("/deflate.jpg", "ok", 1),
         ("/br.jpg", "ok", 1),
         ("/zip-bomb.jpg", "too_many_bytes", 1),
+        ("/two-gzips.jpg", "ok", 1),
+        ("/no-gzip.jpg", "ok", 1),
+        ("/changed.jpg", "ok", 1),
         ("/odd-encoding.jpg", "ok", 1),
         ("/noai.jpg", "opted_out", 1),
         ("/noindex.jpg", "opted_out", 1),
         ("/other-noai.jpg", "ok", 1),
+        ("/dated.jpg", "opted_out", 1),
+        ("/expired.jpg", "opted_out", 1),
+        ("/usage.jpg", "opted_out", 1),
+        ("/signal.jpg", "opted_out", 1),
+        ("/tdm-lines.jpg", "opted_out", 1),
+        ("/to-long-label.jpg", "bad_redirect", 1),
         ("/tdm.jpg", "opted_out", 1),
         ("/marked.jpg", "opted_out_embedded", 1),
         ("/bomb.png", "too_many_pixels", 1),
@@ -214,5 +223,6 @@ def test_images_come_out_upright_and_in_eight_bits(loopback):
 
 def test_unparsable_urls_are_refused_without_a_request(loopback):
     urls = ["http://a.example:25/x.jpg", "http://me:pw@a.example/x.jpg", "ftp://a.example/x.jpg"]
-    assert [outcome(f) for f in fetch(loopback, *urls)] == ["bad_url"] * 3
+    urls += [f"http://{'a' * 64}.example/x.jpg", "http://0x7f.1/x.jpg", "http://a.example:8080/x.jpg"]
+    assert [outcome(f) for f in fetch(loopback, *urls)] == ["bad_url"] * 6
     assert loopback.seen == []
