@@ -1,9 +1,9 @@
-"""Rows that are shuffled, with texts in them: as few messages as can be, each of many rows, compressed.
+"""Rows on their way to groups, with texts in them: as few messages as can be, each of many rows, compressed.
 
 In: the rows of some tables, a *source*, and the number of the group that each row goes to. Out: for every group that
 any of about `ROWS_AT_ONCE` rows go to a message: an Arrow record batch, packed by zstd. A message costs a kilobyte or
 so of its own, so what counts is rows a message: rows are routed to groups of many units, and small tables are read
-together.
+together. Messages travel through files (`pipeline.fetching.routed_files`), or are shuffled.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,12 +17,13 @@ from pipeline.base.arrays import Ints
 from pipeline.base.ids import Words, id_words
 
 ROWS_AT_ONCE: Final = 1 << 18  # of a source, held and routed together: about 100 MB of pairs
-_MOST_TABLES: Final = 64  # of a source
+_MOST_TABLES: Final = 64  # of a source of so many rows
+_MOST_SOURCES: Final = 1024  # each group of units asks each for its rows; more tables are larger sources
 _ZSTD_LEVEL: Final = 1
 
 
 def join_tables(tables: Sequence[str], *, num_rows: int) -> list[tuple[str, ...]]:
-    """Sources of about `ROWS_AT_ONCE` rows, of neighbouring tables.
+    """Sources of about `ROWS_AT_ONCE` rows, of neighbouring tables; of more rows where there would be too many sources.
 
     Args:
         tables: Their paths.
@@ -32,6 +33,7 @@ def join_tables(tables: Sequence[str], *, num_rows: int) -> list[tuple[str, ...]
     [('a', 'b'), ('c',)]
     """
     number = min(max(ROWS_AT_ONCE * len(tables) // max(num_rows, 1), 1), _MOST_TABLES)
+    number = max(number, -(-len(tables) // _MOST_SOURCES))
     return [tuple(tables[start : start + number]) for start in range(0, len(tables), number)]
 
 
@@ -65,9 +67,8 @@ def split_rows(rows: pa.Table, groups: Ints) -> Iterator[tuple[int, bytes]]:
 
 
 def read_messages(messages: Iterable[bytes], schema: pa.Schema) -> pa.Table:
-    """The rows of some messages, in one piece a column."""
-    unpacker = zstandard.ZstdDecompressor()
-    parts = [pa.ipc.read_record_batch(pa.py_buffer(unpacker.decompress(message)), schema) for message in messages]
+    """The rows of some messages, in one piece a column; several, one after another, may come as one."""
+    parts = [batch for message in messages for batch in _read_batches(message, schema)]
     return pa.Table.from_batches(parts, schema).combine_chunks()
 
 
@@ -82,3 +83,10 @@ def first_rows(rows: pa.Table, column: str) -> pa.Table:
     is_first = np.ones(len(words), bool)
     is_first[1:] = (words[1:] != words[:-1]).any(axis=1)
     return rows.filter(pa.array(is_first))
+
+
+def _read_batches(message: bytes, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    unpacked = zstandard.ZstdDecompressor().stream_reader(message, read_across_frames=True).readall()
+    stream = pa.BufferReader(unpacked)
+    while stream.tell() < len(unpacked):
+        yield pa.ipc.read_record_batch(pa.ipc.read_message(stream), schema)

@@ -1,20 +1,25 @@
 """Balanced pairs ► fetch units: which worker asks which hosts.
 
 In: tables of balanced pairs. Out: one plan a unit (`PLAN`, in the order of pair ids, which is that of keys). A unit is
-a range of host hashes, so that one worker asks a host for all of its images, over kept connections and at one pace. A
-host that outgrows a unit is split by hash of the image URL, so that a URL is fetched once for all pairs that hold it;
-the units of one bucket of hosts are a *lane*, and one worker does them one after another, at the same pace. What is
-shuffled are rows on their way to groups of neighbouring units (`pipeline.fetching.grouped_rows`).
+a range of hashes of sites, so that one worker asks a host, and all others of its site (`pipeline.web.sites`), for all
+of their images, over kept connections and at one pace. A site that outgrows a unit is split by hash of the image URL,
+so that a URL is fetched once for all pairs that hold it; the units of one bucket of sites are a *lane*, and one worker
+does them one after another, at the same pace.
+
+Rows go to groups of neighbouring units, compressed, through one file a source (`pipeline.fetching.routed_files`). A
+worker holds the rows of a quarter of a million pairs, or of one group: some hundred MB, however many pairs there are.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+import io
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from pipeline.base.arrays import Ints, read_array
+from pipeline.base import files
+from pipeline.base.arrays import Ints
 from pipeline.base.drops import Counts, DropReason, drop_counts
 from pipeline.base.folders import StageFolder
 from pipeline.base.ids import Words
@@ -23,13 +28,17 @@ from pipeline.base.schemas import PLAN
 from pipeline.base.shard_format import raw_name
 from pipeline.base.tables import read_batches, write_table
 from pipeline.fetching.grouped_rows import first_rows, gather_rows, read_messages, split_rows
+from pipeline.fetching.routed_files import RoutedFiles, write_routed
+from pipeline.web.sites import site_of
 from pipeline.web.urls import url_host
 
 HOST_BUCKETS: Final = 1 << 16
-PACKED_ROW_BYTES: Final = 220  # of a pair on its way to its unit, about
 ROUTED: Final = PLAN.append(pa.field("unit", pa.int32(), nullable=False))
 GROUP: Final = pa.schema([pa.field("unit", pa.int32(), nullable=False), pa.field("rows", pa.int64(), nullable=False)])
 
+_WANTED_UNITS: Final = 64  # at least, where pairs are enough
+_FEWEST_UNIT_URLS: Final = 100
+_MOST_UNIT_URLS: Final = 10_000  # what is done again at most when a worker dies
 _GROUP_ROWS: Final = 200_000  # sorted in memory, about 80 MB of pairs
 _MOST_GROUP_UNITS: Final = 64  # files that are written one after another
 # Rows of one pair that differ, differ in these; the first of them is kept.
@@ -112,6 +121,21 @@ def plan_units(histogram: Ints, *, unit_urls: int) -> UnitPlan:
     return UnitPlan(first_unit, num_parts)
 
 
+def choose_unit_urls(num_pairs: int, *, asked: int = 0) -> int:
+    """Pairs in a fetch unit: as asked, else so many that there are units enough for all cores, and none is too large.
+
+    It depends on the data alone: on every machine units are the same.
+
+    Args:
+        num_pairs: Of all units, about.
+        asked: Pairs in a unit; 0: by their number.
+
+    >>> [choose_unit_urls(pairs) for pairs in (50, 10_000, 640_000, 400_000_000)], choose_unit_urls(50, asked=7)
+    ([100, 157, 10000, 10000], 7)
+    """
+    return asked or min(max(-(-num_pairs // _WANTED_UNITS), _FEWEST_UNIT_URLS), _MOST_UNIT_URLS)
+
+
 def units_a_group(unit_urls: int) -> int:
     """How many units are made together: as many as their rows fit into memory.
 
@@ -168,13 +192,29 @@ def host_column(urls: pa.Array) -> pa.Array:
 
 
 def host_buckets(hosts: pa.Array) -> Ints:
-    """The bucket of every host."""
-    return (hash_texts(hosts) % np.uint64(HOST_BUCKETS)).astype(np.int64)
+    """The bucket of every host: that of its site.
+
+    >>> len(set(host_buckets(pa.array(["a.example.com", "b.example.com", "example.com"])).tolist()))
+    1
+    """
+    coded = hosts.dictionary_encode()
+    sites = pa.array([site_of(host) for host in coded.dictionary.to_pylist()], pa.string())
+    buckets = (hash_texts(sites) % np.uint64(HOST_BUCKETS)).astype(np.int64)
+    return buckets[coded.indices.to_numpy()]
 
 
 def units_of_urls(plan: UnitPlan, urls: pa.Array) -> Ints:
-    """The unit of every canonical image URL."""
+    """The unit of every canonical image URL.
+
+    Raises:
+        ValueError: When one is of a bucket that was empty when the units were planned.
+    """
     buckets = host_buckets(host_column(urls))
+    if len(unplanned := np.flatnonzero(plan.num_parts[buckets] == 0)):
+        raise ValueError(
+            f"{urls[unplanned[0]]}: its site was not there when the units were planned; was the package "
+            "publicsuffixlist changed since? Begin anew with --overwrite"
+        )
     is_split = plan.num_parts[buckets] > 1
     hashes = np.zeros(len(urls), np.uint64)
     hashes[is_split] = hash_texts(urls.filter(pa.array(is_split)))
@@ -202,12 +242,39 @@ def count_hosts(source: Sequence[str]) -> Ints:
 
 def read_unit_plan(histogram_file: str, *, unit_urls: int) -> UnitPlan:
     """The units of a histogram in a file."""
-    return plan_units(read_array(histogram_file), unit_urls=unit_urls)
+    return plan_units(np.load(io.BytesIO(files.read_bytes(histogram_file))), unit_urls=unit_urls)
 
 
-def route_rows(source: Sequence[str], *, plan: OnWorker[UnitPlan], group_size: int) -> Iterator[tuple[int, bytes]]:
+def routed_file(plans: StageFolder, number: int) -> str:
+    """The file of the rows of a source on their way."""
+    return plans.file(f"routed-{number:05d}.bin")
+
+
+def open_routed(plans: StageFolder, num_sources: int, *, num_groups: int) -> RoutedFiles:
+    """The files of all sources."""
+    return RoutedFiles((routed_file(plans, number) for number in range(num_sources)), num_groups=num_groups)
+
+
+def write_routes(
+    source: tuple[int, Sequence[str]], output: str, *, plan: OnWorker[UnitPlan], group_size: int
+) -> Counts:
+    """Writes the rows of some tables of balanced pairs by group of units.
+
+    Args:
+        source: Number, and paths of tables.
+        output: Where they go.
+        plan: The units.
+        group_size: Units a group.
+    """
+    _, tables = source
+    num_groups = -(-plan.get().num_units // group_size)
+    write_routed(output, route_rows(tables, plan=plan, group_size=group_size), num_groups=num_groups)
+    return {}
+
+
+def route_rows(tables: Sequence[str], *, plan: OnWorker[UnitPlan], group_size: int) -> Iterator[tuple[int, bytes]]:
     """The rows of some tables of balanced pairs by group of units, as messages of `ROUTED`."""
-    batches = (batch for path in source for batch in read_batches(path, PLAN.names))
+    batches = (batch for path in tables for batch in read_batches(path, PLAN.names))
     for rows in gather_rows(batches, PLAN):
         units = units_of_urls(plan.get(), rows["image_url"].combine_chunks())
         routed = rows.append_column(ROUTED.field("unit"), pa.array(units, pa.int32()))
@@ -215,19 +282,19 @@ def route_rows(source: Sequence[str], *, plan: OnWorker[UnitPlan], group_size: i
         yield from split_rows(routed, routed["unit"].to_numpy() // group_size)
 
 
-def write_plans(group: UnitGroup, output: str, parts: Iterable[bytes], *, plans: StageFolder) -> Counts:
+def write_plans(group: UnitGroup, output: str, *, routed: OnWorker[RoutedFiles], plans: StageFolder) -> Counts:
     """Writes the plan of every unit of a group from the rows that were routed to it, and last how many there are.
 
     Args:
         group: The units.
         output: Where it is said how many rows the plan of each has (`GROUP`).
-        parts: Messages of `ROUTED`.
+        routed: The rows of all sources.
         plans: Where plans go, by the names of their units.
 
     Returns:
         Pairs in, kept, and dropped because they came more than once.
     """
-    rows = read_messages(parts, ROUTED)
+    rows = read_messages(routed.get().read(group.number), ROUTED)
     num_rows: list[int] = []
     for unit, its_rows in split_by_unit(group, rows):
         plan, _ = merge_plan(its_rows)

@@ -26,21 +26,22 @@ from pipeline.fetching.lookup import archive_names
 from pipeline.fetching.paces import remove_paces
 from pipeline.fetching.planning import (
     HOST_BUCKETS,
-    PACKED_ROW_BYTES,
+    choose_unit_urls,
     count_hosts,
     group_units,
+    open_routed,
     order_of_work,
     read_unit_plan,
-    route_rows,
+    routed_file,
     units_a_group,
     write_plans,
+    write_routes,
 )
 from pipeline.fetching.resolver import parse_redirection
 from pipeline.fetching.rules import FetchRules, check_contact, check_proxy, parse_retry
 from pipeline.fetching.searching import Planned, group_table, search_archives
 from pipeline.fetching.unit import ImageSource, fetch_unit
-from pipeline.steps import CrewUnits, GroupPacked, MapUnits, Stage, Step, Steps, SumUnits
-
+from pipeline.steps import CrewUnits, MapUnits, Stage, Step, Steps, SumUnits
 
 _FEW_IMAGES: Final = 20  # of which nothing can be said
 
@@ -50,7 +51,7 @@ class FetchImages(FetchRules, ImageRules, Stage):
     """Fetches the images of balanced pairs, politely, or takes them from web archives; checks and stores them."""
 
     name: ClassVar[str] = "fetch-images"
-    format: ClassVar[int] = Stage.format + 1
+    format: ClassVar[int] = Stage.format + 2
 
     balanced: str = option(
         "", "Folder of balanced pairs.", under_data="balanced", made_by=("balance-pairs", "top-up-pairs")
@@ -60,7 +61,12 @@ class FetchImages(FetchRules, ImageRules, Stage):
     from_archive: tuple[str, ...] = option(
         (), "WARC or WACZ files to take the images from; the network is left alone.", identity=False
     )
-    unit_urls: int = option(10_000, "Pairs in a fetch unit, the piece of work that is resumed.", minimum=1)
+    unit_urls: int = option(
+        0,
+        "Pairs in a fetch unit, the piece of work that is resumed; 0: a 64th of all pairs, 100 at least and 10,000 at "
+        "most, which gives the same units on every machine.",
+        minimum=0,
+    )
 
     retry: tuple[str, ...] = option(
         (),
@@ -117,18 +123,22 @@ class FetchImages(FetchRules, ImageRules, Stage):
         sources = join_tables(tables, num_rows=num_pairs)
         hosts = plans.file("hosts.npy")
         yield Step("CountHosts", SumUnits(units=sources, array_of=count_hosts, size=HOST_BUCKETS, output=hosts))
-        plan = OnWorker(read_unit_plan, hosts, unit_urls=self.unit_urls)
-        group_size = units_a_group(self.unit_urls)
+        unit_urls = choose_unit_urls(num_pairs, asked=self.unit_urls)
+        plan = OnWorker(read_unit_plan, hosts, unit_urls=unit_urls)
+        group_size = units_a_group(unit_urls)
         groups = group_units(plan.get().num_units, size=group_size)
-        route = GroupPacked(
-            sources=sources,
-            pack=partial(route_rows, plan=plan, group_size=group_size),
+        route = MapUnits(
+            units=list(enumerate(sources)),
+            output_of=lambda source: routed_file(plans, source[0]),
+            work=partial(write_routes, plan=plan, group_size=group_size),
+        )
+        routed = OnWorker(open_routed, plans, len(sources), num_groups=len(groups))
+        write = MapUnits(
             units=groups,
             output_of=partial(group_table, plans),
-            work=partial(write_plans, plans=plans),
-            payload=num_pairs * PACKED_ROW_BYTES,
+            work=partial(write_plans, routed=routed, plans=plans),
         )
-        yield Step("PlanUnits", route)
+        yield Step("RouteRows", route), Step("PlanUnits", write)
         lanes = plan.get().lanes()
         queries = OnWorker(read_column, VocabFolder(self.vocab).queries, "query")
         if self.from_archive:

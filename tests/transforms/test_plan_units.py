@@ -12,6 +12,7 @@ from pipeline.base.schemas import BALANCED, PLAN
 from pipeline.base.stage_folder import close_folder
 from pipeline.base.tables import count_rows, read_table, write_table
 from pipeline.fetching.stage import FetchImages
+from pipeline.steps import Shape, Step
 from pipeline.web.urls import url_host
 
 
@@ -34,19 +35,25 @@ def write_balanced(folder, urls, name="part"):
     return path
 
 
+def close_balanced(folder, num_pairs):
+    counts = {"pairs/kept": num_pairs}
+    close_folder(str(folder), identity={"stage": "balance-pairs"}, counts=counts, outputs=[], made_from=[])
+
+
 def plan(tables, output, unit_urls=20):
     """Runs the steps that plan; returns what they counted, the plans and the step that fetches."""
     (output / "balanced").mkdir(parents=True)
     for path in tables:
         shutil.copy(path, output / "balanced")
-    close_folder(str(output / "balanced"), identity={"stage": "balance-pairs"}, counts={}, outputs=[], made_from=[])
+    close_balanced(output / "balanced", sum(map(count_rows, tables)))
     stage = FetchImages(balanced=str(output / "balanced"), output=str(output / "raw"), unit_urls=unit_urls)
     counts = {}
-    for step in stage.steps():
-        if step.label == "FetchUnits":
-            return counts, sorted(map(str, output.glob("raw/_plan/raw-*.parquet"))), step.transform
-        made = make_step(step, Engine(workers=1), stage.output)
-        counts = add_counts(counts, *(receipt.counts for receipt in made.values()))
+    for part in stage.steps():
+        for step in [part] if isinstance(part, Step) else part:
+            if step.label == "FetchUnits":
+                return counts, sorted(map(str, output.glob("raw/_plan/raw-*.parquet"))), step.transform
+            made = make_step(step, Engine(workers=1), stage.output)
+            counts = add_counts(counts, *(receipt.counts for receipt in made.values()))
     raise AssertionError("no step fetches")
 
 
@@ -79,6 +86,22 @@ def test_units_of_a_large_host_are_one_lane(tmp_path):
     assert fetch.num_tasks == len(others) + 1
 
 
+def test_hosts_of_one_site_are_in_one_unit_or_one_lane(tmp_path):
+    urls = [f"http://img{n % 30}.{site}/{n}.jpg" for site in ("big.co.uk", "small.co.uk") for n in range(60)]
+    _, plans, fetch = plan([write_balanced(tmp_path, urls)], tmp_path / "sites")
+    found = [set(read_table(path)["image_url"].to_pylist()) for path in plans]
+    for site in ("big.co.uk", "small.co.uk"):
+        units = [unit for unit, its in enumerate(found) if any(site in url for url in its)]
+        assert len(units) == 3
+        assert len({fetch.lane_of(unit) for unit in units}) == 1
+
+
+def test_without_a_size_a_few_thousand_pairs_are_many_units(tmp_path):
+    urls = [f"http://a{n % 300}.example/{n}.jpg" for n in range(3_000)]
+    _, plans, _ = plan([write_balanced(tmp_path, urls)], tmp_path / "small", unit_urls=0)
+    assert 30 <= len(plans) <= 60
+
+
 def test_plans_do_not_depend_on_the_order_of_rows_and_files(tmp_path):
     plan([write_balanced(tmp_path, URLS)], tmp_path / "one")
     parts = [write_balanced(tmp_path, URLS[::-1][part::3], f"p{part}") for part in (2, 0, 1)]
@@ -91,8 +114,9 @@ def test_plans_do_not_depend_on_how_many_units_and_rows_are_routed_together(tmp_
     plan([write_balanced(tmp_path, URLS)], tmp_path / "one")
     monkeypatch.setattr("pipeline.fetching.grouped_rows.ROWS_AT_ONCE", 7)
     monkeypatch.setattr("pipeline.fetching.planning._GROUP_ROWS", 40)
-    parts = [write_balanced(tmp_path, URLS[part::5], f"p{part}") for part in range(5)]
+    parts = [write_balanced(tmp_path, URLS[part::5], f"p{part}") for part in range(5)]  # sources of several messages
     _, plans, _ = plan(parts, tmp_path / "other")
+    assert len(list((tmp_path / "other").glob("raw/_plan/routed-*.bin"))) == 5
     groups = sorted((tmp_path / "other").glob("raw/_plan/group-*.parquet"))
     assert len(groups) == -(-len(plans) // 2)
     found = [plan_bytes(tmp_path / name) for name in ("one", "other")]
@@ -125,3 +149,17 @@ def test_a_part_of_a_host_that_no_row_falls_into_has_an_empty_plan(tmp_path):
 def test_nothing_to_plan_is_a_plan_too(tmp_path):
     counts, plans, fetch = plan([write_balanced(tmp_path, [])], tmp_path / "plan")
     assert (counts, plans, list(fetch.units)) == ({}, [], [])
+
+
+def test_no_step_that_plans_shuffles_rows(tmp_path):
+    """What is shuffled on one machine lies in the memory of one process."""
+    folder = tmp_path / "balanced"
+    folder.mkdir()
+    write_balanced(folder, URLS)
+    close_balanced(folder, len(URLS))
+    stage = FetchImages(balanced=str(folder), output=str(tmp_path / "raw"))
+    for part in stage.steps():
+        for step in [part] if isinstance(part, Step) else part:
+            assert step.transform.shape is Shape.MAP, step.label
+            if step.label != "FetchUnits":
+                make_step(step, Engine(workers=1), stage.output)

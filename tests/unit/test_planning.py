@@ -8,11 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.base.arrays import write_array
 from pipeline.base.ids import pair_id
 from pipeline.base.schemas import PLAN
+from pipeline.base.tables import write_table
 from pipeline.fetching.planning import (
     HOST_BUCKETS,
+    UnitGroup,
     assign_units,
+    choose_unit_urls,
+    count_hosts,
     group_units,
     hash_texts,
     host_buckets,
@@ -20,7 +25,10 @@ from pipeline.fetching.planning import (
     merge_plan,
     order_of_work,
     plan_units,
+    read_unit_plan,
+    split_by_unit,
     units_a_group,
+    units_of_urls,
 )
 
 histograms = st.lists(st.integers(0, 50), min_size=1, max_size=60).map(np.array)
@@ -71,6 +79,57 @@ def test_parts_of_a_large_host_are_even_and_a_url_has_one():
 def test_hosts_are_found_whatever_their_port():
     urls = pa.array(["http://a.example/1", "https://a.example:8443/2", "http://[::1]:80/3"])
     assert host_column(urls).to_pylist() == ["a.example", "a.example", "[::1]"]
+
+
+def test_all_hosts_of_a_site_have_one_bucket_and_other_sites_others():
+    hosts = [f"img{number}.{site}" for site in ("one.example", "two.co.uk", "three.co.uk") for number in range(300)]
+    buckets = host_buckets(pa.array(hosts)).reshape(3, 300)
+    assert (buckets == buckets[:, :1]).all()
+    assert len(set(buckets[:, 0].tolist())) == 3
+    assert host_buckets(pa.array(["one.example", "one.example."])).tolist() == [buckets[0, 0]] * 2
+
+
+def test_tables_are_counted_by_site_and_their_urls_find_the_units_of_the_counts(tmp_path):
+    urls = pa.array([f"http://img{n % 7}.{site}.example/{n}.jpg" for site in ("one", "two") for n in range(20)])
+    paths = [str(tmp_path / f"{number}.parquet") for number in range(2)]
+    for path in paths:
+        write_table(path, pa.table({"image_url": urls}), pa.schema([("image_url", pa.string())]))
+    histogram = count_hosts(paths)
+    assert sorted(histogram[histogram != 0].tolist()) == [40, 40]
+    write_array(str(tmp_path / "hosts.npy"), histogram)
+    plan = read_unit_plan(str(tmp_path / "hosts.npy"), unit_urls=20)
+    units = units_of_urls(plan, urls)
+    assert sorted(set(units.tolist())) == [0, 1, 2, 3]
+    assert (units == assign_units(plan, host_buckets(host_column(urls)), hash_texts(urls))).all()
+
+
+def test_hosts_of_a_large_site_are_one_lane():
+    urls = pa.array([f"http://img{n % 300}.big.example/{n}.jpg" for n in range(3_000)])
+    plan = plan_units(np.bincount(host_buckets(host_column(urls)), minlength=HOST_BUCKETS), unit_urls=100)
+    units = units_of_urls(plan, urls)
+    assert len(set(units.tolist())) == 30
+    assert len(set(plan.lanes()[units].tolist())) == 1
+
+
+def test_a_site_that_was_not_there_when_units_were_planned_is_an_error():
+    urls = pa.array(["http://a.example/1.jpg", "http://b.example/1.jpg", "http://c.example/1.jpg"])
+    plan = plan_units(np.bincount(host_buckets(host_column(urls[:1])), minlength=HOST_BUCKETS), unit_urls=100)
+    assert units_of_urls(plan, urls[:1]).tolist() == [0]
+    with pytest.raises(ValueError, match=r"http://b\.example/1\.jpg"):
+        units_of_urls(plan, urls)
+
+
+@pytest.mark.parametrize(
+    ("num_pairs", "unit_urls"),
+    [(0, 100), (6_400, 100), (6_401, 101), (639_999, 10_000), (640_001, 10_000), (400_000_000, 10_000)],
+)
+def test_units_are_large_where_pairs_are_many_and_enough_for_all_cores_where_not(num_pairs, unit_urls):
+    assert choose_unit_urls(num_pairs) == unit_urls
+
+
+@pytest.mark.parametrize("asked", [1, 50, 10_000, 1_000_000])
+def test_a_size_of_units_that_is_asked_for_is_taken(asked):
+    assert {choose_unit_urls(num_pairs, asked=asked) for num_pairs in (0, 5_000, 10**9)} == {asked}
 
 
 @pytest.mark.parametrize(
@@ -149,3 +208,9 @@ def test_every_unit_is_in_one_group_of_neighbours(num_units, size):
 def test_a_group_of_units_fits_into_memory():
     assert all(units_a_group(size) * size <= 200_000 for size in (1, 100, 10_000, 200_000))
     assert units_a_group(10_000) == 20
+
+
+def test_each_unit_of_a_group_gets_its_rows_and_no_others_in_their_order():
+    rows = pa.table({"unit": [4, 2, 4, 3, 2], "row": range(5)})
+    found = {unit: its["row"].to_pylist() for unit, its in split_by_unit(UnitGroup(1, 2, 6), rows)}
+    assert found == {2: [1, 4], 3: [3], 4: [0, 2], 5: []}
