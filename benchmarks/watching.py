@@ -6,7 +6,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 
@@ -31,22 +32,31 @@ def run_stage(name: str, arguments: Sequence[str]) -> Took:
     """Runs `wit400m NAME`; ends this program if it fails."""
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     process = subprocess.Popen([sys.executable, "-m", "jobs", name, *arguments])
-    peak, ended = [0], threading.Event()
-
-    def watch() -> None:
-        while not ended.wait(0.3):
-            peak[0] = max(peak[0], tree_bytes(process.pid))
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    code = process.wait()
-    ended.set()
-    watcher.join()
+    with watch_tree(process.pid) as peak:
+        code = process.wait()
     if code:
         raise SystemExit(f"{name} ended with exit code {code}")
     seconds, after = time.monotonic() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Took(seconds, cpu_s, peak[0])
+
+
+@contextmanager
+def watch_tree(pid: int) -> Iterator[list[int]]:
+    """Gives a list of one number: the most memory of a process and all below it while the block runs."""
+    peak, ended = [0], threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.3):
+            peak[0] = max(peak[0], tree_bytes(pid))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield peak
+    finally:
+        ended.set()
+        watcher.join()
 
 
 def tree_bytes(pid: int) -> int:

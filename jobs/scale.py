@@ -16,8 +16,8 @@ import numpy as np
 
 from pipeline.base.options import options_of
 from pipeline.extraction.dedup import Duplicates
-from pipeline.fetching.grouped_rows import ROWS_AT_ONCE
-from pipeline.fetching.planning import HOST_BUCKETS, group_units, plan_units, units_a_group
+from pipeline.fetching.grouped_rows import join_tables
+from pipeline.fetching.planning import HOST_BUCKETS, choose_unit_urls, group_units, plan_units, units_a_group
 from pipeline.fetching.stage import FetchImages
 from pipeline.sharding.layout import make_layout
 from pipeline.sharding.stage import WriteShards
@@ -221,7 +221,8 @@ def estimate_stage(stage: str, rows: int, rates: Rates) -> StageCost:
             )
         )
         stored += kept
-        read = rate["written_bytes"] or read
+        if label not in _COUNTS:
+            read = rate["written_bytes"] or read
     return StageCost(stage, rows, tuple(steps), stored)
 
 
@@ -236,7 +237,7 @@ def num_fetch_units(rows: int) -> int:
     shares = (np.arange(_NUM_HOSTS) + 1.0) ** -_ZIPF
     hosts = np.random.default_rng(0).integers(0, HOST_BUCKETS, _NUM_HOSTS)
     histogram = np.bincount(hosts, shares / shares.sum() * rows, HOST_BUCKETS).astype(np.int64)
-    return plan_units(histogram, unit_urls=int(_default(FetchImages, "unit_urls"))).num_units
+    return plan_units(histogram, unit_urls=_unit_urls(rows)).num_units
 
 
 def num_pack_units(rows: int) -> int:
@@ -247,8 +248,12 @@ def num_pack_units(rows: int) -> int:
 
 def num_plan_groups(rows: int) -> int:
     """Groups of fetch units that are planned together."""
-    size = units_a_group(int(_default(FetchImages, "unit_urls")))
-    return len(group_units(num_fetch_units(rows), size=size))
+    return len(group_units(num_fetch_units(rows), size=units_a_group(_unit_urls(rows))))
+
+
+def num_routed(rows: int) -> int:
+    """Files of rows on their way to plans: sources."""
+    return len(join_tables([""] * num_tables(rows), num_rows=rows))
 
 
 def num_sources(label: str, rows: int) -> int:
@@ -261,6 +266,8 @@ def num_sources(label: str, rows: int) -> int:
         return num_fetch_units(rows)
     if label == "PackShards":
         return num_fetch_units(rows) * num_pack_units(rows)
+    if label == "PlanUnits":
+        return num_routed(rows) * num_plan_groups(rows)
     return num_tables(rows)
 
 
@@ -270,6 +277,8 @@ def num_units(label: str, rows: int) -> int:
         return 1
     if label in _OF_RAW_TARS:
         return num_fetch_units(rows)
+    if label == "RouteRows":
+        return num_routed(rows)
     if label == "PlanUnits":
         return num_plan_groups(rows)
     if label == "SelectSamples":
@@ -290,7 +299,6 @@ def num_elements(label: str, rows: int, a_row: float) -> int:
     if label == "FindDuplicates":
         return sum(hop.elements for hop in Duplicates(num_rows=rows).hops(num_tables(rows)))
     sources, destinations = {
-        "PlanUnits": (math.ceil(rows / ROWS_AT_ONCE), num_plan_groups(rows)),
         "SelectSamples": (num_units("SelectSamples", rows), num_buckets(num_fetch_units(rows))),
         "PlanShards": (num_units("SelectSamples", rows), num_pack_units(rows)),
     }.get(label, (0, 0))
@@ -309,7 +317,7 @@ def num_puts(label: str, rows: int) -> int:
 
 def num_gets(label: str, rows: int, read_bytes: float) -> int:
     """How many requests the reads of a step take."""
-    requests = 1 if label == "PackShards" else _REQUESTS_A_FILE  # of a raw tar one range
+    requests = 1 if label in ("PackShards", "PlanUnits") else _REQUESTS_A_FILE  # of a large file one range
     return num_sources(label, rows) * requests + math.ceil(read_bytes / _PART_BYTES)
 
 
@@ -359,6 +367,10 @@ def _input_bytes(stage: str, rates: Rates) -> float:
         first = "ExtractCandidates" if stage == "extract-pairs" else "SelectSamples"
         return float(rates["stages"][stage if stage == "extract-pairs" else "write-shards"][first]["written_bytes"])
     return sum(step["kept_bytes"] for name in before[stage] for step in rates["stages"][name].values())
+
+
+def _unit_urls(rows: int) -> int:
+    return choose_unit_urls(rows, asked=int(_default(FetchImages, "unit_urls")))
 
 
 def _default(stage: type, name: str) -> Any:

@@ -11,6 +11,7 @@ from pipeline.base.tables import write_table
 from pipeline.extraction.stage import ExtractPairs
 from pipeline.fetching.stage import FetchImages
 from pipeline.matching.stage import MatchPairs
+from pipeline.sharding.stage import WriteShards
 from pipeline.steps import Shape
 
 ROWS = 400_000_000
@@ -30,8 +31,8 @@ def lines_of(stage, plan, engine):
 
 
 def test_a_shuffle_that_memory_does_not_hold_is_counted_in_slices():
-    stage = options_from(FetchImages, {"contact": "me@example.org"})
-    shuffle = step_of("PlanUnits", 40_000, 0, Shape.SHUFFLE, payload=64 << 30)
+    stage = options_from(WriteShards, {})
+    shuffle = step_of("PlanShards", 1_300, 0, Shape.SHUFFLE, payload=64 << 30)
     shown = lines_of(stage, plan_of(shuffle), Engine(workers=2, memory=8 << 30))
     assert "shuffles about " in shown
     assert "in 48 slices for 8.6 GB of memory" in shown
@@ -53,7 +54,7 @@ def test_steps_that_are_not_known_yet_are_in_the_estimate_and_those_there_are_no
     known = step_of("CountHosts", 1, 1)
     assert [step.step for step in estimate(stage, plan_of(known)).steps] == ["CountHosts"]
     rest = estimate(stage, plan_of(known, is_whole=False))
-    assert [step.step for step in rest.steps] == ["CountHosts", "PlanUnits", "FetchUnits"]
+    assert [step.step for step in rest.steps] == ["CountHosts", "RouteRows", "PlanUnits", "FetchUnits"]
     assert rest.steps[0].cpu_s == 0
     shown = lines_of(stage, plan_of(known, is_whole=False), Engine(workers=2))
     assert "FetchUnits" in shown.partition("expected")[2]

@@ -20,6 +20,7 @@ from jobs.scale import (
 )
 from jobs.scale_page import PAGE_ROWS, scale_page
 from pipeline.extraction.dedup import Duplicates
+from pipeline.fetching.planning import choose_unit_urls
 from pipeline.fetching.stage import FetchImages
 from pipeline.sharding.stored_samples import num_buckets
 
@@ -58,13 +59,21 @@ def test_elements_are_sources_times_the_buckets_that_the_stage_chooses(monkeypat
     monkeypatch.setattr(jobs.scale, "num_buckets", lambda _: 7)
     assert num_elements("SelectSamples", rows, 1.0) == groups * 7
     assert num_elements("KeepSelected", rows, 0.0) == 0
-    for label in ("FindDuplicates", "PlanUnits", "SelectSamples", "PlanShards"):
+    for label in ("FindDuplicates", "SelectSamples", "PlanShards"):
         assert 0 < num_elements(label, rows, 1.0) < 50_000_000
 
 
 def test_fetch_units_are_those_of_the_plan():
-    unit_urls = FetchImages.unit_urls
+    unit_urls = choose_unit_urls(10_000_000, asked=FetchImages.unit_urls)
     assert 10_000_000 / unit_urls < num_fetch_units(10_000_000) < 2 * 10_000_000 / unit_urls
+
+
+def test_plans_ask_the_files_of_all_sources_in_a_few_million_requests(rates):
+    rows = 400_000_000
+    plan = next(step for step in estimate_stage("fetch-images", rows, rates).steps if step.step == "PlanUnits")
+    asked = num_units("RouteRows", rows) * num_units("PlanUnits", rows)
+    assert asked < plan.gets < 5_000_000
+    assert num_units("RouteRows", rows) <= 1024
 
 
 def test_slices_are_those_of_the_runner():
