@@ -60,6 +60,8 @@ TESTS = {
     "pipeline.sharding.planning": ("test_selecting",),
     "pipeline.sharding.ranges": ("test_selecting",),
     "pipeline.sharding.stored_samples": ("test_select_functions", "test_selecting"),
+    "pipeline.web.sites": ("test_sites",),
+    "pipeline.fetching.routed_files": ("test_routed_files",),
     "pipeline.fetching.planning": ("test_golden", "test_planning"),
     "pipeline.fetching.hosts": ("test_fetch_manners",),
     "pipeline.fetching.images": ("test_images",),
@@ -84,6 +86,10 @@ EQUIVALENT = {
     "scores: SCORE_COLUMNS[1:] -> SCORE_COLUMNS[:]": "a column is read for nothing",
     "scores: SCORE_COLUMNS[1:] -> SCORE_COLUMNS[0:]": "a column is read for nothing",
     "planning: max(0, unit_urls - rows) -> max(-1, unit_urls - rows)": "no bucket fits into either",
+    "planning: np.bincount(lanes, minlength=1) -> np.bincount(lanes, minlength=0)": "units without lanes are none",
+    "planning: np.bincount(lanes, minlength=1) -> np.bincount(lanes, minlength=2)": "no lane beyond is asked for",
+    "planning: plan.num_parts[buckets] > 1 -> plan.num_parts[buckets] >= 1": "a hash of no account is computed",
+    "planning: plan.num_parts[buckets] > 1 -> plan.num_parts[buckets] > 0": "a hash of no account is computed",
     "drops: {name.removesuffix('/in'): 0 for name in counts if name.endswith('/in')} -> "
     "{name.removesuffix('/in'): 1 for name in counts if name.endswith('/in')}": "only the keys are used",
     "drops: {name.removesuffix('/in'): 0 for name in counts if name.endswith('/in')} -> "
@@ -111,10 +117,12 @@ EQUIVALENT = {
 }
 # How many groups, rows or files are handled at a time, and rows that are shuffled.
 _CONSTANTS_OF_WIRING = {
+    "GROUP",
+    "ROUTED",
     "_GROUP_ROWS",
+    "_KEPT_SITES",
     "_MOST_GROUP_UNITS",
     "_MOST_HOSTS",
-    "PACKED_ROW_BYTES",
     "_NUM_BUCKETS",
     "_READERS",
     "_SAMPLED_PAIRS",
@@ -180,7 +188,8 @@ def _walk(node: ast.AST) -> Iterator[ast.AST]:
         return
     if isinstance(node, ast.Call) and ast.unparse(node.func) == "option":
         return
-    if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in _CONSTANTS_OF_WIRING:
+    targets = [node.target] if isinstance(node, ast.AnnAssign) else node.targets if isinstance(node, ast.Assign) else []
+    if targets and ast.unparse(targets[0]) in _CONSTANTS_OF_WIRING:
         return
     if isinstance(node, ast.keyword) and node.arg == "strict":
         return
