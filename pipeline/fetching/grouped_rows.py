@@ -1,9 +1,8 @@
-"""Rows on their way to groups, with texts in them: as few messages as can be, each of many rows, compressed.
+"""Rows on their way to groups: as few messages as can be, each of many rows.
 
 In: the rows of some tables, a *source*, and the number of the group that each row goes to. Out: for every group that
-any of about `ROWS_AT_ONCE` rows go to a message: an Arrow record batch, packed by zstd. A message costs a kilobyte or
-so of its own, so what counts is rows a message: rows are routed to groups of many units, and small tables are read
-together. Messages travel through files (`pipeline.fetching.routed_files`), or are shuffled.
+any of about `ROWS_AT_ONCE` rows go to a message (`pipeline.base.row_messages`). Rows go to groups of many units, and
+small tables are read together. Messages travel through files (`pipeline.fetching.routed_files`), or are shuffled.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,15 +10,14 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import zstandard
 
 from pipeline.base.arrays import Ints
 from pipeline.base.ids import Words, id_words
+from pipeline.base.row_messages import pack_rows
 
 ROWS_AT_ONCE: Final = 1 << 18  # of a source, held and routed together: about 100 MB of pairs
 _MOST_TABLES: Final = 64  # of a source of so many rows
 _MOST_SOURCES: Final = 1024  # each group of units asks each for its rows; more tables are larger sources
-_ZSTD_LEVEL: Final = 1
 
 
 def join_tables(tables: Sequence[str], *, num_rows: int) -> list[tuple[str, ...]]:
@@ -60,16 +58,8 @@ def split_rows(rows: pa.Table, groups: Ints) -> Iterator[tuple[int, bytes]]:
         order = np.argsort(groups, kind="stable")
         rows, groups = rows.take(pa.array(order)), groups[order]
     found, starts, sizes = np.unique(groups, return_index=True, return_counts=True)
-    packer = zstandard.ZstdCompressor(level=_ZSTD_LEVEL)
     for group, start, size in zip(found, starts, sizes, strict=True):
-        [batch] = rows.slice(start, size).combine_chunks().to_batches()
-        yield int(group), packer.compress(batch.serialize())
-
-
-def read_messages(messages: Iterable[bytes], schema: pa.Schema) -> pa.Table:
-    """The rows of some messages, in one piece a column; several, one after another, may come as one."""
-    parts = [batch for message in messages for batch in _read_batches(message, schema)]
-    return pa.Table.from_batches(parts, schema).combine_chunks()
+        yield int(group), pack_rows(rows.slice(start, size))
 
 
 def hash_buckets(hashes: Words, number: int) -> Ints:
@@ -83,10 +73,3 @@ def first_rows(rows: pa.Table, column: str) -> pa.Table:
     is_first = np.ones(len(words), bool)
     is_first[1:] = (words[1:] != words[:-1]).any(axis=1)
     return rows.filter(pa.array(is_first))
-
-
-def _read_batches(message: bytes, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    unpacked = zstandard.ZstdDecompressor().stream_reader(message, read_across_frames=True).readall()
-    stream = pa.BufferReader(unpacked)
-    while stream.tell() < len(unpacked):
-        yield pa.ipc.read_record_batch(pa.ipc.read_message(stream), schema)

@@ -22,10 +22,11 @@ from pipeline.base import files
 from pipeline.base.drops import Counts
 from pipeline.base.folders import StageFolder, table_name
 from pipeline.base.ids import id_words
+from pipeline.base.row_messages import read_messages
 from pipeline.base.shard_format import raw_name
 from pipeline.base.tables import read_batches, read_column, read_table, write_table
 from pipeline.fetching.answers import TAKEN
-from pipeline.fetching.grouped_rows import first_rows, gather_rows, hash_buckets, read_messages, split_rows
+from pipeline.fetching.grouped_rows import first_rows, gather_rows, hash_buckets, split_rows
 from pipeline.fetching.planning import UnitGroup, split_by_unit, write_group
 from pipeline.web.archives.records import IMAGE_INDEX, index_images
 

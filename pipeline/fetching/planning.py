@@ -24,10 +24,11 @@ from pipeline.base.drops import Counts, DropReason, drop_counts
 from pipeline.base.folders import StageFolder
 from pipeline.base.ids import Words
 from pipeline.base.on_worker import OnWorker
+from pipeline.base.row_messages import read_messages
 from pipeline.base.schemas import PLAN
 from pipeline.base.shard_format import raw_name
 from pipeline.base.tables import read_batches, write_table
-from pipeline.fetching.grouped_rows import first_rows, gather_rows, read_messages, split_rows
+from pipeline.fetching.grouped_rows import first_rows, gather_rows, split_rows
 from pipeline.fetching.routed_files import RoutedFiles, write_routed
 from pipeline.web.sites import site_of
 from pipeline.web.urls import url_host

@@ -1,7 +1,7 @@
 """Messages by group, through files: what a shuffle does, on all workers, in the memory of one source or one group.
 
 In: the messages of a *source*, each for a group. Out: one file a source, of which each group reads its own range, one
-request a source. Messages are zstd frames (`pipeline.fetching.grouped_rows`), so that several one after another are
+request a source. Messages are zstd frames (`pipeline.base.row_messages`), so that several one after another are
 read as if they were one.
 
 A file begins with the places where the groups' messages begin, `int64[groups + 1]`, little-endian, in bytes from its

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from pipeline.base.drops import Counts, LostRows
 from pipeline.base.on_worker import OnWorker
+from pipeline.base.row_messages import pack_rows, read_messages
 from pipeline.base.tables import read_table, write_table
 from pipeline.sharding.layout import Layout, PackUnit, key_bins, slices_of_units
 from pipeline.sharding.selecting import SURVIVORS
@@ -20,25 +21,12 @@ from pipeline.sharding.stored_samples import key_words
 SHARD_PLAN: Final = SURVIVORS  # the rows of one pack unit; shards take `max_samples` each, one after another
 
 
-def encode_rows(rows: pa.Table) -> bytes:
-    """Rows as an Arrow stream with compressed buffers."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, rows.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as stream:
-        stream.write_table(rows)
-    return bytes(sink.getvalue())
-
-
-def decode_rows(message: bytes) -> pa.Table:
-    """The rows that `encode_rows` encoded."""
-    return pa.ipc.open_stream(message).read_all()
-
-
 def route_rows(path: str, *, layout: OnWorker[Layout]) -> Iterator[tuple[int, bytes]]:
     """The rows of a table of survivors, by pack unit."""
     table = read_table(path, SURVIVORS.names).combine_chunks()
     bins = key_bins(key_words(table["key"]))
     for unit, first, last in slices_of_units(layout.get(), bins):
-        yield unit, encode_rows(table.slice(first, last - first))
+        yield unit, pack_rows(table.slice(first, last - first))
 
 
 def plan_unit(unit: PackUnit, rows: pa.Table) -> pa.Table:
@@ -65,6 +53,5 @@ def plan_unit(unit: PackUnit, rows: pa.Table) -> pa.Table:
 
 def write_plan(unit: PackUnit, output: str, parts: Iterable[bytes]) -> Counts:
     """Writes the plan of a pack unit (`SHARD_PLAN`) from the rows that were routed to it."""
-    rows = pa.concat_tables(decode_rows(part) for part in parts)
-    write_table(output, plan_unit(unit, rows), SHARD_PLAN)
+    write_table(output, plan_unit(unit, read_messages(parts, SURVIVORS)), SHARD_PLAN)
     return {}

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.base.on_worker import OnWorker
+from pipeline.base.row_messages import read_messages
 from pipeline.base.schemas import BALANCED
 from pipeline.base.tables import write_table
 from pipeline.fetching import grouped_rows
@@ -19,7 +20,6 @@ from pipeline.fetching.grouped_rows import (
     first_rows,
     gather_rows,
     join_tables,
-    read_messages,
     split_rows,
 )
 from pipeline.fetching.lookup import ANSWERS, ASKED, PACKED_ANSWER_BYTES, PACKED_ASKED_BYTES
