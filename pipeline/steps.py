@@ -145,7 +145,7 @@ class MapUnits(UnitsTransform, Generic[U]):
 
 
 Finish = Callable[[str], Counts]  # writes what was made of a unit to the path of its output
-Crew = Callable[[Sequence[U]], Iterator[tuple[U, Finish]]]
+Crew = Callable[[Sequence[U]], Generator[tuple[U, Finish], None, None]]
 
 
 @dataclass(kw_only=True, eq=False)

@@ -23,12 +23,11 @@ from yarl import URL
 from pipeline.base.drops import DropReason
 from pipeline.fetching.answers import classify_error, classify_status
 from pipeline.fetching.resolver import GuardedResolver, parse_redirection
-from pipeline.fetching.robots import MAX_ROBOTS_BYTES
 from pipeline.fetching.rules import FetchRules
 from pipeline.fetching.targets import parse_redirect
 from pipeline.web.bodies import decode_body
 from pipeline.web.http import parse_retry_after
-from pipeline.web.optouts import header_opt_out
+from pipeline.web.optouts import header_opt_out, tdm_reservation
 
 
 class Reply(NamedTuple):
@@ -80,7 +79,10 @@ class WebClient:
             happy_eyeballs_delay=None,
         )
         # aiohttp has no public place for it; a connection must read what browsers do
-        connector._factory = functools.partial(_LenientHandler, loop=asyncio.get_running_loop())
+        handler: functools.partial[ResponseHandler] = functools.partial(
+            _LenientHandler, loop=asyncio.get_running_loop()
+        )
+        connector._factory = handler
         tracing = aiohttp.TraceConfig()
         tracing.on_connection_reuseconn.append(_note_reuse)
         tracing.on_request_headers_sent.append(_note_sent)
@@ -108,14 +110,23 @@ class WebClient:
         await self._session.close()
         await self.resolver.close()
 
-    async def exchange(self, url: URL, *, is_robots: bool, is_last: bool, when_sent: Callable[[], None]) -> Reply:
+    async def exchange(
+        self,
+        url: URL,
+        *,
+        when_sent: Callable[[], None],
+        site_file_bytes: int | None = None,
+        is_reserved: bool = False,
+        is_last: bool = False,
+    ) -> Reply:
         """Sends one request and reads its answer.
 
         Args:
             url: What to ask for.
-            is_robots: Whether it is a robots.txt, which may be cut and whose opt-outs are inside.
-            is_last: Whether the connection will not be needed again.
             when_sent: Called when the request has left.
+            site_file_bytes: How much is wanted of a file with rules of the site; None: it is an image.
+            is_reserved: Whether its site reserves it, unless the answer says otherwise (tdmrep.json).
+            is_last: Whether the connection will not be needed again.
         """
         context = SimpleNamespace(when_sent=when_sent, reused=False)
         headers = {"Connection": "close"} if is_last else None
@@ -130,7 +141,10 @@ class WebClient:
                 status = response.status
                 retry_after_s = parse_retry_after(response.headers.get("Retry-After"), time.time())
                 is_page = response.content_type in _PAGE_TYPES
-                content = await self._receive(response, deadline, is_robots=is_robots)
+                if site_file_bytes is not None:
+                    content = await self._receive_site_file(response, deadline, site_file_bytes)
+                else:
+                    content = await self._receive_image(response, deadline, is_reserved)
         except aiohttp.ServerTimeoutError:
             content = DropReason.TIMED_OUT
         except TimeoutError:
@@ -143,37 +157,45 @@ class WebClient:
                 self.resolver.report_dead(url.raw_host or "")
         return Reply(content, status, retry_after_s, is_page)
 
-    async def _receive(
-        self, response: aiohttp.ClientResponse, deadline: asyncio.Timeout, *, is_robots: bool
+    async def _receive_image(
+        self, response: aiohttp.ClientResponse, deadline: asyncio.Timeout, is_reserved: bool
     ) -> bytes | URL | DropReason:
-        headers = response.headers
-        refusal = self._refusal(response, is_robots=is_robots)
+        headers, max_bytes = response.headers, self._rules.max_bytes
+        refusal = self._redirect_of(response) or classify_status(response.status, can_wait="Retry-After" in headers)
         if refusal is not None:
             await self._drain(response)
             return refusal
-        max_bytes = MAX_ROBOTS_BYTES if is_robots else self._rules.max_bytes
-        if not is_robots and (response.content_length or 0) > max_bytes:
+        if header_opt_out(headers.items(), noindex=self._rules.respect_noindex, now_s=time.time()):
+            return DropReason.OPTED_OUT
+        if is_reserved and tdm_reservation(headers.items()) is None:
+            return DropReason.OPTED_OUT
+        if (response.content_length or 0) > max_bytes:
             return DropReason.TOO_MANY_BYTES
         body = await self._read_up_to(response.content, max_bytes + 1, deadline)
-        if is_robots:
-            body = body[:max_bytes]
-        return decode_body(body, ",".join(headers.getall("Content-Encoding", [])), max_bytes=max_bytes)
+        return decode_body(body, _coding(response), max_bytes=max_bytes)
 
-    def _refusal(self, response: aiohttp.ClientResponse, *, is_robots: bool) -> URL | DropReason | None:
-        """Why the body of an answer is not wanted, or where it leads instead."""
-        headers = response.headers
-        if response.status in _REDIRECTS:
-            location = headers.get("Location")
-            if not location:
-                return DropReason.BAD_REDIRECT
-            return parse_redirect(location, response.url, allow_private=self._rules.allow_private)
-        if refusal := classify_status(response.status, can_wait="Retry-After" in headers):
+    async def _receive_site_file(
+        self, response: aiohttp.ClientResponse, deadline: asyncio.Timeout, max_bytes: int
+    ) -> bytes | URL | DropReason:
+        refusal = self._redirect_of(response)
+        if refusal is None and not 200 <= response.status < 300:
+            refusal = classify_status(response.status, can_wait="Retry-After" in response.headers)
+        if refusal is not None:
+            await self._drain(response)
             return refusal
-        if not is_robots and header_opt_out(
-            headers.items(), noindex=self._rules.respect_noindex, now_s=time.time()
-        ):
-            return DropReason.OPTED_OUT
-        return None
+        body = await self._read_up_to(response.content, max_bytes, deadline)
+        decoded = decode_body(body, _coding(response), max_bytes=_INFLATED * max_bytes)
+        return decoded if isinstance(decoded, DropReason) else decoded[:max_bytes]
+
+    def _redirect_of(self, response: aiohttp.ClientResponse) -> URL | DropReason | None:
+        """Where an answer leads instead, or that it leads nowhere; None: it is no redirect."""
+        if response.status not in _REDIRECTS:
+            return None
+        location = response.headers.get("Location")
+        if not location:
+            return DropReason.BAD_REDIRECT
+        rules = self._rules
+        return parse_redirect(location, response.url, allow_private=rules.allow_private, high_ports=rules.high_ports)
 
     async def _drain(self, response: aiohttp.ClientResponse) -> None:
         """Reads a short body that nobody wants, so that its connection can be used again."""
@@ -244,10 +266,10 @@ class _LenientHandler(ResponseHandler):
 
 
 def _drop_repeated_lengths(head: bytes) -> bytes:
-    """The head of an answer with the second of equal Content-Length lines left out.
+    r"""The head of an answer with the second of equal Content-Length lines left out.
 
-    >>> _drop_repeated_lengths(b"HTTP/1.1 200 OK\\r\\nContent-Length: 5\\r\\ncontent-length: 5, 5\\r\\n\\r\\n")
-    b'HTTP/1.1 200 OK\\r\\nContent-Length: 5\\r\\n\\r\\n'
+    >>> _drop_repeated_lengths(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\ncontent-length: 5, 5\r\n\r\n")
+    b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n'
     """
     lines = _LENGTH_LINE.findall(head)
     values = {value.strip() for line in lines for value in line.split(b":", 1)[1].split(b",")}
@@ -263,6 +285,10 @@ async def _note_reuse(_: aiohttp.ClientSession, context: SimpleNamespace, __: An
 
 async def _note_sent(_: aiohttp.ClientSession, context: SimpleNamespace, __: Any) -> None:
     context.trace_request_ctx.when_sent()
+
+
+def _coding(response: aiohttp.ClientResponse) -> str:
+    return ",".join(response.headers.getall("Content-Encoding", []))
 
 
 def _is_cut(error: Exception) -> bool:
@@ -287,6 +313,7 @@ _MAX_HEADERS: Final = 1_000
 _SHORT_BYTES: Final = 1 << 14
 _LARGE_BYTES: Final = 1 << 18  # smaller bodies are held by as many requests as there are
 _LARGE_AT_ONCE: Final = 16
+_INFLATED: Final = 8  # times as long as what is wanted of it a file with rules may be
 _HEAD_END: Final = re.compile(rb"\r?\n\r?\n")
 _INTERIM: Final = re.compile(rb"HTTP/1\.[01] 1(?!01)")  # an answer comes after it
 _LENGTH_LINE: Final = re.compile(rb"(?im)^content-length[ \t]*:[^\r\n]*\r?\n")

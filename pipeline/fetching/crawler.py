@@ -14,11 +14,12 @@ import logging
 import resource
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from enum import Enum
 from types import TracebackType
-from typing import Final, NamedTuple, Self, TypeVar
+from typing import Final, Literal, NamedTuple, Self, TypeVar
 
 import uvloop
 from yarl import URL
@@ -30,12 +31,15 @@ from pipeline.fetching.hosts import Gate, Host
 from pipeline.fetching.images import CheckedImage
 from pipeline.fetching.paces import Paces, slot_of
 from pipeline.fetching.resolver import NoSuchName, PrivateAddress
-from pipeline.fetching.robots import ROBOTS_PATH, Robots, read_robots
+from pipeline.fetching.robots import Robots
 from pipeline.fetching.rules import FetchRules
+from pipeline.fetching.site_files import Kind, SiteFile
 from pipeline.fetching.tally import Tally
 from pipeline.fetching.targets import parse_target
 from pipeline.web.http import pause_s
+from pipeline.web.optouts import TdmRules
 from pipeline.web.sites import site_of
+from pipeline.web.urls import url_host
 
 T = TypeVar("T")
 
@@ -65,6 +69,13 @@ async def fetch_images(urls: Iterable[str], rules: FetchRules, *, normalize: Nor
         await crawler.fetch(urls, store)
 
 
+class _Unknown(Enum):
+    YET = "yet"
+
+
+_UNKNOWN: Final = _Unknown.YET
+
+
 class Ticket(NamedTuple):
     """URLs that were brought together.
 
@@ -86,8 +97,8 @@ class Errand:
     Attributes:
         url: Where it is, after redirects.
         text: The URL that was given.
-        ticket: Whom it is for; None: a robots.txt.
-        origin: Whose robots.txt it is.
+        ticket: Whom it is for; None: it is for all of its host.
+        site_file: Whose rules it asks for, and which; None: it asks for an image.
         tries: Those that failed.
         hops: Redirects that were followed.
     """
@@ -95,7 +106,7 @@ class Errand:
     url: URL
     text: str = ""
     ticket: Ticket | None = None
-    origin: URL | None = None
+    site_file: tuple[URL, Kind] | None = None
     tries: int = 0
     hops: int = 0
 
@@ -121,6 +132,7 @@ class Crawler:
         self._normalize = normalize
         self._paces = paces or Paces()
         self._web = WebClient(rules)
+        self._kinds = [kind for kind, is_on in ((Kind.ROBOTS, rules.robots), (Kind.TDM, rules.tdm_file)) if is_on]
         self._decoders = ThreadPoolExecutor(rules.decode_threads, thread_name_prefix="decode")
         self._hosts: dict[str, Host[Errand]] = {}
         self._idle: OrderedDict[str, Host[Errand]] = OrderedDict()
@@ -188,15 +200,26 @@ class Crawler:
         """Hosts of which something is wanted and nothing is under way."""
         return sum(1 for host in self._hosts.values() if host.num_waiting and not host.open_now)
 
-    def waits(self) -> dict[str, float]:
-        """Hosts that asked for longer pauses than they were granted, with the seconds until they may be asked."""
-        now = time.monotonic()
-        known = [*self._hosts.values(), *self._idle.values()]
-        return {host.name: host.closed_until - now for host in known if host.closed_until is not None}
+    def waits(self, urls: Iterable[str]) -> dict[str, float]:
+        """Of the hosts of some URLs, those that asked for longer pauses than they are granted, until when (in s)."""
+        names = {url_host(url) for url in urls}
+        known = [self._hosts.get(name) or self._idle.get(name) for name in names]
+        to_wall = time.time() - time.monotonic()
+        return {h.name: h.closed_until + to_wall for h in known if h and h.closed_until is not None}
+
+    def respect(self, waits: Mapping[str, float]) -> None:
+        """Leaves hosts alone until the times that they named to an earlier run, in seconds since 1970."""
+        now, to_wall = time.monotonic(), time.time() - time.monotonic()
+        for name, until in waits.items():
+            host = self._host(URL.build(scheme="http", host=name))
+            self._paces.put_off(host.slot, until - to_wall)
+            if until - to_wall - now > self._rules.max_wait_s:
+                host.close(DropReason.THROTTLED, until=until - to_wall)
 
     def _parse(self, text: str) -> URL | DropReason:
         try:
-            return parse_target(text, allow_private=self._rules.allow_private)
+            rules = self._rules
+            return parse_target(text, allow_private=rules.allow_private, high_ports=rules.high_ports)
         except Exception:
             _LOG.exception("cannot parse %r", text)
             return DropReason.INTERNAL_ERROR
@@ -323,24 +346,47 @@ class Crawler:
                 host.listed = True
                 self._begin(self._find_address(host, errand.url))
                 return None
-            if errand.origin is not None or not self._rules.robots:
+            if errand.site_file is not None:
                 return errand
-            origin = errand.url.origin()
-            if origin not in host.robots:
-                host.robots[origin] = None
-                host.errands.appendleft(Errand(origin.with_path(ROBOTS_PATH), origin=origin))
-                continue
-            robots = host.robots[origin]
-            if robots is None:  # it is on its way, or to be asked for again
-                if host.next_later is not None:
-                    host.listed = True
-                    self._push(host.next_later, host)
-                return None
-            refusal = robots if isinstance(robots, DropReason) else _refusal(robots, errand.url)
+            refusal = self._refusal(host, errand.url)
+            if refusal is _UNKNOWN:
+                return self._next_site_file(host)
             if refusal is None:
                 return errand
             host.errands.popleft()
             self._finish(errand, Fetched(refusal))
+
+    def _refusal(self, host: Host[Errand], url: URL) -> DropReason | Literal[_Unknown.YET] | None:
+        """Why a URL must not be asked for, as far as the files of its site are known."""
+        origin = url.origin()
+        for kind in self._kinds:
+            place = (origin, kind)
+            if place not in host.rules_of:
+                host.rules_of[place] = None
+                host.errands.appendleft(Errand(origin.with_path(kind.path), site_file=place))
+            found = host.rules_of[place]
+            if found is None:
+                return _UNKNOWN
+            if isinstance(found, DropReason):
+                return found
+            if isinstance(found, Robots) and not found.allows(url):
+                return DropReason.ROBOTS_DISALLOW
+            if isinstance(found, Robots) and found.opted_out(url):
+                return DropReason.OPTED_OUT
+        return None
+
+    def _is_reserved(self, host: Host[Errand], url: URL) -> bool:
+        rules = host.rules_of.get((url.origin(), Kind.TDM))
+        return isinstance(rules, TdmRules) and rules.reserves(url.raw_path_qs)
+
+    def _next_site_file(self, host: Host[Errand]) -> Errand | None:
+        """The file that must be read first; None: it is on its way, or to be asked for again later."""
+        if host.errands[0].site_file is not None:
+            return host.errands[0]
+        if host.next_later is not None:
+            host.listed = True
+            self._push(host.next_later, host)
+        return None
 
     def _wait_for_turn(self, host: Host[Errand], now: float) -> None:
         for gate in host.gates:
@@ -356,7 +402,7 @@ class Crawler:
         self._push(max(now + 0.001, self._paces.due(host.slot, now)), host)
 
     def _begin(self, work: "asyncio._CoroutineLike[None]") -> None:
-        task = self._loop.create_task(work)  # type: ignore[arg-type]
+        task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -407,9 +453,10 @@ class Crawler:
         try:
             reply = await self._web.exchange(
                 errand.url,
-                is_robots=errand.origin is not None,
-                is_last=errand.origin is None and not host.num_waiting,
                 when_sent=lambda: self._note_sent(host),
+                site_file_bytes=errand.site_file[1].max_bytes if errand.site_file else None,
+                is_reserved=self._is_reserved(host, errand.url),
+                is_last=errand.site_file is None and not host.num_waiting,
             )
         except Exception:
             _LOG.exception("cannot fetch %s", errand.url)
@@ -452,12 +499,12 @@ class Crawler:
             self._add(self._host(content), errand, first=True)
         elif reply.was_stale:  # one kept connection less: this ends
             self._add(host, errand, first=True)
-        elif content is DropReason.THROTTLED and errand.origin is None:
+        elif content is DropReason.THROTTLED and errand.site_file is None:
             self._add(host, errand, first=True)  # its host knows for how long; it may be closed
         elif content in RETRIED and errand.tries < self._rules.retries:
             errand.tries += 1
             host.put_off(errand, time.monotonic() + pause_s(errand.tries))
-        elif isinstance(content, bytes) and errand.origin is None:
+        elif isinstance(content, bytes) and errand.site_file is None:
             self._list(host)
             self._look_soon()
             image = await self._decode(content)
@@ -479,9 +526,9 @@ class Crawler:
         self, host: Host[Errand], errand: Errand, reply: Reply, outcome: bytes | CheckedImage | DropReason
     ) -> None:
         """Ends an errand."""
-        if errand.origin is not None:
+        if errand.site_file is not None:
             assert not isinstance(outcome, CheckedImage)
-            self._keep_robots(errand.origin, read_robots(reply.status, outcome))
+            self._keep_site_file(errand.site_file, reply.status, outcome)
             return
         assert not isinstance(outcome, bytes)
         is_refusal = reply.status in (401, 403) or (reply.is_page and outcome is DropReason.UNKNOWN_FORMAT)
@@ -490,22 +537,43 @@ class Crawler:
             _LOG.error("the fetcher itself failed on %s", errand.text)
         self._finish(errand, Fetched(outcome, reply.status))
 
-    def _keep_robots(self, origin: URL, robots: Robots | DropReason) -> None:
-        host = self._host(origin)
-        if isinstance(robots, Robots) and robots.crawl_delay_s:
-            if robots.crawl_delay_s > self._rules.max_wait_s:
-                robots = DropReason.CRAWL_DELAY
+    def _keep_site_file(self, place: tuple[URL, Kind], status: int | None, content: bytes | DropReason) -> None:
+        origin, kind = place
+        body, reason = (content, None) if isinstance(content, bytes) else (None, str(content))
+        self._learn(place, SiteFile(str(origin), kind, status, body, reason, time.time()))
+
+    def _learn(self, place: tuple[URL, Kind], answer: SiteFile) -> None:
+        """Takes in what a file of a site says."""
+        host = self._host(place[0])
+        rules = answer.read()
+        if isinstance(rules, Robots) and rules.crawl_delay_s:
+            if rules.crawl_delay_s > self._rules.max_wait_s:
+                rules = DropReason.CRAWL_DELAY
             else:
-                host.slow_down(robots.crawl_delay_s)
-        host.robots[origin] = robots
+                host.slow_down(rules.crawl_delay_s)
+        host.rules_of[place] = rules
+        host.site_files[place] = answer
         self._list(host)
+
+    def remember(self, site_files: Iterable[SiteFile]) -> None:
+        """Takes in what an earlier run was told."""
+        for answer in site_files:
+            place = (URL(answer.origin), Kind(answer.kind))
+            if answer.is_answer and place not in self._host(place[0]).rules_of:
+                self._learn(place, answer)
+
+    def site_files(self, urls: Iterable[str]) -> list[SiteFile]:
+        """What the hosts of some URLs have told in their files."""
+        names = {url_host(url) for url in urls}
+        known = [self._hosts.get(name) or self._idle.get(name) for name in names]
+        return [answer for host in known if host for answer in host.site_files.values()]
 
     def _dismiss(self, host: Host[Errand]) -> None:
         """Answers all that is wanted of a closed host."""
         assert host.closed is not None
         for errand in host.take_all():
-            if errand.origin is not None:
-                self._keep_robots(errand.origin, host.closed)
+            if errand.site_file is not None:
+                self._keep_site_file(errand.site_file, None, host.closed)
             else:
                 self._finish(errand, Fetched(host.closed))
         self._list(host)
@@ -526,14 +594,11 @@ class Crawler:
     def _fail(self, errand: Errand, error: Exception) -> None:
         """Ends the unit of an errand with an error that is none of the web's."""
         if errand.ticket is None:
-            _LOG.error("cannot read the robots.txt of %s", errand.origin, exc_info=error)
-            self._keep_robots(errand.origin or URL(), DropReason.INTERNAL_ERROR)
+            assert errand.site_file is not None
+            _LOG.error("cannot read the rules of %s", errand.site_file[0], exc_info=error)
+            self._keep_site_file(errand.site_file, None, DropReason.INTERNAL_ERROR)
         elif not errand.ticket.done.done():
             errand.ticket.done.set_exception(error)
-
-
-def _refusal(robots: Robots, url: URL) -> DropReason | None:
-    return None if robots.allows(url) else DropReason.ROBOTS_DISALLOW
 
 
 def _allow_files(concurrency: int) -> int:

@@ -9,15 +9,15 @@ import asyncio
 import queue
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
 
 from pipeline.base import files
 from pipeline.base.drops import Counts
-from pipeline.base.folders import StageFolder, raw_tar_of
+from pipeline.base.folders import StageFolder
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.shard_format import raw_name
 from pipeline.base.tables import read_table
@@ -25,8 +25,11 @@ from pipeline.fetching.answers import Normalize
 from pipeline.fetching.crawler import Crawler, run_loop
 from pipeline.fetching.paces import Paces, paces_path
 from pipeline.fetching.rules import FetchRules
-from pipeline.fetching.unit import FetchUnit, read_known
+from pipeline.fetching.site_files import SiteFile, read_site_files, write_site_files
+from pipeline.fetching.unit import FetchUnit, read_known, waits_of
 
+_KEPT_EVERY_S: Final = 30.0
+_TOLD: Final = "_site_files"
 _MOST_OPEN: Final = 64  # units of a worker: their URLs and answers are held in memory
 _ENDED: Final = None
 
@@ -40,7 +43,7 @@ def fetch_together(
     normalize: OnWorker[Normalize],
     queries: OnWorker[pa.Array],
     again: Collection[str] = (),
-) -> Iterator[tuple[int, Callable[[str], Counts]]]:
+) -> Generator[tuple[int, Callable[[str], Counts]], None, None]:
     """Fetches units side by side.
 
     Args:
@@ -55,12 +58,18 @@ def fetch_together(
     Yields:
         A unit's number, and what writes it to the path of its index; as soon as its last URL has an answer.
     """
-    done: queue.SimpleQueue[tuple[int, FetchUnit] | Exception | None] = queue.SimpleQueue()
+    done: queue.SimpleQueue[tuple[int, FetchUnit, dict[str, float]] | Exception | None] = queue.SimpleQueue()
 
-    def open_unit(unit: int) -> FetchUnit:
-        name = raw_name(unit)
+    def open_unit(unit: int) -> _Opened:
+        name, index = raw_name(unit), index_of(unit)
         plan = read_table(plans.table(name))
-        return FetchUnit(name, plan, read_known(index_of(unit), plan), again)
+        told = files.join(plans.path, _TOLD, f"{name}.parquet")
+        return _Opened(
+            FetchUnit(name, plan, read_known(index, plan), again),
+            told,
+            read_site_files(told, now_s=time.time()) if files.exists(told) else [],
+            files.read_json(waits_of(index)) if files.exists(waits_of(index)) else {},
+        )
 
     crew = _Crew(units, open_unit, rules, normalize.get(), paces_path(plans.path), done)
     thread = threading.Thread(target=crew.run, name="network", daemon=True)
@@ -69,15 +78,31 @@ def fetch_together(
         while (item := done.get()) is not _ENDED:
             if isinstance(item, Exception):
                 raise item
-            unit, fetched = item
-            yield unit, partial(_write, fetched, queries)
+            unit, fetched, waits = item
+            yield unit, partial(_write, fetched, queries, waits)
     finally:
         crew.stop()
         thread.join()
 
 
-def _write(unit: FetchUnit, queries: OnWorker[pa.Array], index: str) -> Counts:
-    return unit.write(index, queries=queries.get())
+def _write(unit: FetchUnit, queries: OnWorker[pa.Array], waits: Mapping[str, float], index: str) -> Counts:
+    return unit.write(index, queries=queries.get(), waits=waits)
+
+
+class _Opened(NamedTuple):
+    """A unit, and what an earlier run was told by its hosts.
+
+    Attributes:
+        unit: The unit.
+        told: Where it is kept what its hosts tell, until it is written.
+        site_files: What they told.
+        waits: Those that want to be left alone, until when.
+    """
+
+    unit: FetchUnit
+    told: str
+    site_files: list[SiteFile]
+    waits: dict[str, float]
 
 
 class _Crew:
@@ -86,7 +111,7 @@ class _Crew:
     def __init__(
         self,
         units: Sequence[int],
-        open_unit: Callable[[int], FetchUnit],
+        open_unit: Callable[[int], _Opened],
         rules: FetchRules,
         normalize: Normalize,
         paces: str,
@@ -135,10 +160,28 @@ class _Crew:
         finally:
             paces.close()
 
-    async def _fetch(self, crawler: Crawler, unit: int, opened: FetchUnit, places: asyncio.Semaphore) -> None:
-        await crawler.fetch(opened.urls, opened.store)
-        self._done.put((unit, opened))
+    async def _fetch(self, crawler: Crawler, number: int, opened: _Opened, places: asyncio.Semaphore) -> None:
+        unit = opened.unit
+        crawler.remember(opened.site_files)
+        crawler.respect(opened.waits)
+        keeper = asyncio.create_task(_keep_site_files(crawler, opened))
+        try:
+            await crawler.fetch(unit.urls, unit.store)
+        finally:
+            keeper.cancel()
+        self._done.put((number, unit, crawler.waits(unit.urls)))
         places.release()
+
+
+async def _keep_site_files(crawler: Crawler, opened: _Opened) -> None:
+    """Writes down from time to time what the hosts of a unit told, for a run that goes on where this one ends."""
+    num_kept = 0
+    while True:
+        await asyncio.sleep(_KEPT_EVERY_S)
+        site_files = crawler.site_files(opened.unit.urls)
+        if len(site_files) > num_kept:
+            num_kept = len(site_files)
+            await asyncio.to_thread(write_site_files, opened.told, site_files)
 
 
 def _first_of(group: BaseExceptionGroup) -> Exception:

@@ -9,7 +9,7 @@ import heapq
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from yarl import URL
 
@@ -17,7 +17,9 @@ from pipeline.base.drops import DropReason
 from pipeline.fetching.paces import Paces, slot_of
 from pipeline.fetching.robots import Robots
 from pipeline.fetching.rules import FetchRules
+from pipeline.fetching.site_files import Kind, SiteFile
 from pipeline.web.http import pause_s
+from pipeline.web.optouts import TdmRules
 
 T = TypeVar("T")
 
@@ -50,7 +52,7 @@ class Gate:
 
     slot: int
     pause_s: float
-    waiting: deque["Host"] = field(default_factory=deque)
+    waiting: "deque[Host[Any]]" = field(default_factory=deque)
     listed: bool = False
 
 
@@ -66,7 +68,8 @@ class Host(Generic[T]):
         address: Where connections go; None: not known yet.
         is_known: Whether it ever answered.
         gates: What it shares turns with.
-        robots: Of its origins, the rules, or why there are none; absent: nobody has asked.
+        rules_of: What the files of its origins say, by origin and kind; None: it is being asked for.
+        site_files: The answers that this comes from.
         closed: Why nothing more is asked of it; None while it is open.
         closed_until: When a host that asked for a longer pause than it was granted may be asked again.
 
@@ -85,7 +88,8 @@ class Host(Generic[T]):
         self.address: str | None = None
         self.is_known = False
         self.gates: list[Gate] = []
-        self.robots: dict[URL, Robots | DropReason | None] = {}
+        self.rules_of: dict[tuple[URL, Kind], Robots | TdmRules | DropReason | None] = {}
+        self.site_files: dict[tuple[URL, Kind], SiteFile] = {}
         self.closed: DropReason | None = None
         self.closed_until: float | None = None
         self.slot = slot_of("host", name)

@@ -22,7 +22,9 @@ from pipeline.fetching.addresses import is_public
 
 _LOOKUPS_AT_ONCE: Final = 512
 _MOST_NAMES: Final = 20_000  # whose addresses are remembered
-_NO_SUCH_NAME: Final = frozenset({pycares.errno.ARES_ENOTFOUND, pycares.errno.ARES_ENODATA, pycares.errno.ARES_EBADNAME})
+_NO_SUCH_NAME: Final = frozenset(
+    {pycares.errno.ARES_ENOTFOUND, pycares.errno.ARES_ENODATA, pycares.errno.ARES_EBADNAME}
+)
 
 
 class PrivateAddress(OSError):

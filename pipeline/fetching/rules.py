@@ -31,13 +31,18 @@ class FetchRules:
         "", "E-mail or URL for site owners, shown in the user agent; nobody is asked without.", identity=False
     )
     robots: bool = option(True, "Obey robots.txt (RFC 9309) and its Crawl-delay.")
-    respect_noindex: bool = option(True, "Leave out images whose X-Robots-Tag says noindex or noimageindex.")
+    tdm_file: bool = option(True, "Obey /.well-known/tdmrep.json (W3C TDM Reservation Protocol), read once a host.")
+    respect_noindex: bool = option(
+        True, "Leave out images whose X-Robots-Tag says noindex or noimageindex, or a date that is over."
+    )
     allow_private: bool = option(False, "Connect to private and local addresses too.")
     high_ports: bool = option(False, "Ask on ports of 1024 and above too, not on 80 and 443 alone.")
     verify_tls: bool = option(True, "Refuse hosts whose certificate is not valid; the data card tells if not.")
     ca_bundle: str = option("", "PEM file of the authorities to trust instead of the system's.", identity=False)
     proxy: str = option(
-        "", "Ask by this proxy, http://[USER:PASSWORD@]HOST:PORT; it looks names up, and guards addresses.", identity=False
+        "",
+        "Ask by this proxy, http://[USER:PASSWORD@]HOST:PORT; it looks names up and guards addresses.",
+        identity=False,
     )
     connect_to: tuple[str, ...] = option(
         (),
@@ -45,7 +50,9 @@ class FetchRules:
         identity=False,
     )
     max_bytes: int = option(16_000_000, "Largest answer taken, bytes.", minimum=1)
-    retries: int = option(2, "Further tries of a URL after errors that may pass (never after 4xx).", minimum=0, maximum=10)
+    retries: int = option(
+        2, "Further tries of a URL after errors that may pass (never after 4xx).", minimum=0, maximum=10
+    )
     concurrency: int = option(1_024, "Requests under way in one worker.", minimum=1, identity=False)
     host_connections: int = option(4, "Connections to one host, over all workers.", minimum=1, identity=False)
     host_rate: float = option(
@@ -65,7 +72,7 @@ class FetchRules:
     )
     max_wait_s: float = option(
         600.0,
-        "Longest pause granted to a host that asks for one (Crawl-delay, Retry-After); for longer ones: --retry, later.",
+        "Longest pause granted to a host that asks for one (Crawl-delay, Retry-After); beyond: --retry, later.",
         minimum=0,
         identity=False,
     )

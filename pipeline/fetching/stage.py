@@ -70,11 +70,15 @@ class FetchImages(FetchRules, ImageRules, Stage):
 
     retry: tuple[str, ...] = option(
         (),
-        "Ask again for what failed so, in a folder that is done: connect, timeout, 5xx, 429, robots, broken, or a status.",
+        "Ask again, in a folder that is done, for what failed so: connect, timeout, 5xx, 429, robots, broken, a status.",
         identity=False,
     )
     min_success: float = option(
-        0.1, "Share of images that must come, or the command ends with exit code 4.", minimum=0, maximum=1, identity=False
+        0.1,
+        "Share of images that must come, or the command ends with exit code 4.",
+        minimum=0,
+        maximum=1,
+        identity=False,
     )
 
     def __post_init__(self) -> None:
@@ -147,7 +151,9 @@ class FetchImages(FetchRules, ImageRules, Stage):
             records = yield from search_archives(archives, Planned(plans, groups, group_size, num_pairs), raw)
             source = OnWorker(open_archives, self, paths, records)
             work = partial(fetch_unit, plans=plans, source=source, queries=queries)
-            yield Step("FetchUnits", MapUnits(units=order_of_work(lanes), output_of=partial(unit_index, raw), work=work))
+            yield Step(
+                "FetchUnits", MapUnits(units=order_of_work(lanes), output_of=partial(unit_index, raw), work=work)
+            )
             return
         crew = partial(
             fetch_together,

@@ -8,7 +8,7 @@ where it lies, the unit is done. The bytes of both depend on plan and answers al
 import io
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
@@ -40,6 +40,19 @@ _PLAN_COLUMNS: Final = (  # of the index, by where they come from
 _PLACE_COLUMNS: Final = ("offset", "length")
 _IMAGE_COLUMNS: Final = ("sha256", "phash", "width", "height", "original_width", "original_height", "mime")
 _ANSWER_COLUMNS: Final = ("http_status",)
+_UNFIT: Final = frozenset(  # what the image itself was at fault for
+    map(
+        str,
+        (
+            DropReason.UNKNOWN_FORMAT,
+            DropReason.BROKEN_IMAGE,
+            DropReason.TOO_MANY_PIXELS,
+            DropReason.TOO_COSTLY,
+            DropReason.TOO_SMALL,
+            DropReason.TOO_NARROW,
+        ),
+    )
+)
 _KNOWN_COLUMNS: Final = ("image_url", "status", *_IMAGE_COLUMNS, *_ANSWER_COLUMNS)
 
 
@@ -83,7 +96,7 @@ class FetchUnit:
         self._stored: dict[str, StoredUrl] = known.answers(again) if known else {}
         self._kept = frozenset(self._stored)
         self.urls: list[str] = [url for url in plan["image_url"].unique().to_pylist() if url not in self._stored]
-        self._spool = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES)
+        self._spool = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES)  # noqa: SIM115, `write` closes it
 
     def store(self, url: str, fetched: Fetched) -> None:
         """Keeps what came of a URL until the unit is written."""
@@ -94,12 +107,13 @@ class FetchUnit:
         length = self._spool.write(fetched.image.data)
         self._stored[url] = StoredUrl(fetched._replace(image=fetched.image._replace(data=b"")), offset, length)
 
-    def write(self, index: str, *, queries: pa.Array) -> Counts:
-        """Writes the tar, and last the index.
+    def write(self, index: str, *, queries: pa.Array, waits: Mapping[str, float] | None = None) -> Counts:
+        """Writes the tar, what there is to tell of it, and last the index.
 
         Args:
             index: Where the index goes; the tar lies beside it.
             queries: Query strings, by query id.
+            waits: Hosts that want to be left alone longer than a run waits, until when (seconds since 1970).
 
         Returns:
             Counts of images: one for every row of the plan.
@@ -115,6 +129,11 @@ class FetchUnit:
         answers = [self._stored[url].fetched for url in self._plan["image_url"].to_pylist()]
         drops = Counter(str(answer.image) for answer in answers if isinstance(answer.image, DropReason))
         counts = drop_counts("images", len(answers) - drops.total(), drops) | {"urls": len(self._stored)}
+        files.write_json(stats_of(index), describe_counts(counts))
+        if waits:
+            files.write_json(waits_of(index), waits)
+        else:
+            files.remove_file(waits_of(index))
         write_table(index, index_unit(self._plan, answers, places), RAW_INDEX, counts)
         return counts
 
@@ -206,6 +225,36 @@ def fetch_unit(
     one = FetchUnit(name, read_table(plans.table(name)))
     source.get()(name, one.urls, one.store)
     return one.write(index, queries=queries.get())
+
+
+def stats_of(index: str) -> str:
+    """Where a unit's statistics lie, beside its index."""
+    return raw_tar_of(index).removesuffix(".tar") + ".stats.json"
+
+
+def waits_of(index: str) -> str:
+    """Where it is said which hosts of a unit want to be asked later, if there are any."""
+    return raw_tar_of(index).removesuffix(".tar") + ".waiting.json"
+
+
+def describe_counts(counts: Counts) -> dict[str, Any]:
+    """The statistics of a unit, under the names that img2dataset has for those of a shard.
+
+    >>> describe_counts({"images/in": 3, "images/kept": 1, "images/drop/not_found": 1, "images/drop/broken_image": 1})
+    ... # doctest: +NORMALIZE_WHITESPACE
+    {'count': 3, 'successes': 1, 'failed_to_download': 1, 'failed_to_resize': 1,
+     'status_dict': {'broken_image': 1, 'not_found': 1, 'success': 1}}
+    """
+    drops = {name.rpartition("/")[2]: n for name, n in counts.items() if name.startswith("images/drop/")}
+    unfit = sum(number for name, number in drops.items() if name in _UNFIT)
+    kept = counts["images/kept"]
+    return {
+        "count": counts["images/in"],
+        "successes": kept,
+        "failed_to_download": sum(drops.values()) - unfit,
+        "failed_to_resize": unfit,
+        "status_dict": dict(sorted((drops | {"success": kept}).items())),
+    }
 
 
 def index_unit(plan: pa.Table, answers: Sequence[Fetched], places: Sequence[Place | None]) -> pa.Table:
