@@ -79,10 +79,7 @@ class WebClient:
             happy_eyeballs_delay=None,
         )
         # aiohttp has no public place for it; a connection must read what browsers do
-        handler: functools.partial[ResponseHandler] = functools.partial(
-            _LenientHandler, loop=asyncio.get_running_loop()
-        )
-        connector._factory = handler
+        connector._factory = functools.partial(_new_connection, asyncio.get_running_loop())
         tracing = aiohttp.TraceConfig()
         tracing.on_connection_reuseconn.append(_note_reuse)
         tracing.on_request_headers_sent.append(_note_sent)
@@ -229,6 +226,10 @@ class WebClient:
         deadline.reschedule(None)
         await self._large_bodies.acquire()
         deadline.reschedule(loop.time() + left_s)
+
+
+def _new_connection(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
+    return _LenientHandler(loop=loop)
 
 
 class _LenientHandler(ResponseHandler):

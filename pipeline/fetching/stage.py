@@ -70,7 +70,7 @@ class FetchImages(FetchRules, ImageRules, Stage):
 
     retry: tuple[str, ...] = option(
         (),
-        "Ask again, in a folder that is done, for what failed so: connect, timeout, 5xx, 429, robots, broken, a status.",
+        "In a folder that is done, ask again for what failed: connect, timeout, 5xx, 429, robots, broken, or a status.",
         identity=False,
     )
     min_success: float = option(
