@@ -35,6 +35,7 @@ HOST_FAILURES: Final = frozenset(
     }
 )
 _SLOWEST: Final = 64.0  # times its usual pause that a host in trouble gets
+_SLOWEST_ON_ERRORS: Final = 4.0  # where it is single URLs that fail
 _LEAST_PAUSE_S: Final = 0.05  # of a host in trouble that had none
 _LONGEST_THROTTLE_S: Final = 300.0  # where a host names no time
 
@@ -219,10 +220,10 @@ class Host(Generic[T]):
             elif self._throttles > self._rules.host_failures:
                 self.close(DropReason.THROTTLED)
         elif outcome is DropReason.HTTP_ERROR:
-            self._strain = min(self._strain * 1.5, _SLOWEST)
+            self._strain = max(self._strain, min(self._strain * 1.25, _SLOWEST_ON_ERRORS))
         elif status is not None:
             self._throttles = 0
-            self._strain = max(1.0, self._strain * 0.9)
+            self._strain = max(1.0, self._strain * 0.75)
 
     def note_url(self, outcome: object, *, is_refusal: bool) -> None:
         """Learns from what came of a URL in the end whether to go on.

@@ -225,7 +225,17 @@ def test_a_killed_run_goes_on_where_it_was_and_ends_with_the_same_tars(tmp_path,
     loopback.delay_s = 0.1
     loopback.seen.clear()
     command = [sys.executable, "-m", "jobs", "fetch-images", "--data", str(tmp_path), "--unit-urls", "10"]
-    command += ["--connect-to", *loopback.connect_to, "--host-connections", "1", "--contact", "me@lab.example", "--workers", "1", "--quiet"]
+    command += [
+        "--connect-to",
+        *loopback.connect_to,
+        "--host-connections",
+        "1",
+        "--contact",
+        "me@lab.example",
+        "--workers",
+        "1",
+        "--quiet",
+    ]
     process = subprocess.Popen(command, start_new_session=True)
     deadline = time.monotonic() + 60
     receipts = tmp_path / "raw" / "_steps" / "FetchUnits"

@@ -2,8 +2,10 @@
 
 import asyncio
 import ipaddress
-import socket
+from types import SimpleNamespace
 
+import aiodns
+import pycares
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +13,7 @@ from yarl import URL
 
 from pipeline.base.drops import DropReason
 from pipeline.fetching.addresses import NOT_PUBLIC_4, NOT_PUBLIC_6, PUBLIC_6, is_public
-from pipeline.fetching.resolver import GuardedResolver, PrivateAddress, Redirection, parse_redirection
+from pipeline.fetching.resolver import GuardedResolver, NoSuchName, PrivateAddress, Redirection, parse_redirection
 from pipeline.fetching.targets import parse_redirect, parse_target
 
 PUBLIC = [
@@ -219,32 +221,84 @@ def test_a_redirection_applies_to_its_hosts_and_port_only():
     assert not redirection.applies_to("example.org", 443)
 
 
-def resolve(resolver, host, monkeypatch, addresses):
-    found = [(socket.AF_INET6 if ":" in a else socket.AF_INET, socket.SOCK_STREAM, 6, "", (a, 80)) for a in addresses]
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *args: found)
+class Names:
+    """In place of name servers: answers by name; an answer is a list of addresses, an error, or None: silence."""
+
+    def __init__(self, answers):
+        self.answers, self.asked = answers, []
+
+    async def getaddrinfo(self, host, family, type):
+        self.asked.append(host)
+        answer = self.answers[host]
+        if answer is None:
+            await asyncio.sleep(60)
+        if isinstance(answer, Exception):
+            raise answer
+        return SimpleNamespace(nodes=[SimpleNamespace(addr=(address.encode(), 80)) for address in answer])
+
+    async def close(self):
+        pass
+
+
+def resolve(answers, *hosts, redirections=(), port=80, **options):
+    """Addresses of hosts, or what asking for them raised; and the names that were asked for."""
+    names = Names(answers)
 
     async def run():
-        try:
-            return [(entry["host"], entry["port"]) for entry in await resolver.resolve(host, 80)]
-        finally:
-            await resolver.close()
+        resolver = GuardedResolver(redirections, **options)
+        await resolver._names.close()
+        resolver._names = names
+        found = []
+        for host in hosts:
+            try:
+                found += [f"{entry['host']}:{entry['port']}" for entry in await resolver.resolve(host, port)]
+            except OSError as error:
+                found.append(type(error))
+        return found
 
-    return asyncio.run(run())
-
-
-def test_the_resolver_keeps_public_addresses_only(monkeypatch):
-    addresses = ["10.0.0.1", "93.184.216.34", "::1"]
-    assert resolve(GuardedResolver(), "a.example", monkeypatch, addresses) == [("93.184.216.34", 80)]
-
-
-def test_a_name_with_private_addresses_only_is_refused(monkeypatch):
-    with pytest.raises(PrivateAddress):
-        resolve(GuardedResolver(), "a.example", monkeypatch, ["10.0.0.1", "::ffff:127.0.0.1"])
-    allowed = resolve(GuardedResolver(allow_private=True), "a.example", monkeypatch, ["10.0.0.1"])
-    assert allowed == [("10.0.0.1", 80)]
+    return asyncio.run(run()), names.asked
 
 
-def test_the_first_redirection_that_applies_decides_and_is_not_guarded(monkeypatch):
+def test_the_resolver_keeps_public_addresses_only_and_ipv4_first():
+    answers = {"a.example": ["10.0.0.1", "2606:2800:220:1::1", "93.184.216.34", "::1"]}
+    assert resolve(answers, "a.example", "a.example") == (["93.184.216.34:80"] * 2, ["a.example"])
+
+
+def test_a_name_with_private_addresses_only_is_refused():
+    answers = {"a.example": ["10.0.0.1", "::ffff:127.0.0.1"]}
+    assert resolve(answers, "a.example")[0] == [PrivateAddress]
+    assert resolve(answers, "a.example", allow_private=True)[0] == ["10.0.0.1:80"]
+    assert resolve(answers, "a.example", exempt=["a.example"])[0] == ["10.0.0.1:80"]
+
+
+def test_names_that_do_not_exist_are_told_from_servers_that_fail_or_are_silent():
+    no_name, failure = aiodns.error.DNSError(pycares.errno.ARES_ENOTFOUND), aiodns.error.DNSError(2, "server failure")
+    answers = {"a.example": no_name, "b.example": failure, "c.example": None}
+    found, _ = resolve(answers, "a.example", "b.example", "c.example", timeout_s=0.05)
+    assert found == [NoSuchName, OSError, OSError]
+
+
+def test_addresses_need_no_name_server():
+    assert resolve({}, "93.184.216.34", "[2606:2800:220:1::1]", "127.0.0.1") == (
+        ["93.184.216.34:80", "2606:2800:220:1::1:80", PrivateAddress],
+        [],
+    )
+
+
+def test_the_first_redirection_that_applies_decides_and_is_not_guarded():
     redirections = [parse_redirection("a.*=127.0.0.1:81"), parse_redirection("*.example=127.0.0.1:82")]
-    assert resolve(GuardedResolver(redirections), "a.example", monkeypatch, []) == [("127.0.0.1", 81)]
-    assert resolve(GuardedResolver(redirections), "b.example", monkeypatch, []) == [("127.0.0.1", 82)]
+    assert resolve({}, "a.example", "b.example", redirections=redirections)[0] == ["127.0.0.1:81", "127.0.0.1:82"]
+
+
+def test_an_address_that_is_dead_gives_way_to_the_next_one():
+    async def run():
+        resolver = GuardedResolver()
+        await resolver._names.close()
+        resolver._names = Names({"a.example": ["93.184.216.34", "93.184.216.35"]})
+        found = []
+        for _ in range(3):
+            found.append(await resolver.find("a.example"))
+            resolver.report_dead("a.example")
+        return found
+
+    assert asyncio.run(run()) == ["93.184.216.34", "93.184.216.35", "93.184.216.34"]
