@@ -1,0 +1,213 @@
+"""fetch-images against img2dataset: the same URLs, the same pixels, turn by turn.
+
+    python benchmarks/fetch/run.py http --peer-python peers/bin/python [--photographs FOLDER]
+    python benchmarks/fetch/run.py https --peer-python peers/bin/python      # a new authority, which both trust
+    python benchmarks/fetch/run.py slow --peer-python peers/bin/python       # 5,000 hosts: slow, dead, stalling
+    python benchmarks/fetch/run.py dns --peer-python peers/bin/python        # a name server; a fifth of the names dead
+    python benchmarks/fetch/run.py raw --peer-python peers/bin/python        # bytes kept as they come
+    python benchmarks/fetch/run.py start --peer-python peers/bin/python      # one image
+    python benchmarks/fetch/run.py engine                                    # with Beam and without
+
+How to make ``peers`` is said in programs.py. Everything is on the loopback interface. Both sides write 256 pixels on
+the short side, JPEG quality 95, tars. Ratios are to the peer at its best (`raw`: storing unchecked; `engine`: without
+Beam). CPU is that of the whole process tree. A run of one image comes before, for what starting costs.
+"""
+
+import argparse
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import names
+import slow_web
+from inputs import write_inputs
+from pictures import make_pictures
+from programs import Program, Scene, bare_engine, describe_peer, fetch_images, img2dataset, makes_many_contexts
+from rounds import run_rounds, write_starts, write_table
+from servers import enter_own_network, image_server, make_certificates, name_server
+
+MANY_HOSTS, CERTIFIED_HOSTS, SLOW_HOSTS = 400, 100, 5_000
+MANY_THREADS = {"processes": 2, "threads": 1024}  # the peer at its best where hosts are slow
+KEPT_AS_THEY_COME = ("--disable_all_reencoding=True",)
+
+
+class Benchmark(NamedTuple):
+    """One command.
+
+    Attributes:
+        scene: Makes the URLs, where they are, and the servers.
+        programs: Its rows, by the peer's interpreter; the first is what the others are divided by.
+        num_images: How many URLs, unless told.
+    """
+
+    scene: Callable[["Setting"], Iterator[tuple[Scene, int, int]]]
+    programs: Callable[[str], list[Program]]
+    num_images: int
+
+
+class Setting(NamedTuple):
+    """What a scene is made of."""
+
+    folder: str
+    num_images: int
+    pictures: list[bytes]
+
+
+def main() -> int:
+    """Runs one benchmark and prints its tables."""
+    arguments = parse_arguments()
+    benchmark = BENCHMARKS[arguments.benchmark]
+    if arguments.benchmark == "dns":
+        enter_own_network()
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    if arguments.peer_python:
+        print(describe_peer(arguments.peer_python))
+    programs = benchmark.programs(arguments.peer_python)
+    pictures = make_pictures(arguments.photographs)
+    print(f"{len(pictures)} pictures, {sum(map(len, pictures)) / len(pictures) / 1000:.0f} kB each", flush=True)
+    limits = {"server": 0, "limit_s": arguments.limit_s}
+    with tempfile.TemporaryDirectory(prefix="fetch-bench-", dir=arguments.folder) as folder:
+        one = Setting(make_folder(folder, "one"), 1, pictures)
+        with benchmark.scene(one) as (scene, _, server):
+            run_rounds(programs, scene, rounds=1, **limits | {"server": server})  # compiles, and fills caches
+            starts = run_rounds(programs, scene, rounds=arguments.rounds, **limits | {"server": server})
+        print("\n".join(["", *write_starts(programs, starts), ""]), flush=True)
+        num_images = arguments.images or benchmark.num_images
+        if num_images > 1:
+            many = Setting(make_folder(folder, "many"), num_images, pictures)
+            with benchmark.scene(many) as (scene, num_good, server):
+                results = run_rounds(programs, scene, rounds=arguments.rounds, **limits | {"server": server})
+            print("\n".join(["", *write_table(programs, results, starts, base=0, num_good=num_good)]))
+    return 0
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("benchmark", choices=BENCHMARKS)
+    parser.add_argument("--peer-python", default="", help="The interpreter that img2dataset is installed for")
+    parser.add_argument("--images", type=int, metavar="N", help="URLs [by benchmark]")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="[3]")
+    parser.add_argument("--photographs", metavar="FOLDER", help="Of JPEG files [pictures are drawn]")
+    parser.add_argument("--folder", help="Where to work [a temporary one]")
+    parser.add_argument("--limit-s", type=float, default=900.0, metavar="S", help="Longest run, seconds [900]")
+    arguments = parser.parse_args()
+    if arguments.benchmark != "engine" and not arguments.peer_python:
+        parser.error(f"{arguments.benchmark} needs --peer-python")
+    return arguments
+
+
+def make_folder(parent: str, name: str) -> str:
+    path = os.path.join(parent, name)
+    os.makedirs(path)
+    return path
+
+
+@contextmanager
+def serve_web(setting: Setting, urls: list[str], *, certified: bool = False) -> Iterator[tuple[Scene, int, int]]:
+    """URLs, the server they are at, how many can be had, and its process."""
+    write_inputs(setting.folder, urls)
+    flags, trusted = [], ""
+    if certified:
+        hosts = sorted({slow_web.split_url(url)[0] for url in urls})
+        leaf, trusted = make_certificates(setting.folder, hosts)
+        flags = ["--certificate", leaf]
+    with image_server(setting.folder, setting.pictures, *flags) as server:
+        https = server.at("https" if certified else "refused")
+        to = slow_web.connections(server.at("http"), https, refused=server.at("refused"), hung=server.at("hung"))
+        scene = Scene(setting.folder, len(urls), connect_to=list(to), authorities=trusted)
+        yield scene, slow_web.expected_images(urls), server.process
+
+
+def fast_web(setting: Setting) -> Iterator[tuple[Scene, int, int]]:
+    urls = slow_web.fast_urls(setting.num_images, num_hosts=MANY_HOSTS, scheme="http")
+    return serve_web(setting, urls)
+
+
+def certified_web(setting: Setting) -> Iterator[tuple[Scene, int, int]]:
+    urls = slow_web.fast_urls(setting.num_images, num_hosts=CERTIFIED_HOSTS, scheme="https")
+    return serve_web(setting, urls, certified=True)
+
+
+def slow_hosts(setting: Setting) -> Iterator[tuple[Scene, int, int]]:
+    if setting.num_images == 1:
+        return fast_web(setting)
+    return serve_web(setting, slow_web.plan_urls(setting.num_images, num_hosts=SLOW_HOSTS))
+
+
+@contextmanager
+def named_hosts(setting: Setting) -> Iterator[tuple[Scene, int, int]]:
+    """Each URL of a host of its own, which a name server is asked for."""
+    planned = [names.UP + "-0.example"] if setting.num_images == 1 else names.plan_names(setting.num_images)
+    write_inputs(setting.folder, [f"http://{name}/0/{slow_web.GOOD}/{n}.jpg" for n, name in enumerate(planned)])
+    ports = ["--ports", "80", "443"]
+    with image_server(setting.folder, setting.pictures, *ports) as server, name_server(setting.folder):
+        num_good = sum(1 for name in planned if name.startswith(names.UP))
+        yield Scene(setting.folder, len(planned), flags=["--allow-private"]), num_good, server.process
+
+
+def usual_programs(python: str) -> list[Program]:
+    return [
+        img2dataset("img2dataset, 2 x 64 threads", python, processes=2, threads=64),
+        img2dataset("img2dataset, its defaults", python, mode="border"),
+        fetch_images("fetch-images"),
+    ]
+
+
+def certified_programs(python: str) -> list[Program]:
+    programs = usual_programs(python)
+    if makes_many_contexts(python):
+        best = img2dataset("img2dataset, 2 x 64, one TLS context", python, processes=2, threads=64, one_context=True)
+        programs.insert(0, best)
+    return programs
+
+
+def patient_programs(python: str) -> list[Program]:
+    return [
+        img2dataset("img2dataset, 2 x 1,024 threads", python, **MANY_THREADS),
+        img2dataset("img2dataset, its defaults", python, mode="border"),
+        fetch_images("fetch-images"),
+        fetch_images("fetch-images, 1,024 a worker", "--concurrency", "1024"),
+        fetch_images("fetch-images, 1,024 a worker, no retries", "--concurrency", "1024", "--retries", "0"),
+    ]
+
+
+def naming_programs(python: str) -> list[Program]:
+    return [
+        img2dataset("img2dataset, 2 x 1,024 threads", python, **MANY_THREADS),
+        img2dataset("img2dataset, its defaults", python, mode="border"),
+        fetch_images("fetch-images"),
+    ]
+
+
+def raw_programs(python: str) -> list[Program]:
+    return [
+        img2dataset("img2dataset, 2 x 64, unchecked", python, *KEPT_AS_THEY_COME, processes=2, threads=64, mode="no"),
+        img2dataset("img2dataset, 2 x 64, 256 px", python, processes=2, threads=64),
+        fetch_images("fetch-images, checked", "--resize-mode", "none"),
+    ]
+
+
+def engine_programs(_: str) -> list[Program]:
+    return [
+        bare_engine("engine, 1 process", workers=1),
+        fetch_images("fetch-images, 1 worker", workers=1),
+    ]
+
+
+BENCHMARKS = {
+    "http": Benchmark(fast_web, usual_programs, 4_000),
+    "https": Benchmark(certified_web, certified_programs, 4_000),
+    "slow": Benchmark(slow_hosts, patient_programs, 10_000),
+    "dns": Benchmark(named_hosts, naming_programs, 1_400),
+    "start": Benchmark(fast_web, usual_programs, 1),
+    "raw": Benchmark(fast_web, raw_programs, 4_000),
+    "engine": Benchmark(fast_web, engine_programs, 4_000),
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
