@@ -1,6 +1,6 @@
 """What a command takes: seconds, CPU, memory and the children it leaves behind, of its whole process tree.
 
-    python benchmarks/fetch/measuring.py REPORT.json LIMIT_S COMMAND...
+    python benchmarks/fetch/measuring.py REPORT.json LIMIT_S GRACE_S COMMAND...
 
 The command runs under this process, which adopts its orphans (`PR_SET_CHILD_SUBREAPER`) and waits for every descendant.
 So CPU is exact: the kernel adds up user and system time of all that were waited for, by whomever. Memory is sampled:
@@ -33,7 +33,7 @@ class Usage(NamedTuple):
         wall_s: Until the command itself ended.
         cpu_s: User and system seconds of all its processes.
         peak_mib: Largest sum of proportional set sizes seen.
-        num_left: Descendants that had to be ended `GRACE_S` after the command.
+        num_left: Descendants that had to be ended some seconds after the command.
         exit_code: Of the command; negative when a signal ended it.
     """
 
@@ -45,13 +45,18 @@ class Usage(NamedTuple):
 
 
 def measure(
-    command: Sequence[str], *, folder: str, env: Mapping[str, str] | None = None, limit_s: float = 1800.0
+    command: Sequence[str],
+    *,
+    folder: str,
+    env: Mapping[str, str] | None = None,
+    limit_s: float,
+    grace_s: float = GRACE_S,
 ) -> Usage:
     """Runs a command to its end, or for `limit_s`; what it prints goes to ``FOLDER/log``."""
     report = os.path.join(folder, "usage.json")
     with open(os.path.join(folder, "log"), "w") as log:
         subprocess.run(
-            [sys.executable, os.path.abspath(__file__), report, str(limit_s), *command],
+            [sys.executable, os.path.abspath(__file__), report, str(limit_s), str(grace_s), *command],
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -62,7 +67,7 @@ def measure(
         return Usage(**json.load(file))
 
 
-def watch(command: Sequence[str], limit_s: float) -> Usage:
+def watch(command: Sequence[str], *, limit_s: float, grace_s: float) -> Usage:
     """Runs a command under this process, which must have no other children."""
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     started = time.monotonic()
@@ -75,7 +80,7 @@ def watch(command: Sequence[str], limit_s: float) -> Usage:
         process.kill()
         exit_code = process.wait()
     wall_s = time.monotonic() - started
-    num_left = end_orphans()
+    num_left = end_orphans(grace_s)
     sampler.stop()
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return Usage(wall_s, used.ru_utime + used.ru_stime, sampler.peak_kib / 1024, num_left, exit_code)
@@ -91,16 +96,19 @@ class Sampler(threading.Thread):
 
     def run(self) -> None:
         while not self._stopped.wait(SAMPLE_S):
-            self.peak_kib = max(self.peak_kib, sum(map(proportional_kib, descendants(os.getpid()))))
+            self.look()
+
+    def look(self) -> None:
+        self.peak_kib = max(self.peak_kib, sum(map(proportional_kib, descendants(os.getpid()))))
 
     def stop(self) -> None:
         self._stopped.set()
         self.join()
 
 
-def end_orphans() -> int:
+def end_orphans(grace_s: float) -> int:
     """Waits for the processes that outlived the command, then ends them; returns how many had to be ended."""
-    deadline, ended = time.monotonic() + GRACE_S, set()
+    deadline, ended = time.monotonic() + grace_s, set()
     while True:
         try:
             found, _ = os.waitpid(-1, os.WNOHANG)
@@ -163,4 +171,4 @@ def read_stat(process: int) -> list[str]:
 
 if __name__ == "__main__":
     with open(sys.argv[1], "w") as to:
-        json.dump(watch(sys.argv[3:], float(sys.argv[2]))._asdict(), to)
+        json.dump(watch(sys.argv[4:], limit_s=float(sys.argv[2]), grace_s=float(sys.argv[3]))._asdict(), to)
