@@ -18,19 +18,16 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
-import names
-import slow_web
-from inputs import write_inputs
 from pictures import make_pictures
-from programs import Program, Scene, bare_engine, describe_peer, fetch_images, img2dataset, makes_many_contexts
+from programs import Program, bare_engine, describe_peer, fetch_images, img2dataset, makes_many_contexts
 from rounds import run_rounds, write_starts, write_table
-from servers import enter_own_network, image_server, make_certificates, name_server
+from scenes import Served, Setting, certified_web, fast_web, named_hosts, slow_hosts
+from servers import enter_own_network
 
-MANY_HOSTS, CERTIFIED_HOSTS, SLOW_HOSTS = 400, 100, 5_000
 MANY_THREADS = {"processes": 2, "threads": 1024}  # the peer at its best where hosts are slow
 KEPT_AS_THEY_COME = ("--disable_all_reencoding=True",)
 
@@ -44,17 +41,9 @@ class Benchmark(NamedTuple):
         num_images: How many URLs, unless told.
     """
 
-    scene: Callable[["Setting"], Iterator[tuple[Scene, int, int]]]
+    scene: Callable[[Setting], AbstractContextManager[Served]]
     programs: Callable[[str], list[Program]]
     num_images: int
-
-
-class Setting(NamedTuple):
-    """What a scene is made of."""
-
-    folder: str
-    num_images: int
-    pictures: list[bytes]
 
 
 def main() -> int:
@@ -69,18 +58,18 @@ def main() -> int:
     programs = benchmark.programs(arguments.peer_python)
     pictures = make_pictures(arguments.photographs)
     print(f"{len(pictures)} pictures, {sum(map(len, pictures)) / len(pictures) / 1000:.0f} kB each", flush=True)
-    limits = {"server": 0, "limit_s": arguments.limit_s}
+    limits = {"rounds": arguments.rounds, "limit_s": arguments.limit_s}
+    num_images = arguments.images or benchmark.num_images
     with tempfile.TemporaryDirectory(prefix="fetch-bench-", dir=arguments.folder) as folder:
         one = Setting(make_folder(folder, "one"), 1, pictures)
         with benchmark.scene(one) as (scene, _, server):
-            run_rounds(programs, scene, rounds=1, **limits | {"server": server})  # compiles, and fills caches
-            starts = run_rounds(programs, scene, rounds=arguments.rounds, **limits | {"server": server})
+            run_rounds(programs, scene, server=server, **limits | {"rounds": 1})  # compiles, and fills caches
+            starts = run_rounds(programs, scene, server=server, **limits)
         print("\n".join(["", *write_starts(programs, starts), ""]), flush=True)
-        num_images = arguments.images or benchmark.num_images
         if num_images > 1:
             many = Setting(make_folder(folder, "many"), num_images, pictures)
             with benchmark.scene(many) as (scene, num_good, server):
-                results = run_rounds(programs, scene, rounds=arguments.rounds, **limits | {"server": server})
+                results = run_rounds(programs, scene, server=server, **limits)
             print("\n".join(["", *write_table(programs, results, starts, base=0, num_good=num_good)]))
     return 0
 
@@ -92,7 +81,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--images", type=int, metavar="N", help="URLs [by benchmark]")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="[3]")
     parser.add_argument("--photographs", metavar="FOLDER", help="Of JPEG files [pictures are drawn]")
-    parser.add_argument("--folder", help="Where to work [a temporary one]")
+    parser.add_argument("--folder", help="Where to make a temporary folder [the system's place]")
     parser.add_argument("--limit-s", type=float, default=900.0, metavar="S", help="Longest run, seconds [900]")
     arguments = parser.parse_args()
     if arguments.benchmark != "engine" and not arguments.peer_python:
@@ -104,49 +93,6 @@ def make_folder(parent: str, name: str) -> str:
     path = os.path.join(parent, name)
     os.makedirs(path)
     return path
-
-
-@contextmanager
-def serve_web(setting: Setting, urls: list[str], *, certified: bool = False) -> Iterator[tuple[Scene, int, int]]:
-    """URLs, the server they are at, how many can be had, and its process."""
-    write_inputs(setting.folder, urls)
-    flags, trusted = [], ""
-    if certified:
-        hosts = sorted({slow_web.split_url(url)[0] for url in urls})
-        leaf, trusted = make_certificates(setting.folder, hosts)
-        flags = ["--certificate", leaf]
-    with image_server(setting.folder, setting.pictures, *flags) as server:
-        https = server.at("https" if certified else "refused")
-        to = slow_web.connections(server.at("http"), https, refused=server.at("refused"), hung=server.at("hung"))
-        scene = Scene(setting.folder, len(urls), connect_to=list(to), authorities=trusted)
-        yield scene, slow_web.expected_images(urls), server.process
-
-
-def fast_web(setting: Setting) -> Iterator[tuple[Scene, int, int]]:
-    urls = slow_web.fast_urls(setting.num_images, num_hosts=MANY_HOSTS, scheme="http")
-    return serve_web(setting, urls)
-
-
-def certified_web(setting: Setting) -> Iterator[tuple[Scene, int, int]]:
-    urls = slow_web.fast_urls(setting.num_images, num_hosts=CERTIFIED_HOSTS, scheme="https")
-    return serve_web(setting, urls, certified=True)
-
-
-def slow_hosts(setting: Setting) -> Iterator[tuple[Scene, int, int]]:
-    if setting.num_images == 1:
-        return fast_web(setting)
-    return serve_web(setting, slow_web.plan_urls(setting.num_images, num_hosts=SLOW_HOSTS))
-
-
-@contextmanager
-def named_hosts(setting: Setting) -> Iterator[tuple[Scene, int, int]]:
-    """Each URL of a host of its own, which a name server is asked for."""
-    planned = [names.UP + "-0.example"] if setting.num_images == 1 else names.plan_names(setting.num_images)
-    write_inputs(setting.folder, [f"http://{name}/0/{slow_web.GOOD}/{n}.jpg" for n, name in enumerate(planned)])
-    ports = ["--ports", "80", "443"]
-    with image_server(setting.folder, setting.pictures, *ports) as server, name_server(setting.folder):
-        num_good = sum(1 for name in planned if name.startswith(names.UP))
-        yield Scene(setting.folder, len(planned), flags=["--allow-private"]), num_good, server.process
 
 
 def usual_programs(python: str) -> list[Program]:
