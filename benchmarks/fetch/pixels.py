@@ -18,30 +18,18 @@ import tarfile
 import tempfile
 from collections.abc import Iterator
 from statistics import median
-from typing import NamedTuple
 
 import numpy as np
 import slow_web
+from likeness import Likeness, liken
 from measuring import measure
-from numpy.typing import NDArray
 from pictures import make_pictures
 from PIL import Image
 from programs import Program, Scene, describe_peer, fetch_images, img2dataset
 from scenes import Setting, serve_web
-from scipy.ndimage import gaussian_filter
 
 SIZE = (640, 480)
 FACTORS = (1.25, 1.5, 2, 3, 4, 8)
-SIGMA = 1.5
-STABLE = ((0.01 * 255) ** 2, (0.03 * 255) ** 2)  # SSIM's constants
-LUMA = (0.299, 0.587, 0.114)
-
-
-class Likeness(NamedTuple):
-    """Of two pictures."""
-
-    psnr_db: float
-    ssim: float
 
 
 def main() -> int:
@@ -101,26 +89,6 @@ def compare(stored: bytes, source: bytes) -> Likeness:
     with Image.open(io.BytesIO(stored)) as image, Image.open(io.BytesIO(source)) as picture:
         best = picture.convert("RGB").resize(image.size, Image.Resampling.LANCZOS)
         return liken(np.asarray(image.convert("RGB"), np.float64), np.asarray(best, np.float64))
-
-
-def liken(ours: NDArray[np.float64], best: NDArray[np.float64]) -> Likeness:
-    """Two pictures of the same shape, [height, width, 3], 0 to 255."""
-    error = np.mean((ours - best) ** 2)
-    psnr_db = 10 * np.log10(255**2 / error) if error else np.inf
-    return Likeness(float(psnr_db), structural_similarity(ours @ LUMA, best @ LUMA))
-
-
-def structural_similarity(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """SSIM of two planes."""
-    means = [blur(one), blur(other)]
-    variances = [blur(plane**2) - mean**2 for plane, mean in zip((one, other), means, strict=True)]
-    covariance = blur(one * other) - means[0] * means[1]
-    luminance = (2 * means[0] * means[1] + STABLE[0]) / (means[0] ** 2 + means[1] ** 2 + STABLE[0])
-    return float(np.mean(luminance * (2 * covariance + STABLE[1]) / (sum(variances) + STABLE[1])))
-
-
-def blur(plane: NDArray[np.float64]) -> NDArray[np.float64]:
-    return gaussian_filter(plane, SIGMA)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 INSIDE = "FETCH_BENCH_INSIDE"  # set in a network of our own
@@ -98,11 +98,15 @@ def enter_own_network() -> None:
 
 
 @contextmanager
-def name_server(folder: str) -> Iterator[Any]:
+def name_server(folder: str) -> Iterator[int]:
     """`names.py` as the resolver of this mount namespace; of resolv.conf all else is left at its defaults."""
     path = os.path.join(folder, "resolv.conf")
     with open(path, "w") as file:
         file.write(f"nameserver {NAME_SERVER}\n")
-    run_quietly("mount", "--bind", path, os.path.realpath("/etc/resolv.conf"))
-    with started("names.py", NAME_SERVER) as (process, _):
-        yield process
+    place = os.path.realpath("/etc/resolv.conf")
+    run_quietly("mount", "--bind", path, place)
+    try:
+        with started("names.py", NAME_SERVER) as (process, _):
+            yield process
+    finally:
+        run_quietly("umount", place)

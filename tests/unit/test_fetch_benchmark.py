@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from statistics import median, quantiles
 
+import numpy as np
 import pytest
 
 from pipeline.fetching.resolver import parse_redirection
@@ -167,3 +168,35 @@ def test_memory_is_that_of_all_descendants(measuring):
         sampler.look()
         child.stdin.write(b"\n")
     assert sampler.peak_kib >= 64 << 10
+
+
+def run_as_peer(checkout, code, **variables):
+    env = os.environ | {"PYTHONPATH": str(checkout / "benchmarks" / "fetch" / "peer_site")} | variables
+    return subprocess.run([sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True).stdout
+
+
+def test_the_peer_reaches_the_same_hosts_at_the_same_places(checkout, slow_web):
+    rules = slow_web.connections("127.0.0.1:1", "127.0.0.1:2", refused="127.0.0.1:3", hung="127.0.0.1:4")
+    asked = [("refused-3.example", 80), ("hung-4.example", 80), ("up-6.example", 443), ("up-6.example", 80)]
+    code = f"import socket; print([socket.getaddrinfo(*host)[0][4] for host in {[*asked, ('127.0.0.7', 9)]}])"
+    found = run_as_peer(checkout, code, FETCH_BENCH_CONNECT_TO=",".join(rules))
+    places = [("127.0.0.1", port) for port in (3, 4, 2, 1)]
+    assert found == f"{[*places, ('127.0.0.7', 9)]}\n"
+
+
+@pytest.mark.parametrize(("variables", "shared"), [({}, "False"), ({"FETCH_BENCH_ONE_CONTEXT": "1"}, "True")])
+def test_the_peer_shares_a_context_only_when_told(checkout, variables, shared):
+    code = "import ssl; print(ssl._create_default_https_context() is ssl._create_default_https_context())"
+    assert run_as_peer(checkout, code, **variables) == f"{shared}\n"
+
+
+def test_likeness_of_pictures(checkout):
+    pytest.importorskip("scipy")
+    likeness = load(checkout, "likeness")
+    picture = np.random.default_rng(0).uniform(20, 230, (40, 50, 3))
+    same = likeness.liken(picture, picture)
+    assert (same.psnr_db, round(same.ssim, 9)) == (math.inf, 1)
+    brighter = likeness.liken(picture + 10, picture)
+    assert math.isclose(brighter.psnr_db, 20 * math.log10(255 / 10))
+    smooth = np.stack([likeness.blur(picture[..., channel]) for channel in range(3)], axis=-1)
+    assert likeness.liken(smooth, picture).ssim < brighter.ssim < 1
