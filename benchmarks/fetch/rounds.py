@@ -4,6 +4,7 @@ In: programs and a scene. Out: a row for each program: medians over the rounds, 
 (the median of the rounds' own ratios, so that a slow spell of the machine strikes both).
 """
 
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,8 @@ from typing import NamedTuple
 
 from measuring import Usage, cpu_seconds, measure
 from programs import Program, Scene, count_images
+
+Value = Callable[[int, int], float]  # of a program, in a round
 
 
 class Result(NamedTuple):
@@ -91,37 +94,43 @@ def write_table(
         base: The program that the others are divided by.
         num_good: Images that can be had.
     """
-
-    def ratio(at: int, value: Callable[[int, int], float]) -> float:
-        return median(value(at, n) / value(base, n) for n in range(len(results[at])))
-
-    def speed(at: int, n: int) -> float:
-        return 1 / results[at][n].usage.wall_s
-
-    def steady(at: int, n: int) -> float:
-        start_s = median(start.usage.wall_s for start in starts[at])
-        return results[at][n].num_stored / max(0.1, results[at][n].usage.wall_s - start_s)
-
-    yield "| | wall s | speed | images/s after start | speed | CPU s | ratio | peak MiB | ratio | stored | server CPU |"
-    yield "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
+    start_s = [median(start.usage.wall_s for start in runs) for runs in starts]
+    start_cpu_s = [median(start.usage.cpu_s for start in runs) for runs in starts]
+    columns: dict[str, Value] = {
+        "wall s": lambda at, n: results[at][n].usage.wall_s,
+        "images/s": lambda at, n: results[at][n].num_stored / results[at][n].usage.wall_s,
+        "after start": lambda at, n: per(results[at][n].num_stored, results[at][n].usage.wall_s - start_s[at]),
+        "CPU s": lambda at, n: results[at][n].usage.cpu_s,
+        "CPU ms/image after start": lambda at, n: per(
+            1000 * (results[at][n].usage.cpu_s - start_cpu_s[at]), results[at][n].num_stored
+        ),
+        "peak MiB": lambda at, n: results[at][n].usage.peak_mib,
+    }
+    yield f"| | {' | '.join(f'{name} | x' for name in columns)} | stored | server CPU |"
+    yield f"|---|{'--:|' * (2 * len(columns) + 2)}"
     for at, program in enumerate(programs):
-        usages = [result.usage for result in results[at]]
+        cells = [program.name]
+        for value in columns.values():
+            cells += compare_with_base(value, at=at, base=base, rounds=len(results[at]))
         stored = " ".join(sorted({f"{result.num_stored:,}" for result in results[at]}))
         server = median(result.server_cpu_s / result.usage.wall_s for result in results[at])
-        cells = [
-            program.name,
-            f"{median(usage.wall_s for usage in usages):.1f}",
-            f"x{ratio(at, speed):.2f}",
-            f"{median(steady(at, n) for n in range(len(usages))):,.0f}",
-            f"x{ratio(at, steady):.2f}",
-            f"{median(usage.cpu_s for usage in usages):.1f}",
-            f"{ratio(at, lambda a, n: results[a][n].usage.cpu_s):.2f}",
-            f"{median(usage.peak_mib for usage in usages):,.0f}",
-            f"{ratio(at, lambda a, n: results[a][n].usage.peak_mib):.2f}",
-            f"{stored} of {num_good:,}",
-            f"{server:.0%}",
-        ]
-        yield f"| {' | '.join(cells)} |"
+        yield f"| {' | '.join([*cells, f'{stored} of {num_good:,}', f'{server:.0%}'])} |"
+
+
+def compare_with_base(value: Value, *, at: int, base: int, rounds: int) -> tuple[str, str]:
+    """The median of a value over the rounds, and of its ratio to the base's in the same round."""
+    ratios = [per(value(at, n), value(base, n)) for n in range(rounds)]
+    return middle([value(at, n) for n in range(rounds)], places=1), middle(ratios, places=2)
+
+
+def per(amount: float, of: float) -> float:
+    """A quotient; not a number where nothing is left to divide by."""
+    return amount / of if of > 0 else math.nan
+
+
+def middle(values: Sequence[float], *, places: int) -> str:
+    """The median in words; nothing where one of the values is not a number."""
+    return "" if any(map(math.isnan, values)) else f"{median(values):,.{places}f}"
 
 
 def write_starts(programs: Sequence[Program], starts: Sequence[list[Result]]) -> Iterator[str]:
