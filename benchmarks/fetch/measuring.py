@@ -79,6 +79,9 @@ def watch(command: Sequence[str], *, limit_s: float, grace_s: float) -> Usage:
     except subprocess.TimeoutExpired:
         process.kill()
         exit_code = process.wait()
+    except BaseException:  # told to end: the command must not go on alone
+        end_orphans(0)
+        raise
     wall_s = time.monotonic() - started
     num_left = end_orphans(grace_s)
     sampler.stop()
@@ -170,5 +173,6 @@ def read_stat(process: int) -> list[str]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with open(sys.argv[1], "w") as to:
         json.dump(watch(sys.argv[4:], limit_s=float(sys.argv[2]), grace_s=float(sys.argv[3]))._asdict(), to)

@@ -29,7 +29,7 @@ from programs import Program, Scene, describe_peer, fetch_images, img2dataset
 from scenes import Setting, serve_web
 
 SIZE = (640, 480)
-FACTORS = (1.25, 1.5, 2, 3, 4, 8)
+FACTORS = (1.25, 1.5, 2, 3, 4, 6, 8)
 
 
 def main() -> int:

@@ -159,6 +159,17 @@ def test_a_command_that_does_not_end_is_ended_with_its_children(measuring, tmp_p
     assert usage.exit_code < 0
 
 
+def test_a_command_ends_when_its_measurement_is_told_to(checkout, tmp_path):
+    script = str(checkout / "benchmarks" / "fetch" / "measuring.py")
+    code = "import subprocess; subprocess.Popen(['sleep', '600']); print('started', flush=True); input()"
+    words = [sys.executable, script, str(tmp_path / "usage.json"), "60", "0", sys.executable, "-c", code]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as measurement:
+        assert measurement.stdout.readline() == b"started\n"
+        measurement.terminate()
+        assert measurement.stdout.read() == b""  # nobody holds it any more: the sleeper has ended too
+    assert measurement.returncode == 143
+
+
 def test_memory_is_that_of_all_descendants(measuring):
     code = "held = bytearray(b'x') * (64 << 20); print('holds', flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
