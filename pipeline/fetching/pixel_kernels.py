@@ -1,0 +1,102 @@
+"""Loops over pixels, compiled by numba: a resize in two passes, and the gray averages under a perceptual hash.
+
+In: arrays of 8-bit pixels and whole-number weights. Out: arrays that are filled. All is done in whole numbers, so every
+machine gets the same bits; `pipeline.fetching.resizing` and `pipeline.fetching.hashing` have the same in numpy for where
+nothing is compiled. Importing this module loads numba, see `vocab.kernels.compiled`.
+
+Both passes of the resize run over neighbours in memory, which is what compilers make vectors of: the first takes a block
+of rows at a time and turns it on its side, the second takes whole rows. The order is Pillow's, because what overshoots
+is cut off after each pass.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+
+from vocab.kernels.compiled import compile_kernel
+
+_BLOCK: Final = 64  # rows of the first pass that are made together: 192 bytes a column, 100 kB for a photograph
+_FINE: Final = 6  # bits below a level that are kept between the passes
+_WEIGHT_BITS: Final = 14  # of a weight's fraction: 1 is 16384
+
+
+@compile_kernel
+def _blend(source: Any, first: int, weights: Any, shift: int, top: int, sums: Any, line: Any) -> None:
+    """Blends neighbouring rows into one line: (sum of rows x weights) >> shift, rounded, within 0 and top."""
+    sums[: line.size] = np.int32(1 << (shift - 1))
+    for tap in range(weights.size):
+        weight = np.int32(weights[tap])
+        row = source[first + tap]
+        for place in range(line.size):
+            sums[place] += weight * np.int32(row[place])
+    for place in range(line.size):
+        line[place] = min(max(sums[place] >> shift, 0), top)
+
+
+@compile_kernel
+def resize_rows(source: Any, firsts: Any, weights: Any, side_firsts: Any, side_weights: Any, result: Any) -> None:
+    """Resizes an RGB picture.
+
+    Args:
+        source: uint8 [height, width * 3].
+        firsts: int64 [new height], the first row that each new row is a blend of.
+        weights: int16 [new height, taps], in 1/16384.
+        side_firsts: int64 [new width], the first column of each blend.
+        side_weights: int16 [new width, taps].
+        result: uint8 [new height, new width * 3], filled.
+    """
+    height, width = source.shape[0], source.shape[1] // 3
+    middle = np.empty((height, 3 * side_firsts.size), np.int16)
+    block = np.zeros((width, 3 * _BLOCK), np.uint8)  # columns of some rows
+    column = np.empty(3 * _BLOCK, np.int16)
+    sums = np.empty(max(middle.shape[1], column.size), np.int32)
+    for first in range(0, height, _BLOCK):
+        num_rows = min(_BLOCK, height - first)
+        for row in range(num_rows):
+            for place in range(width):
+                block[place, 3 * row] = source[first + row, 3 * place]
+                block[place, 3 * row + 1] = source[first + row, 3 * place + 1]
+                block[place, 3 * row + 2] = source[first + row, 3 * place + 2]
+        for place in range(side_firsts.size):
+            _blend(block, side_firsts[place], side_weights[place], _WEIGHT_BITS - _FINE, 255 << _FINE, sums, column)
+            for row in range(num_rows):
+                middle[first + row, 3 * place] = column[3 * row]
+                middle[first + row, 3 * place + 1] = column[3 * row + 1]
+                middle[first + row, 3 * place + 2] = column[3 * row + 2]
+    for row in range(firsts.size):
+        _blend(middle, firsts[row], weights[row], _WEIGHT_BITS + _FINE, 255, sums, result[row])
+
+
+@compile_kernel
+def average_gray(source: Any, channels: int, sums: Any) -> None:
+    """Sums the gray of a picture over a grid of equal cells; a pixel on a border counts in both by its share.
+
+    Args:
+        source: uint8 [height, width * channels].
+        channels: 3 for RGB, 1 for gray.
+        sums: int64 [cells, cells], filled: gray in 1/256 x share of the rows x share of the columns, both in 1/cells.
+    """
+    cells = sums.shape[0]
+    height, width = source.shape[0], source.shape[1] // channels
+    gray = np.empty(width, np.int64)
+    strip = np.zeros((cells, width), np.int64)
+    for row in range(height):
+        if channels == 1:
+            for place in range(width):
+                gray[place] = np.int64(source[row, place]) << 8
+        else:
+            for place in range(width):
+                gray[place] = (
+                    77 * np.int64(source[row, 3 * place])
+                    + 150 * np.int64(source[row, 3 * place + 1])
+                    + 29 * np.int64(source[row, 3 * place + 2])
+                )
+        for cell in range(row * cells // height, min(cells, ((row + 1) * cells - 1) // height + 1)):
+            share = min((row + 1) * cells, (cell + 1) * height) - max(row * cells, cell * height)
+            for place in range(width):
+                strip[cell, place] += share * gray[place]
+    for place in range(width):
+        for cell in range(place * cells // width, min(cells, ((place + 1) * cells - 1) // width + 1)):
+            share = min((place + 1) * cells, (cell + 1) * width) - max(place * cells, cell * width)
+            for row in range(cells):
+                sums[row, cell] += share * strip[row, place]
