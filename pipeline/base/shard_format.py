@@ -2,7 +2,7 @@
 
 A shard is a USTAR tar of samples; a sample is three adjacent members that share a key::
 
-    KEY.jpg (or .png, .webp)   the image          KEY.txt   the text, UTF-8
+    KEY.jpg (or .png, .webp…)  the image          KEY.txt   the text, UTF-8
     KEY.json                   where it came from (`SAMPLE_JSON_KEYS`)
 
 Beside the shards lie ``sizes.json`` (shard name to number of samples, as open_clip reads it) and
@@ -13,7 +13,14 @@ Source: WebDataset format, https://github.com/webdataset/webdataset.
 
 from typing import Final
 
-IMAGE_SUFFIXES: Final = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp"}
+IMAGE_SUFFIXES: Final = {
+    "image/jpeg": "jpg",
+    "image/png": "png",
+    "image/webp": "webp",
+    "image/gif": "gif",  # this and what follows only where images are kept as they came, `reencode` never
+    "image/avif": "avif",
+    "image/bmp": "bmp",
+}
 TEXT_SUFFIX: Final = "txt"
 JSON_SUFFIX: Final = "json"
 SIZES_NAME: Final = "sizes.json"

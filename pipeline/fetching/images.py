@@ -1,11 +1,12 @@
-"""Bytes off the web to one kind of image: checked, upright, 8-bit RGB, no larger than asked.
+"""Bytes off the web to one kind of image: checked, upright, 8-bit sRGB, no larger than asked.
 
 In: the bytes of one answer. Out: a `CheckedImage` ready to be stored, or the `DropReason` that refuses it.
-The order is by cost: opt-out marker, format and size from the header, and only then the decoder.
-Source: EXIF 2.32 4.6.4 (orientation); PLUS LDF 2.0.1 and IPTC Photo Metadata 2023.1 (Data Mining);
-C. Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010, 3.2.1 (pHash).
+The order is by cost: opt-out marker, format and size from the header, the structure of the file, what decoding it would
+take, and only then the decoder: `pipeline.fetching.jpeg` for JPEG, Pillow for the rest.
+Source: EXIF 2.32 4.6.4 (orientation); PLUS LDF 2.0.1 and IPTC Photo Metadata 2023.1 (Data Mining).
 """
 
+import functools
 import hashlib
 import io
 import struct
@@ -18,7 +19,24 @@ from PIL import Image
 
 from pipeline.base.drops import DropReason
 from pipeline.base.options import option
+from pipeline.fetching import resizing
+from pipeline.fetching.boxes import read_avif
+from pipeline.fetching.chunked import is_run_length_coded, read_bmp, read_gif, read_png, read_webp
+from pipeline.fetching.colour import needs_conversion, to_srgb
+from pipeline.fetching.costs import (
+    MAX_RUN_CODED_BYTES,
+    MAX_RUN_CODED_PIXELS,
+    MemoryGate,
+    decoding_bytes,
+    encoding_bytes,
+    find_excess,
+)
+from pipeline.fetching.exif import read_exif
+from pipeline.fetching.file_parts import ORIENTATION_TAG, UPRIGHT, FileParts
+from pipeline.fetching.hashing import perceptual_hash
 from pipeline.fetching.image_headers import ImageHeader, Size, read_header
+from pipeline.fetching.jpeg import decode_jpeg, encode_jpeg, is_common, read_jpeg, read_orientation, scaled_size
+from pipeline.fetching.resizing import Fit, Pixels, ResizeMode, cut_or_frame, resize
 
 _PILLOW_PIXELS: Final = 89_478_485  # above it Pillow itself warns of a bomb
 
@@ -27,17 +45,35 @@ _PILLOW_PIXELS: Final = 89_478_485  # above it Pillow itself warns of a bomb
 class ImageRules:
     """What an image must be, and what it is made into; options of the stage fetch-images."""
 
-    image_size: int = option(256, "Side of a stored image, pixels; smaller images are not enlarged.", minimum=1)
-    resize_mode: Literal["none", "short_side", "long_side"] = option("short_side", "Which side `image-size` means.")
+    image_size: int = option(256, "Side of a stored image, pixels.", minimum=1, maximum=8192)
+    resize_mode: ResizeMode = option(
+        "short_side",
+        "What `image-size` means: the short side, the long side, a square cut from the centre, a square with a white "
+        "border, or nothing.",
+    )
+    enlarge: bool = option(False, "Resize images that are smaller, too.")
     min_side_px: int = option(32, "Shortest side allowed, pixels.", minimum=1)
     max_pixels: int = option(
         50_000_000, "Most pixels allowed, as the header claims them.", minimum=1, maximum=_PILLOW_PIXELS
     )
     max_aspect_ratio: float = option(5.0, "Longest over shortest side allowed.", minimum=1)
-    reencode: Literal["auto", "always"] = option(
-        "auto", "Keep the bytes of images that need no change (auto), or never."
+    max_decode_bytes: int = option(
+        400_000_000,
+        "Memory that all decoders of a process may take together; an image that takes more alone is refused.",
+        minimum=16_000_000,
     )
-    jpeg_quality: int = option(95, "Quality of what is encoded again.", minimum=1, maximum=100)
+    reencode: Literal["auto", "always", "never"] = option(
+        "auto",
+        "Encode again what has to change (auto), everything, or nothing: then images are only verified, whatever their "
+        "size and format.",
+    )
+    encode_format: Literal["jpg", "webp", "png"] = option("jpg", "Format of what is encoded again.")
+    encode_quality: int = option(
+        95, "Quality of what is encoded again; png loses nothing whatever it is.", minimum=1, maximum=100
+    )
+    exif: Literal["none", "keep", "with_gps"] = option(
+        "none", "Keep EXIF fields as texts beside the image; where it was taken only if asked for by name."
+    )
 
 
 class CheckedImage(NamedTuple):
@@ -45,16 +81,17 @@ class CheckedImage(NamedTuple):
 
     data: bytes
     mime: str
-    width: int  # pixels, as stored
+    width: int  # pixels, as stored, upright
     height: int
     original_width: int  # pixels, as fetched, upright
     original_height: int
     sha256: bytes  # of the bytes as fetched
     phash: int  # 64 bits, signed
+    exif: dict[str, str] | None = None  # None where it is not asked for
 
 
 def normalize_image(source: bytes, rules: ImageRules) -> CheckedImage | DropReason:
-    """Checks an image and makes it uniform.
+    """Checks an image and makes it uniform; for any number of threads, and for any bytes.
 
     Args:
         source: The file as fetched, decompressed.
@@ -71,26 +108,9 @@ def normalize_image(source: bytes, rules: ImageRules) -> CheckedImage | DropReas
     if refusal := check_size(Size(header.width, header.height), rules):
         return refusal
     try:
-        decoded = _decode(source, header, rules)
+        return _normalize(source, header, rules)
     except _DECODER_ERRORS:
         return DropReason.BROKEN_IMAGE
-    if isinstance(decoded, DropReason):
-        return decoded
-    picture = decoded.picture
-    size = fit_size(decoded.original, rules)
-    if picture.size != size:
-        picture = picture.resize(size, Image.Resampling.BICUBIC, reducing_gap=_REDUCING_GAP)
-    keep_source = rules.reencode == "auto" and decoded.is_plain and size == decoded.original
-    return CheckedImage(
-        data=source if keep_source else _encode_jpeg(picture, rules.jpeg_quality),
-        mime=header.mime if keep_source else "image/jpeg",
-        width=size.width,
-        height=size.height,
-        original_width=decoded.original.width,
-        original_height=decoded.original.height,
-        sha256=hashlib.sha256(source).digest(),
-        phash=perceptual_hash(picture),
-    )
 
 
 def check_size(size: Size, rules: ImageRules) -> DropReason | None:
@@ -108,31 +128,13 @@ def check_size(size: Size, rules: ImageRules) -> DropReason | None:
     return None
 
 
-def fit_size(size: Size, rules: ImageRules) -> Size:
-    """The size to store a picture in: shrunk to fit, never enlarged.
+def fit_size(size: Size, rules: ImageRules) -> Fit:
+    """The sizes of a picture on its way to the store.
 
-    >>> fit_size(Size(640, 480), ImageRules(image_size=256))
+    >>> fit_size(Size(640, 480), ImageRules(image_size=256)).stored
     Size(width=341, height=256)
     """
-    side = {"none": 0, "short_side": min(size), "long_side": max(size)}[rules.resize_mode]
-    if side <= rules.image_size:
-        return size
-    return Size(*(max(1, round(edge * rules.image_size / side)) for edge in size))
-
-
-def perceptual_hash(picture: Image.Image) -> int:
-    """The 64-bit pHash of a picture: which of its 8 x 8 lowest frequencies exceed their median.
-
-    Whole numbers throughout, so that every machine gets the same bits. Pictures that look alike differ in few.
-
-    Returns:
-        The bits, lowest frequencies in the highest places, as a signed number.
-    """
-    small = picture.convert("L").resize((_HASH_SIDE, _HASH_SIDE), Image.Resampling.BOX, reducing_gap=1.0)
-    gray = np.asarray(small, dtype=np.int64)  # [32, 32]
-    frequencies = _COSINES @ gray @ _COSINES.T  # [8, 8]
-    bits = frequencies > np.median(frequencies)
-    return int.from_bytes(np.packbits(bits).tobytes(), "big", signed=True)
+    return resizing.fit_size(size, mode=rules.resize_mode, side=rules.image_size, enlarge=rules.enlarge)
 
 
 EMBEDDED_OPT_OUT: Final = b"DMI-PROHIBITED"  # prefix of every prohibition in plus:DataMining, and of no permission
@@ -145,73 +147,231 @@ _FORMATS: Final = {
     "image/avif": "AVIF",
     "image/bmp": "BMP",
 }
+_JPEG: Final = "image/jpeg"
+_ENCODED: Final = {"jpg": _JPEG, "webp": "image/webp", "png": "image/png"}
 _STORED_MIMES: Final = frozenset({"image/jpeg", "image/png", "image/webp"})  # may be kept as they came
-_ORIENTATION_TAG: Final = 0x0112
-_TURNS: Final = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _SIDEWAYS: Final = frozenset({5, 6, 7, 8})
-_REDUCING_GAP: Final = 2.0  # large steps down start with a cheap average, to twice the size wanted
 _WHITE: Final = (255, 255, 255)
-_HASH_SIDE: Final = 32
-_COSINES: Final = np.rint(
-    np.cos(np.pi * np.outer(np.arange(8), 2 * np.arange(_HASH_SIDE) + 1) / (2 * _HASH_SIDE)) * (1 << 12)
-).astype(np.int64)  # [8, 32]: the first rows of the DCT-II matrix
-_DECODER_ERRORS: Final = (  # all that Pillow is known to raise for broken files
-    OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError,
-    RuntimeError, MemoryError, struct.error, zlib.error, Image.DecompressionBombError,
+_STRIP_PIXELS: Final = 1 << 20  # of a picture that are converted at once
+_VERIFIED: Final = Size(32, 32)  # what a picture that is only verified is decoded for: its hash
+_GRAY_MODES: Final = frozenset({"1", "L", "LA", "La"})
+_DECODER_ERRORS: Final = (  # all that the decoders are known to raise for broken files
+    OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError, AttributeError,
+    RuntimeError, MemoryError, ZeroDivisionError, struct.error, zlib.error, Image.DecompressionBombError,
 )  # fmt: skip
 
 
 class _Decoded(NamedTuple):
-    picture: Image.Image  # upright RGB, maybe decoded at a fraction of its size
-    original: Size  # upright
-    is_plain: bool  # nothing about it had to change
+    pixels: Pixels  # [height, width, channels] as it lies in the file: 1 gray, 3 RGB, 4 CMYK
+    orientation: int
+    icc: bytes
+    exif: bytes
+    is_plain: bool  # RGB, and nothing shines through
 
 
-def _decode(source: bytes, header: ImageHeader, rules: ImageRules) -> _Decoded | DropReason:
-    with Image.open(io.BytesIO(source), formats=(_FORMATS[header.mime],)) as image:
-        opened = Size(*image.size)  # a second frame header may contradict the first
-        if opened != (header.width, header.height) and (refusal := check_size(opened, rules)):
-            return refusal
-        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
-        if header.mime == "image/jpeg":
-            image.draft(None, fit_size(opened, rules))  # the decoder can shrink by 2, 4 or 8 for less than nothing
+@functools.cache
+def _gate() -> MemoryGate:
+    """The process's."""
+    return MemoryGate()
+
+
+def _normalize(source: bytes, header: ImageHeader, rules: ImageRules) -> CheckedImage | DropReason:
+    size = Size(header.width, header.height)
+    parts = read_parts(source, header.mime, raw=rules.reencode == "never")
+    if parts is None:
+        return DropReason.BROKEN_IMAGE
+    if refusal := _find_excess(source, header, parts):
+        return refusal
+    only_verified = rules.reencode == "never"
+    wanted = _VERIFIED if only_verified else _wanted_size(size, read_orientation(parts.exif), rules)
+    reduced = scaled_size(size, wanted) if header.mime == _JPEG and is_common(source) else size
+    cost = decoding_bytes(header.mime, size, reduced=reduced, parts=parts)
+    if not only_verified:
+        cost += encoding_bytes(fit_size(size, rules).stored)
+    if cost > rules.max_decode_bytes:
+        return DropReason.TOO_COSTLY
+    with _gate().holding(cost, limit=rules.max_decode_bytes):
+        decoded = _decode(header, parts, wanted=wanted, gray=only_verified)
+        if isinstance(decoded, DropReason):
+            return decoded
+        if only_verified:
+            return _keep(source, header, parts, decoded, rules)
+        return _make(source, header, parts, decoded, rules)
+
+
+def read_parts(source: bytes, mime: str, *, raw: bool) -> FileParts | None:
+    """Reads the structure of a file.
+
+    Args:
+        source: The file.
+        mime: What its first bytes say it is.
+        raw: Whether its bytes are to be kept whatever they are, with colour profile, orientation and all frames.
+    """
+    match mime:
+        case "image/jpeg":
+            return read_jpeg(source, keep_icc=raw, orientation_kept=raw)
+        case "image/png":
+            return read_png(source, keep_icc=raw, orientation_kept=raw)
+        case "image/webp":
+            return read_webp(source, keep_icc=raw, orientation_kept=raw)
+        case "image/gif":
+            return read_gif(source, all_frames=raw)
+        case "image/avif":
+            return read_avif(source)
+        case _:
+            return read_bmp(source)
+
+
+def _find_excess(source: bytes, header: ImageHeader, parts: FileParts) -> DropReason | None:
+    size = Size(header.width, header.height)
+    if header.mime == "image/bmp" and is_run_length_coded(source):
+        too_much = len(source) > MAX_RUN_CODED_BYTES or size.width * size.height > MAX_RUN_CODED_PIXELS
+        return DropReason.TOO_COSTLY if too_much else None
+    return find_excess(size, parts)
+
+
+def _wanted_size(size: Size, orientation: int, rules: ImageRules) -> Size:
+    """The size that a picture is resized to, as it lies in the file."""
+    scaled = fit_size(_turned(size, orientation), rules).scaled
+    return _turned(scaled, orientation)
+
+
+def _turned(size: Size, orientation: int) -> Size:
+    return Size(size.height, size.width) if orientation in _SIDEWAYS else size
+
+
+def _decode(header: ImageHeader, parts: FileParts, *, wanted: Size, gray: bool) -> _Decoded | DropReason:
+    if header.mime == _JPEG and is_common(parts.picture):
+        pixels = decode_jpeg(parts.picture, wanted=wanted, gray=gray)
+        return _Decoded(pixels, read_orientation(parts.exif), parts.icc, parts.exif, pixels.shape[2] == 3)
+    with Image.open(io.BytesIO(parts.picture), formats=(_FORMATS[header.mime],)) as image:
+        if image.size != (header.width, header.height):  # a second header contradicts the first
+            return DropReason.BROKEN_IMAGE
+        exif, orientation, icc = parts.exif, read_orientation(parts.exif), parts.icc
+        if header.mime == "image/avif":
+            orientation = image.getexif().get(ORIENTATION_TAG, UPRIGHT)
+            exif = image.info.get("exif", b"").removeprefix(b"Exif\0\0")
+            icc = image.info.get("icc_profile") or b""
         image.load()
-        is_plain = (
-            image.mode == "RGB"
-            and orientation not in _TURNS
-            and header.mime in _STORED_MIMES
-            and getattr(image, "n_frames", 1) == 1
-            and not image.has_transparency_data
-        )
-        picture = to_rgb(image)
-    if orientation in _TURNS:
-        picture = picture.transpose(_TURNS[orientation])
-    original = Size(opened.height, opened.width) if orientation in _SIDEWAYS else opened
-    return _Decoded(picture, original, is_plain)
+        is_plain = image.mode == "RGB" and not image.has_transparency_data
+        return _Decoded(to_pixels(image), orientation, icc, exif, is_plain)
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Any decoded picture as 8-bit RGB: 16-bit gray scaled, what is transparent on white."""
+def to_pixels(image: Image.Image) -> Pixels:
+    """A decoded picture as 8-bit RGB or gray: 16-bit gray scaled, what is transparent on white; by strips.
+
+    Returns:
+        uint8 [height, width, channels]: 1 or 3; 4 for CMYK, where 255 is no ink.
+    """
+    width, height = image.size
+    result: Pixels | None = None
+    rows = max(1, _STRIP_PIXELS // width)
+    for first in range(0, height, rows):
+        last = min(height, first + rows)
+        strip = _strip_pixels(image if rows >= height else image.crop((0, first, width, last)))
+        if rows >= height:
+            return strip
+        if result is None:
+            result = np.empty((height, width, strip.shape[2]), np.uint8)
+        result[first:last] = strip
+    if result is None:
+        raise ValueError("a picture without rows")
+    return result
+
+
+def _strip_pixels(image: Image.Image) -> Pixels:
+    if image.mode == "CMYK":
+        return 255 - np.asarray(image)
     if image.mode == "I" or image.mode.startswith("I;16"):
-        wide = np.asarray(image).astype(np.int64)
-        return Image.fromarray(np.clip((wide + 128) // 257, 0, 255).astype(np.uint8)).convert("RGB")
+        wide = np.asarray(image).astype(np.uint32 if image.mode != "I" else np.int32)
+        return np.clip((wide + 128) // 257, 0, 255).astype(np.uint8)[..., None]
     if image.has_transparency_data:
         picture = image.convert("RGBA")
         matte = Image.new("RGB", picture.size, _WHITE)
         matte.paste(picture, mask=picture.getchannel("A"))
-        return matte
-    return image.convert("RGB")
+        return np.asarray(matte.convert("L") if image.mode in _GRAY_MODES else matte).reshape(*matte.size[::-1], -1)
+    if image.mode in _GRAY_MODES:
+        return np.asarray(image.convert("L"))[..., None]
+    return np.asarray(image.convert("RGB"))
 
 
-def _encode_jpeg(picture: Image.Image, quality: int) -> bytes:
+def _make(
+    source: bytes, header: ImageHeader, parts: FileParts, decoded: _Decoded, rules: ImageRules
+) -> CheckedImage:
+    """The image of a picture that may be changed: upright, in sRGB, in its size; its own bytes where that is so."""
+    original = _turned(Size(header.width, header.height), decoded.orientation)
+    fit = fit_size(original, rules)
+    picture = decoded.pixels
+    if picture.shape[2] != 3:  # a resize is of RGB, and of four inks it would be another picture
+        picture = to_srgb(picture, decoded.icc)
+    picture = resize(picture, _turned(fit.scaled, decoded.orientation))
+    if decoded.pixels.shape[2] == 3:
+        picture = to_srgb(picture, decoded.icc)
+    picture = cut_or_frame(turn(picture, decoded.orientation), fit.stored)
+    keep_source = (
+        rules.reencode == "auto"
+        and decoded.is_plain
+        and header.mime in _STORED_MIMES
+        and parts.num_frames == 1
+        and decoded.orientation == UPRIGHT
+        and fit == (original, original)
+        and not needs_conversion(decoded.icc, "RGB")
+    )
+    return CheckedImage(
+        data=parts.kept if keep_source else encode(picture, rules),
+        mime=header.mime if keep_source else _ENCODED[rules.encode_format],
+        width=fit.stored.width,
+        height=fit.stored.height,
+        original_width=original.width,
+        original_height=original.height,
+        sha256=hashlib.sha256(source).digest(),
+        phash=perceptual_hash(picture),
+        exif=_exif_of(decoded, rules),
+    )
+
+
+def _keep(
+    source: bytes, header: ImageHeader, parts: FileParts, decoded: _Decoded, rules: ImageRules
+) -> CheckedImage:
+    """The image of a file that is only verified: its own bytes without metadata."""
+    upright = _turned(Size(header.width, header.height), decoded.orientation)
+    gray = decoded.pixels if decoded.pixels.shape[2] != 4 else to_srgb(decoded.pixels, b"")
+    return CheckedImage(
+        data=parts.kept,
+        mime=header.mime,
+        width=upright.width,
+        height=upright.height,
+        original_width=upright.width,
+        original_height=upright.height,
+        sha256=hashlib.sha256(source).digest(),
+        phash=perceptual_hash(turn(gray, decoded.orientation)),
+        exif=_exif_of(decoded, rules),
+    )
+
+
+def turn(pixels: Pixels, orientation: int) -> Pixels:
+    """Pixels [height, width, channels] as they are meant to be seen, by the EXIF orientation (1 to 8)."""
+    if orientation in _SIDEWAYS:
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return pixels
+
+
+def encode(picture: Pixels, rules: ImageRules) -> bytes:
+    """A picture [height, width, 3] as a file of the format and quality asked for."""
+    if rules.encode_format == "jpg":
+        return encode_jpeg(picture, rules.encode_quality)
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=quality)
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    if rules.encode_format == "webp":
+        image.save(buffer, "WEBP", quality=rules.encode_quality)
+    else:
+        image.save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def _exif_of(decoded: _Decoded, rules: ImageRules) -> dict[str, str] | None:
+    return None if rules.exif == "none" else read_exif(decoded.exif, with_gps=rules.exif == "with_gps")
