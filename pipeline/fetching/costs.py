@@ -21,13 +21,17 @@ MAX_RUN_CODED_BYTES: Final = 1 << 20  # of a BMP file of runs, which Pillow deco
 MAX_RUN_CODED_PIXELS: Final = 4_000_000
 _RGB_BYTES: Final = 3
 _ENCODER_BYTES: Final = 7.0  # a pixel of the result: itself and what an encoder holds
-_BYTES_A_PIXEL: Final = {  # at the decoder's peak, the RGB picture made of it included
-    "image/png": 7.5,
-    "image/webp": 20.0,
-    "image/gif": 11.0,
+_BYTES_A_PIXEL: Final = {  # at the decoder's peak, the RGB or gray picture made of it included
+    "image/png": 8.5,
+    "image/webp": 17.0,
+    "image/gif": 6.0,
     "image/avif": 18.0,
-    "image/bmp": 7.5,
+    "image/bmp": 8.5,
 }
+_GRAY_PNG_BYTES: Final = 5.0  # of palettes too, and of 16 bits
+_PNG_COLOURS_PLACE: Final = 25  # of the byte that says whether a pixel has colours and transparency of its own
+_GRAY_PNG: Final = frozenset({0, 3})
+_COPIES: Final = 3  # of the file
 
 
 def decoding_bytes(mime: str, size: Size, *, reduced: Size, parts: FileParts) -> int:
@@ -39,10 +43,12 @@ def decoding_bytes(mime: str, size: Size, *, reduced: Size, parts: FileParts) ->
         reduced: Size that the decoder makes of it; other than `size` for JPEG alone.
         parts: What is known of its structure.
     """
-    pixels = size.width * size.height
+    pixels, copies = size.width * size.height, _COPIES * len(parts.picture)
     if mime == "image/jpeg":
-        return round(pixels * parts.bytes_a_pixel + reduced.width * reduced.height * 2 * _RGB_BYTES)
-    return round(pixels * _BYTES_A_PIXEL[mime]) + len(parts.picture)
+        return round(pixels * parts.bytes_a_pixel + reduced.width * reduced.height * 2 * _RGB_BYTES) + copies
+    if mime == "image/png" and parts.picture[_PNG_COLOURS_PLACE] in _GRAY_PNG:
+        return round(pixels * _GRAY_PNG_BYTES) + copies
+    return round(pixels * _BYTES_A_PIXEL[mime]) + copies
 
 
 def encoding_bytes(size: Size) -> int:

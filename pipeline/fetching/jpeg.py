@@ -29,6 +29,7 @@ _JFIF_LENGTH: Final = 16  # without a thumbnail
 _MAX_SEGMENTS: Final = 65_536  # of a file that is looked at; photographs have some twenty
 _COEFFICIENT_BYTES: Final = 2
 _DCT_SCALES: Final = (8, 4, 2)
+_SMOOTHED: Final = 1.25  # reduced by the resize from here on, colours are smoothed there and need no second smoothing
 _HEAD_ROOM: Final = 2  # times the size wanted that a reduced decode must leave for the resize
 
 
@@ -121,7 +122,12 @@ def decode_jpeg(source: bytes, *, wanted: Size, gray: bool = False) -> Pixels:
     reduced = scaled_size(Size(int(width), int(height)), wanted)
     colourspace = "GRAY" if gray else "CMYK" if str(colours).upper() in ("CMYK", "YCCK") else "RGB"
     pixels: Pixels = simplejpeg.decode_jpeg(
-        source, colourspace, min_width=reduced.width, min_height=reduced.height, strict=True
+        source,
+        colourspace,
+        min_width=reduced.width,
+        min_height=reduced.height,
+        fastupsample=min(reduced.width / wanted.width, reduced.height / wanted.height) >= _SMOOTHED,
+        strict=True,
     )
     return pixels
 
