@@ -19,6 +19,9 @@ _PNG_MAGIC: Final = b"\x89PNG\r\n\x1a\n"
 _PNG_PICTURE: Final = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS"})
 _PNG_LOOKS: Final = frozenset({b"gAMA", b"cHRM", b"sRGB", b"cICP", b"sBIT", b"bKGD", b"pHYs", b"mDCV", b"cLLI"})
 _PNG_MOTION: Final = frozenset({b"acTL", b"fcTL", b"fdAT"})
+_PNG_CHANNELS: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_ADAM7: Final = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+_INFLATED_BYTES: Final = 1 << 18  # at once
 _WEBP_PICTURE: Final = frozenset({b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"})
 _WEBP_ICC, _WEBP_EXIF, _WEBP_XMP, _WEBP_ALPHA, _WEBP_MOTION = 0x20, 0x08, 0x04, 0x10, 0x02  # bits of VP8X
 _MAX_CHUNKS: Final = 200_000  # of a file that is looked at
@@ -41,7 +44,7 @@ def read_png(source: bytes, *, keep_icc: bool, orientation_kept: bool) -> FilePa
     num_frames, kind = 1, b""
     view = memoryview(source)
     for chunk in _png_chunks(source):
-        kind, whole = chunk.kind, view[chunk.start : chunk.stop]
+        kind, whole = chunk.kind, source[chunk.start : chunk.stop]
         if kind in _PNG_PICTURE or not kind[0] & 0x20:  # critical ones too that nobody knows
             if not _sum_is_right(view, chunk):
                 return None
@@ -63,7 +66,7 @@ def read_png(source: bytes, *, keep_icc: bool, orientation_kept: bool) -> FilePa
             kept.append(whole)
             if kind == b"acTL" and int.from_bytes(source[chunk.data : chunk.data + 4], "big") > 1:
                 num_frames = 2
-    if kind != b"IEND":
+    if kind != b"IEND" or not _has_all_rows(picture):
         return None
     if orientation_kept and len(kept) > 2 and (turn := read_orientation(exif)) != UPRIGHT:
         kept[2] = _png_chunk(b"eXIf", minimal_exif(turn))
@@ -170,6 +173,35 @@ def _png_chunks(source: bytes) -> Iterator[_Chunk]:
 
 def _sum_is_right(view: memoryview, chunk: _Chunk) -> bool:
     return zlib.crc32(view[chunk.start + 4 : chunk.end]) == int.from_bytes(view[chunk.end : chunk.stop], "big")
+
+
+def _has_all_rows(chunks: list[bytes]) -> bool:
+    """Whether the data of a PNG file unfold to all rows of its picture, with a right sum; what follows does not matter.
+
+    Pillow takes what there is, and hears no sum.
+    """
+    width, height, depth, colours, interlaced = struct.unpack_from(">IIBB2xB", chunks[1], 8)
+    left = _png_data_bytes(width, height, depth * _PNG_CHANNELS.get(colours, 1), interlaced=bool(interlaced))
+    inflator = zlib.decompressobj()
+    try:
+        for chunk in chunks[2:]:
+            if chunk[4:8] == b"IDAT":
+                rest = chunk[8:-4]
+                while rest and left > -_INFLATED_BYTES and not inflator.eof:
+                    left -= len(inflator.decompress(rest, _INFLATED_BYTES))
+                    rest = inflator.unconsumed_tail
+    except zlib.error:
+        return False
+    return left <= 0
+
+
+def _png_data_bytes(width: int, height: int, bits: int, *, interlaced: bool) -> int:
+    passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)
+    total = 0
+    for left, top, across, down in passes:
+        columns, rows = -(-(width - left) // across), -(-(height - top) // down)
+        total += rows * ((columns * bits + 7) // 8 + 1) if columns > 0 else 0
+    return total
 
 
 def _png_chunk(kind: bytes, content: bytes) -> bytes:

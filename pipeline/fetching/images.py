@@ -242,7 +242,7 @@ def _turned(size: Size, orientation: int) -> Size:
 
 def _decode(header: ImageHeader, parts: FileParts, *, wanted: Size, gray: bool) -> _Decoded | DropReason:
     if header.mime == _JPEG and is_common(parts.picture):
-        pixels = decode_jpeg(parts.picture, wanted=wanted, gray=gray)
+        pixels = decode_jpeg(parts.picture, wanted=wanted, gray=gray or parts.num_components == 1)
         return _Decoded(pixels, read_orientation(parts.exif), parts.icc, parts.exif, pixels.shape[2] == 3)
     with Image.open(io.BytesIO(parts.picture), formats=(_FORMATS[header.mime],)) as image:
         if image.size != (header.width, header.height):  # a second header contradicts the first

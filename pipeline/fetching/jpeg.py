@@ -100,6 +100,7 @@ def read_jpeg(source: bytes, *, keep_icc: bool, orientation_kept: bool) -> FileP
         icc=b"".join(profile[number] for number in sorted(profile)),
         exif=exif,
         num_scans=num_scans,
+        num_components=len(frame.factors),
         bytes_a_pixel=_coefficient_bytes(frame, num_scans),
     )
 

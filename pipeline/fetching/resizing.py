@@ -95,9 +95,10 @@ def cut_or_frame(picture: Pixels, size: Size) -> Pixels:
     if (width, height) == size:
         return picture
     result = np.full((size.height, size.width, channels), _WHITE, np.uint8)
-    above, left = (size.height - height) // 2, (size.width - width) // 2
-    inner = picture[max(0, -above) :, max(0, -left) :][: size.height, : size.width]
-    result[max(0, above) :, max(0, left) :][: inner.shape[0], : inner.shape[1]] = inner
+    cut = tuple(max(0, (have - want) // 2) for have, want in ((height, size.height), (width, size.width)))
+    inner = picture[cut[0] :, cut[1] :][: size.height, : size.width]
+    above, left = (size.height - inner.shape[0]) // 2, (size.width - inner.shape[1]) // 2
+    result[above : above + inner.shape[0], left : left + inner.shape[1]] = inner
     return result
 
 

@@ -1,0 +1,240 @@
+"""Damaged, hostile and costly files: refused for the right reason, and good ones of every kind are not."""
+
+import io
+import struct
+import subprocess
+import sys
+import threading
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.base.drops import DropReason
+from pipeline.fetching.costs import MemoryGate
+from pipeline.fetching.images import CheckedImage, ImageRules, normalize_image
+
+WAYS = {name: ImageRules(reencode=name) for name in ("auto", "always", "never")}
+
+
+def photograph(width=400, height=300, seed=0):
+    random = np.random.default_rng(seed)
+    coarse = Image.fromarray(random.integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8))
+    smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC)).astype(int)
+    return Image.fromarray(np.clip(smooth + random.integers(-9, 10, smooth.shape), 0, 255).astype(np.uint8))
+
+
+def encode(picture, kind="JPEG", **options):
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def chunk(kind, content):
+    return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
+
+
+def flat_png(width, height, *, depth, colours, interlaced=0):
+    """A picture of zeros, its rows one long run."""
+    channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colours]
+    size = struct.pack(">IIBBBBB", width, height, depth, colours, 0, 0, interlaced)
+    data = zlib.compress(bytes(((width * channels * depth + 7) // 8 + 1) * height), 9)
+    palette = chunk(b"PLTE", bytes(768)) if colours == 3 else b""
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + palette + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+GOOD = {
+    "jpeg": encode(photograph(), quality=90),
+    "progressive": encode(photograph(), quality=90, progressive=True),
+    "full chroma": encode(photograph(), quality=90, subsampling=0),
+    "half chroma": encode(photograph(), quality=90, subsampling=1),
+    "gray": encode(photograph().convert("L"), quality=90),
+    "inks": encode(photograph().convert("CMYK"), quality=90),
+    "rgb jpeg": encode(photograph(), quality=90, keep_rgb=True),
+    "restarts": encode(photograph(), quality=90, restart_marker_rows=1),
+    "png": encode(photograph(), "PNG"),
+    "webp": encode(photograph(), "WEBP"),
+    "lossless webp": encode(photograph(), "WEBP", lossless=True),
+    "gif": encode(photograph().convert("P"), "GIF"),
+    "avif": encode(photograph(), "AVIF"),
+    "bmp": encode(photograph(), "BMP"),
+}
+JPEGS = [name for name, data in GOOD.items() if data.startswith(b"\xff\xd8")]
+
+
+def zeroed(data, at=0.5, length=4096):
+    start = int(len(data) * at)
+    return data[:start] + bytes(min(length, len(data) - start)) + data[start + length :]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", GOOD)
+def test_good_files_of_every_kind_are_kept(name, way):
+    assert isinstance(normalize_image(GOOD[name], WAYS[way]), CheckedImage)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", GOOD)
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+def test_a_file_that_is_cut_is_broken(name, share, way):
+    data = GOOD[name][: int(len(GOOD[name]) * share)]
+    assert normalize_image(data, WAYS[way]) is DropReason.BROKEN_IMAGE
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", JPEGS)
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+def test_a_jpeg_that_is_cut_and_ended_is_broken(name, share, way):
+    data = GOOD[name][: int(len(GOOD[name]) * share)] + b"\xff\xd9"
+    assert normalize_image(data, WAYS[way]) is DropReason.BROKEN_IMAGE
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", [*JPEGS, "png"])
+def test_a_file_with_a_hole_is_broken(name, way):
+    assert normalize_image(zeroed(GOOD[name]), WAYS[way]) is DropReason.BROKEN_IMAGE
+
+
+def test_a_png_whose_picture_has_a_wrong_sum_is_broken_and_one_whose_text_has_is_not():
+    data = encode(photograph(), "PNG")
+    place = data.rindex(b"IDAT")
+    changed = bytearray(data)
+    changed[place - 4 + 8 + int.from_bytes(data[place - 4 : place], "big")] ^= 1
+    assert normalize_image(bytes(changed), ImageRules()) is DropReason.BROKEN_IMAGE
+    text = chunk(b"tEXt", b"Comment\0x")
+    damaged_text = data[:33] + text[:-1] + bytes((text[-1] ^ 1,)) + data[33:]
+    assert isinstance(normalize_image(damaged_text, ImageRules()), CheckedImage)
+
+
+def test_a_png_with_less_data_than_rows_is_broken():
+    data = zlib.compress(bytes(301 * 150))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 300, 300, 8, 0, 0, 0, 0))
+    short = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    assert normalize_image(short, ImageRules()) is DropReason.BROKEN_IMAGE
+
+
+HUGE = {
+    "rgba": flat_png(7000, 7000, depth=8, colours=6),
+    "gray with alpha": flat_png(7000, 7000, depth=16, colours=4),
+    "webp": encode(Image.new("RGB", (6000, 6000)), "WEBP", method=0),
+    "avif": encode(Image.new("RGB", (6000, 6000)), "AVIF", speed=10),
+    "jpeg without chroma saved": encode(Image.new("RGB", (9000, 8000)), progressive=True, subsampling=0),
+}
+
+
+@pytest.mark.parametrize("name", HUGE)
+def test_what_takes_more_memory_than_is_allowed_is_refused_undecoded(name, monkeypatch):
+    monkeypatch.setattr("PIL.Image.open", None)
+    monkeypatch.setattr("simplejpeg.decode_jpeg", None)
+    rules = ImageRules(max_pixels=80_000_000)
+    assert normalize_image(HUGE[name], rules) is DropReason.TOO_COSTLY
+
+
+def with_scans(picture, num_scans):
+    data = encode(picture, progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:last] + data[last:-2] * num_scans + b"\xff\xd9"
+
+
+def test_a_jpeg_of_thousands_of_scans_is_refused_undecoded(monkeypatch):
+    data = with_scans(Image.new("RGB", (1000, 1000)), 3000)
+    monkeypatch.setattr("simplejpeg.decode_jpeg", None)
+    assert normalize_image(data, ImageRules()) is DropReason.TOO_COSTLY
+
+
+def test_runs_of_a_large_bmp_are_not_decoded(monkeypatch):
+    head = struct.pack("<IiiHHIIiiII", 40, 4000, 4000, 1, 8, 1, 128_000, 0, 0, 256, 0)
+    data = b"BM" + struct.pack("<IHHI", 0, 0, 0, 1078) + head + bytes(1024) + b"\xff\1" * 64_000
+    monkeypatch.setattr("PIL.Image.open", None)
+    assert normalize_image(data, ImageRules()) is DropReason.TOO_COSTLY
+
+
+def test_texts_and_profiles_that_unfold_without_end_are_not_unfolded():
+    data = encode(photograph(), "PNG")
+    bomb = zlib.compress(bytes(50_000_000), 9)
+    texts = b"".join(chunk(b"zTXt", b"a\0\0" + bomb) for _ in range(3)) + chunk(b"iCCP", b"a\0\0" + bomb)
+    image = normalize_image(data[:33] + texts + data[33:], ImageRules())
+    assert image == normalize_image(data, ImageRules())._replace(sha256=image.sha256)
+
+
+def test_of_an_animation_only_the_first_frame_reaches_the_decoder(monkeypatch):
+    seen = []
+    really_open = Image.open
+    monkeypatch.setattr("PIL.Image.open", lambda file, **kw: seen.append(file.getvalue()) or really_open(file, **kw))
+    frames = [photograph(seed=seed).convert("P") for seed in range(5)]
+    for kind in ("GIF", "PNG", "WEBP"):
+        data = encode(frames[0], kind, save_all=True, append_images=frames[1:])
+        assert isinstance(normalize_image(data, ImageRules()), CheckedImage)
+        assert len(seen[-1]) < len(data) / 2
+
+
+def test_the_gate_lets_in_what_fits_in_turn():
+    gate, order = MemoryGate(), []
+    first_may_go, large_waits = threading.Event(), threading.Event()
+
+    def decode(name, num_bytes):
+        with gate.holding(num_bytes, limit=100):
+            order.append(name)
+            if name == "first":
+                first_may_go.wait(10)
+
+    threads = [threading.Thread(target=decode, args=("first", 60))]
+    threads[0].start()
+    while not order:
+        large_waits.wait(0.001)
+    for name, num_bytes in (("large", 80), ("small", 10)):
+        threads.append(threading.Thread(target=decode, args=(name, num_bytes)))
+        threads[-1].start()
+        while len(gate._waiting) < len(threads) - 1:
+            large_waits.wait(0.001)
+    assert order == ["first"]
+    first_may_go.set()
+    for thread in threads:
+        thread.join(10)
+    assert order == ["first", "large", "small"]
+
+
+def test_the_gate_opens_after_an_error():
+    gate = MemoryGate()
+    with pytest.raises(ValueError, match="broken"), gate.holding(100, limit=100):
+        raise ValueError("broken")
+    with gate.holding(100, limit=100):
+        pass
+
+
+PEAK = """
+import sys, threading
+from pipeline.fetching.images import ImageRules, normalize_image
+files = [open(path, "rb").read() for path in sys.argv[1:]]
+def work(turn):
+    for data in files[turn:] + files[:turn]:
+        print(normalize_image(data, ImageRules()).__class__.__name__)
+threads = [threading.Thread(target=work, args=(turn,)) for turn in (0, 1)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+[line] = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
+print(int(line.split()[1]) // 1024)
+"""
+
+
+@pytest.mark.slow
+def test_hostile_files_in_two_threads_take_less_than_600_mb(tmp_path, checkout):
+    files = {
+        "gray16": flat_png(7000, 7000, depth=16, colours=0),
+        "rgb": flat_png(6300, 6300, depth=8, colours=2),
+        "palette": flat_png(7000, 7000, depth=8, colours=3),
+        "webp": encode(Image.new("RGB", (4500, 4500)), "WEBP", method=0),
+        "jpeg": encode(Image.new("RGB", (7000, 7000)), progressive=True),
+        "gif": encode(Image.new("P", (7000, 7000)), "GIF"),
+        **HUGE,
+    }
+    paths = []
+    for name, data in files.items():
+        paths.append(str(tmp_path / name))
+        (tmp_path / name).write_bytes(data)
+    command = [sys.executable, "-c", PEAK, *paths]
+    done = subprocess.run(command, cwd=checkout, check=True, capture_output=True, text=True, timeout=300)
+    *outcomes, peak = done.stdout.split()
+    assert outcomes.count("CheckedImage") >= 8
+    assert int(peak) < 600
