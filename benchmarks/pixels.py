@@ -72,7 +72,8 @@ def with_draft(source: bytes, size: Size) -> np.ndarray:
 
 def as_stored(source: bytes, size: Size) -> np.ndarray:
     """What the stage makes of it."""
-    return resize(decode_jpeg(source, wanted=size), size)
+    whole = Size(*Image.open(io.BytesIO(source)).size)
+    return resize(decode_jpeg(source, size=whole, wanted=size), size)
 
 
 def at_best(source: bytes, size: Size) -> np.ndarray:
@@ -121,11 +122,11 @@ def measure_costs(sources: Sequence[bytes]) -> dict[str, float]:
     for source in sources:
         size = Size(*Image.open(io.BytesIO(source)).size)
         wanted = fit_size(size, mode="short_side", side=SIDE, enlarge=False).scaled
-        decoded = decode_jpeg(source, wanted=wanted)
+        decoded = decode_jpeg(source, size=size, wanted=wanted)
         small = resize(decoded, wanted)
         steps: dict[str, Callable[[], object]] = {
             "structure": lambda source=source: read_jpeg(source, keep_icc=False, orientation_kept=False),
-            "decode": lambda source=source, wanted=wanted: decode_jpeg(source, wanted=wanted),
+            "decode": lambda source=source, size=size, wanted=wanted: decode_jpeg(source, size=size, wanted=wanted),
             "resize": lambda decoded=decoded, wanted=wanted: resize(decoded, wanted),
             "encode": lambda small=small: encode_jpeg(small, QUALITY),
             "hash": lambda small=small: perceptual_hash(small),

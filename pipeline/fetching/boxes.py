@@ -1,7 +1,7 @@
 """AVIF files: boxes of which some hold metadata.
 
 In: the bytes of a file. Out: `FileParts`. Places in an AVIF file are counted from its start, so what must not be kept
-is overwritten with zeros where it lies: EXIF and XMP items, and boxes that no picture needs. A tail is cut.
+is overwritten with nothing where it lies: EXIF and XMP items, and boxes that no picture needs. A tail is cut.
 Source: ISO/IEC 14496-12 8.11 (meta, iloc, iinf), 4.2 (boxes); ISO/IEC 23008-12 A.2 (Exif item).
 """
 
@@ -10,8 +10,11 @@ from typing import Final, NamedTuple
 
 from pipeline.fetching.file_parts import FileParts
 
-_FILE_BOXES: Final = frozenset({b"ftyp", b"meta", b"mdat", b"moov", b"moof", b"mfra", b"idat", b"sidx", b"styp", b"ssix"})
+_FILE_BOXES: Final = frozenset(
+    {b"ftyp", b"meta", b"mdat", b"moov", b"moof", b"mfra", b"idat", b"sidx", b"styp", b"ssix"}
+)
 _EMPTY_BOXES: Final = frozenset({b"free", b"skip", b"uuid", b"udta", b"pdin", b"prft", b"emsg", b"wide"})
+_EMPTY_EXIF: Final = b"\0\0\0\0MM\0*\0\0\0\x08"  # and zeros: what a decoder takes for EXIF data without a field
 _MAX_BOXES: Final = 10_000
 _MAX_EXTENTS: Final = 1_000  # of all items together; a photograph has some ten
 _METADATA_ITEMS: Final = frozenset({b"Exif", b"mime", b"uri "})
@@ -49,7 +52,9 @@ def read_avif(source: bytes) -> FileParts | None:
                 kept[box.data : box.end] = bytes(box.end - box.data)
             elif box.kind == b"meta":
                 for start, stop in _metadata_places(source, box):
-                    kept[start:stop] = bytes(max(0, min(stop, len(source)) - start))
+                    if stop > len(source):
+                        return None
+                    kept[start:stop] = _EMPTY_EXIF[: stop - start].ljust(stop - start, b"\0")
             elif box.kind == b"moov":
                 num_frames = 2
                 for inner in _boxes(source, box.data, box.end):

@@ -66,7 +66,7 @@ def read_png(source: bytes, *, keep_icc: bool, orientation_kept: bool) -> FilePa
             kept.append(whole)
             if kind == b"acTL" and int.from_bytes(source[chunk.data : chunk.data + 4], "big") > 1:
                 num_frames = 2
-    if kind != b"IEND" or not _has_all_rows(picture):
+    if kind != b"IEND":
         return None
     if orientation_kept and len(kept) > 2 and (turn := read_orientation(exif)) != UPRIGHT:
         kept[2] = _png_chunk(b"eXIf", minimal_exif(turn))
@@ -116,7 +116,7 @@ def read_gif(source: bytes, *, all_frames: bool) -> FileParts | None:
         all_frames: Whether the frames after the first are looked for, and kept.
     """
     start = place = 13 + _gif_palette_bytes(source[10])
-    head, pieces, picture, num_frames = source[:place], [], b"", 0
+    head, pieces, picture, num_frames, extent = source[:place], [], b"", 0, (0, 0)
     for _ in range(_MAX_BLOCKS):
         label = source[place : place + 1]
         if label == b"!":
@@ -133,12 +133,15 @@ def read_gif(source: bytes, *, all_frames: bool) -> FileParts | None:
         place = end
         if label == b",":
             num_frames += 1
+            if not picture:
+                left, top, width, height = struct.unpack_from("<HHHH", pieces[-1], 1)
+                extent = (left + width, top + height)
             picture = picture or head + b"".join(pieces) + b";"
             if not all_frames:
                 break
     if not picture or start > len(source):
         return None
-    return FileParts(picture, head + b"".join(pieces) + b";", num_frames=min(num_frames, 2))
+    return FileParts(picture, head + b"".join(pieces) + b";", num_frames=min(num_frames, 2), extent=extent)
 
 
 def read_bmp(source: bytes) -> FileParts | None:
@@ -153,6 +156,25 @@ def read_bmp(source: bytes) -> FileParts | None:
     if width < 1 or offset < 14 + head or end > len(source):
         return None
     return FileParts(source[:end], source[:end]) if num_bytes else FileParts(source, source)
+
+
+def has_all_rows(source: bytes) -> bool:
+    """Whether the data of a PNG file unfold to all rows of its picture, with a right sum; what follows does not matter.
+
+    Pillow takes what there is, and heeds no sum.
+    """
+    width, height, depth, colours, interlaced = struct.unpack_from(">IIBB2xB", source, 16)
+    left = _png_data_bytes(width, height, depth * _PNG_CHANNELS.get(colours, 1), interlaced=bool(interlaced))
+    inflator = zlib.decompressobj()
+    try:
+        for chunk in _png_chunks(source):
+            rest = source[chunk.data : chunk.end] if chunk.kind == b"IDAT" else b""
+            while rest and left > -_INFLATED_BYTES and not inflator.eof:
+                left -= len(inflator.decompress(rest, _INFLATED_BYTES))
+                rest = inflator.unconsumed_tail
+    except zlib.error:
+        return False
+    return left <= 0
 
 
 def is_run_length_coded(source: bytes) -> bool:
@@ -173,26 +195,6 @@ def _png_chunks(source: bytes) -> Iterator[_Chunk]:
 
 def _sum_is_right(view: memoryview, chunk: _Chunk) -> bool:
     return zlib.crc32(view[chunk.start + 4 : chunk.end]) == int.from_bytes(view[chunk.end : chunk.stop], "big")
-
-
-def _has_all_rows(chunks: list[bytes]) -> bool:
-    """Whether the data of a PNG file unfold to all rows of its picture, with a right sum; what follows does not matter.
-
-    Pillow takes what there is, and hears no sum.
-    """
-    width, height, depth, colours, interlaced = struct.unpack_from(">IIBB2xB", chunks[1], 8)
-    left = _png_data_bytes(width, height, depth * _PNG_CHANNELS.get(colours, 1), interlaced=bool(interlaced))
-    inflator = zlib.decompressobj()
-    try:
-        for chunk in chunks[2:]:
-            if chunk[4:8] == b"IDAT":
-                rest = chunk[8:-4]
-                while rest and left > -_INFLATED_BYTES and not inflator.eof:
-                    left -= len(inflator.decompress(rest, _INFLATED_BYTES))
-                    rest = inflator.unconsumed_tail
-    except zlib.error:
-        return False
-    return left <= 0
 
 
 def _png_data_bytes(width: int, height: int, bits: int, *, interlaced: bool) -> int:

@@ -85,8 +85,7 @@ def to_srgb(pixels: Pixels, icc: bytes) -> Pixels:
         if mode == "CMYK":
             strip = 255 - strip
         image = Image.fromarray(np.ascontiguousarray(strip[..., 0] if mode == "L" else strip), mode)
-        image = ImageCms.applyTransform(image, transform) if transform else image.convert("RGB")
-        result[first : first + rows] = np.asarray(image)
+        result[first : first + rows] = np.asarray(transform.apply(image) if transform else image.convert("RGB"))
     return result
 
 

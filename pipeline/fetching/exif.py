@@ -1,7 +1,7 @@
 """EXIF data as text, for those who ask for it.
 
-In: a TIFF structure. Out: field names of the standard and their values as short texts. Where a picture was taken is left
-out unless it is asked for by name; makers' notes, thumbnails and other binary values are left out always.
+In: a TIFF structure. Out: field names of the standard and their values as short texts. Where a picture was taken is
+left out unless it is asked for by name; makers' notes, thumbnails and other binary values are left out always.
 Source: EXIF 2.32 4.6.4-4.6.6.
 """
 
@@ -14,7 +14,9 @@ from PIL import ExifTags, Image
 _MAX_TEXT: Final = 1_000  # characters of a value
 _MAX_FIELDS: Final = 300
 _GPS_PREFIX: Final = "GPS"
-_BINARY: Final = frozenset({"MakerNote", "JPEGInterchangeFormat", "JpegIFOffset", "JpegIFByteCount", "PrintImageMatching"})
+_BINARY: Final = frozenset(
+    {"MakerNote", "JPEGInterchangeFormat", "JpegIFOffset", "JpegIFByteCount", "PrintImageMatching"}
+)
 _POINTERS: Final = frozenset({"ExifOffset", "GPSInfo", "InteropOffset"})
 _READ_ERRORS: Final = (
     OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, OverflowError, RuntimeError, MemoryError,

@@ -21,6 +21,7 @@ class FileParts(NamedTuple):
     num_frames: int = 1  # 2 stands for more than one
     num_scans: int = 1  # of a JPEG file
     num_components: int = 3  # of a JPEG file: 1 gray, 3 colours, 4 inks
+    extent: tuple[int, int] = (0, 0)  # pixels across and down that a GIF file's first frame reaches to
     bytes_a_pixel: float = 0.0  # of what the decoder holds beside the picture
 
 

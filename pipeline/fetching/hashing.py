@@ -1,8 +1,8 @@
 """The perceptual hash of a picture: alike pictures have hashes that differ in few bits.
 
-In: pixels, uint8 [height, width, 3] or [height, width, 1]. Out: 64 bits as a signed number. Gray averages over a grid of
-32 x 32 cells, their lowest 8 x 8 frequencies, and of each whether it exceeds the median. Whole numbers throughout, so
-that every machine gets the same bits.
+In: pixels, uint8 [height, width, 3] or [height, width, 1]. Out: 64 bits as a signed number. Gray averages over a grid
+of 32 x 32 cells, their lowest 8 x 8 frequencies, and of each whether it exceeds the median. Whole numbers throughout,
+so that every machine gets the same bits.
 Source: C. Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010, 3.2.1 (pHash).
 """
 

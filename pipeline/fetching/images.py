@@ -21,7 +21,7 @@ from pipeline.base.drops import DropReason
 from pipeline.base.options import option
 from pipeline.fetching import resizing
 from pipeline.fetching.boxes import read_avif
-from pipeline.fetching.chunked import is_run_length_coded, read_bmp, read_gif, read_png, read_webp
+from pipeline.fetching.chunked import has_all_rows, is_run_length_coded, read_bmp, read_gif, read_png, read_webp
 from pipeline.fetching.colour import needs_conversion, to_srgb
 from pipeline.fetching.costs import (
     MAX_RUN_CODED_BYTES,
@@ -162,11 +162,23 @@ _DECODER_ERRORS: Final = (  # all that the decoders are known to raise for broke
 
 
 class _Decoded(NamedTuple):
-    pixels: Pixels  # [height, width, channels] as it lies in the file: 1 gray, 3 RGB, 4 CMYK
+    pixels: Pixels  # [height, width, channels] as it lies in the file: 1 gray, 3 RGB, 4 CMYK; maybe reduced
+    size: Size  # of the whole picture as it lies in the file
     orientation: int
     icc: bytes
     exif: bytes
     is_plain: bool  # RGB, and nothing shines through
+
+
+class _Plan(NamedTuple):
+    """What is known of a file before it is decoded."""
+
+    mime: str
+    size: Size
+    parts: FileParts
+    wanted: Size  # the size it will be resized to, as it lies in the file
+    strict: bool  # whether the strict decoder takes it
+    cost: int  # bytes of memory at the peak
 
 
 @functools.cache
@@ -176,27 +188,37 @@ def _gate() -> MemoryGate:
 
 
 def _normalize(source: bytes, header: ImageHeader, rules: ImageRules) -> CheckedImage | DropReason:
-    size = Size(header.width, header.height)
-    parts = read_parts(source, header.mime, raw=rules.reencode == "never")
+    plan = _plan(source, header, rules)
+    if isinstance(plan, DropReason):
+        return plan
+    with _gate().holding(plan.cost, limit=rules.max_decode_bytes):
+        decoded = _decode(plan, gray=rules.reencode == "never")
+        if refusal := check_size(decoded.size, rules):  # the decoder may know better than the header
+            return refusal
+        image = _keep(plan, decoded) if rules.reencode == "never" else _make(plan, decoded, rules)
+    exif = None if rules.exif == "none" else read_exif(decoded.exif, with_gps=rules.exif == "with_gps")
+    return image._replace(sha256=hashlib.sha256(source).digest(), exif=exif)
+
+
+def _plan(source: bytes, header: ImageHeader, rules: ImageRules) -> _Plan | DropReason:
+    """Reads the structure of a file and what decoding it will take."""
+    raw = rules.reencode == "never"
+    parts = read_parts(source, header.mime, raw=raw)
     if parts is None:
         return DropReason.BROKEN_IMAGE
-    if refusal := _find_excess(source, header, parts):
+    size = Size(max(header.width, parts.extent[0]), max(header.height, parts.extent[1]))
+    if refusal := check_size(size, rules) or _find_excess(source, header.mime, size, parts):
         return refusal
-    only_verified = rules.reencode == "never"
-    wanted = _VERIFIED if only_verified else _wanted_size(size, read_orientation(parts.exif), rules)
-    reduced = scaled_size(size, wanted) if header.mime == _JPEG and is_common(source) else size
+    wanted = _VERIFIED if raw else _wanted_size(size, read_orientation(parts.exif), rules)
+    strict = header.mime == _JPEG and is_common(source)
+    reduced = scaled_size(size, wanted) if strict else size
     cost = decoding_bytes(header.mime, size, reduced=reduced, parts=parts)
-    if not only_verified:
-        cost += encoding_bytes(fit_size(size, rules).stored)
-    if cost > rules.max_decode_bytes:
-        return DropReason.TOO_COSTLY
-    with _gate().holding(cost, limit=rules.max_decode_bytes):
-        decoded = _decode(header, parts, wanted=wanted, gray=only_verified)
-        if isinstance(decoded, DropReason):
-            return decoded
-        if only_verified:
-            return _keep(source, header, parts, decoded, rules)
-        return _make(source, header, parts, decoded, rules)
+    cost += 0 if raw else encoding_bytes(fit_size(size, rules).stored)
+    return (
+        DropReason.TOO_COSTLY
+        if cost > rules.max_decode_bytes
+        else _Plan(header.mime, size, parts, wanted, strict, cost)
+    )
 
 
 def read_parts(source: bytes, mime: str, *, raw: bool) -> FileParts | None:
@@ -222,9 +244,8 @@ def read_parts(source: bytes, mime: str, *, raw: bool) -> FileParts | None:
             return read_bmp(source)
 
 
-def _find_excess(source: bytes, header: ImageHeader, parts: FileParts) -> DropReason | None:
-    size = Size(header.width, header.height)
-    if header.mime == "image/bmp" and is_run_length_coded(source):
+def _find_excess(source: bytes, mime: str, size: Size, parts: FileParts) -> DropReason | None:
+    if mime == "image/bmp" and is_run_length_coded(source):
         too_much = len(source) > MAX_RUN_CODED_BYTES or size.width * size.height > MAX_RUN_CODED_PIXELS
         return DropReason.TOO_COSTLY if too_much else None
     return find_excess(size, parts)
@@ -240,21 +261,26 @@ def _turned(size: Size, orientation: int) -> Size:
     return Size(size.height, size.width) if orientation in _SIDEWAYS else size
 
 
-def _decode(header: ImageHeader, parts: FileParts, *, wanted: Size, gray: bool) -> _Decoded | DropReason:
-    if header.mime == _JPEG and is_common(parts.picture):
-        pixels = decode_jpeg(parts.picture, wanted=wanted, gray=gray or parts.num_components == 1)
-        return _Decoded(pixels, read_orientation(parts.exif), parts.icc, parts.exif, pixels.shape[2] == 3)
-    with Image.open(io.BytesIO(parts.picture), formats=(_FORMATS[header.mime],)) as image:
-        if image.size != (header.width, header.height):  # a second header contradicts the first
-            return DropReason.BROKEN_IMAGE
-        exif, orientation, icc = parts.exif, read_orientation(parts.exif), parts.icc
-        if header.mime == "image/avif":
+def _decode(plan: _Plan, *, gray: bool) -> _Decoded:
+    parts, orientation = plan.parts, read_orientation(plan.parts.exif)
+    if plan.strict:
+        gray = gray or parts.num_components == 1
+        pixels = decode_jpeg(parts.picture, size=plan.size, wanted=plan.wanted, gray=gray)
+        return _Decoded(pixels, plan.size, orientation, parts.icc, parts.exif, pixels.shape[2] == 3)
+    if plan.mime == "image/png" and not has_all_rows(parts.picture):
+        raise ValueError("rows are missing")
+    with Image.open(io.BytesIO(parts.picture), formats=(_FORMATS[plan.mime],)) as image:
+        opened = Size(*image.size)
+        if opened.width * opened.height > plan.size.width * plan.size.height:
+            raise ValueError("a larger picture than its header says")
+        exif, icc = parts.exif, parts.icc
+        if plan.mime == "image/avif":
             orientation = image.getexif().get(ORIENTATION_TAG, UPRIGHT)
             exif = image.info.get("exif", b"").removeprefix(b"Exif\0\0")
             icc = image.info.get("icc_profile") or b""
         image.load()
         is_plain = image.mode == "RGB" and not image.has_transparency_data
-        return _Decoded(to_pixels(image), orientation, icc, exif, is_plain)
+        return _Decoded(to_pixels(image), opened, orientation, icc, exif, is_plain)
 
 
 def to_pixels(image: Image.Image) -> Pixels:
@@ -295,58 +321,34 @@ def _strip_pixels(image: Image.Image) -> Pixels:
     return np.asarray(image.convert("RGB"))
 
 
-def _make(
-    source: bytes, header: ImageHeader, parts: FileParts, decoded: _Decoded, rules: ImageRules
-) -> CheckedImage:
+def _make(plan: _Plan, decoded: _Decoded, rules: ImageRules) -> CheckedImage:
     """The image of a picture that may be changed: upright, in sRGB, in its size; its own bytes where that is so."""
-    original = _turned(Size(header.width, header.height), decoded.orientation)
+    original = _turned(decoded.size, decoded.orientation)
     fit = fit_size(original, rules)
-    picture = decoded.pixels
-    if picture.shape[2] != 3:  # a resize is of RGB, and of four inks it would be another picture
-        picture = to_srgb(picture, decoded.icc)
+    is_rgb = decoded.pixels.shape[2] == len(_WHITE)
+    picture = decoded.pixels if is_rgb else to_srgb(decoded.pixels, decoded.icc)
     picture = resize(picture, _turned(fit.scaled, decoded.orientation))
-    if decoded.pixels.shape[2] == 3:
-        picture = to_srgb(picture, decoded.icc)
+    picture = to_srgb(picture, decoded.icc) if is_rgb else picture  # of fewer pixels: cheaper
     picture = cut_or_frame(turn(picture, decoded.orientation), fit.stored)
     keep_source = (
         rules.reencode == "auto"
         and decoded.is_plain
-        and header.mime in _STORED_MIMES
-        and parts.num_frames == 1
+        and plan.mime in _STORED_MIMES
+        and plan.parts.num_frames == 1
         and decoded.orientation == UPRIGHT
         and fit == (original, original)
         and not needs_conversion(decoded.icc, "RGB")
     )
-    return CheckedImage(
-        data=parts.kept if keep_source else encode(picture, rules),
-        mime=header.mime if keep_source else _ENCODED[rules.encode_format],
-        width=fit.stored.width,
-        height=fit.stored.height,
-        original_width=original.width,
-        original_height=original.height,
-        sha256=hashlib.sha256(source).digest(),
-        phash=perceptual_hash(picture),
-        exif=_exif_of(decoded, rules),
-    )
+    data = plan.parts.kept if keep_source else encode(picture, rules)
+    mime = plan.mime if keep_source else _ENCODED[rules.encode_format]
+    return CheckedImage(data, mime, *fit.stored, *original, sha256=b"", phash=perceptual_hash(picture))
 
 
-def _keep(
-    source: bytes, header: ImageHeader, parts: FileParts, decoded: _Decoded, rules: ImageRules
-) -> CheckedImage:
+def _keep(plan: _Plan, decoded: _Decoded) -> CheckedImage:
     """The image of a file that is only verified: its own bytes without metadata."""
-    upright = _turned(Size(header.width, header.height), decoded.orientation)
-    gray = decoded.pixels if decoded.pixels.shape[2] != 4 else to_srgb(decoded.pixels, b"")
-    return CheckedImage(
-        data=parts.kept,
-        mime=header.mime,
-        width=upright.width,
-        height=upright.height,
-        original_width=upright.width,
-        original_height=upright.height,
-        sha256=hashlib.sha256(source).digest(),
-        phash=perceptual_hash(turn(gray, decoded.orientation)),
-        exif=_exif_of(decoded, rules),
-    )
+    upright = _turned(decoded.size, decoded.orientation)
+    phash = perceptual_hash(turn(to_srgb(decoded.pixels, b""), decoded.orientation))
+    return CheckedImage(plan.parts.kept, plan.mime, *upright, *upright, sha256=b"", phash=phash)
 
 
 def turn(pixels: Pixels, orientation: int) -> Pixels:
@@ -371,7 +373,3 @@ def encode(picture: Pixels, rules: ImageRules) -> bytes:
     else:
         image.save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def _exif_of(decoded: _Decoded, rules: ImageRules) -> dict[str, str] | None:
-    return None if rules.exif == "none" else read_exif(decoded.exif, with_gps=rules.exif == "with_gps")

@@ -105,11 +105,12 @@ def read_jpeg(source: bytes, *, keep_icc: bool, orientation_kept: bool) -> FileP
     )
 
 
-def decode_jpeg(source: bytes, *, wanted: Size, gray: bool = False) -> Pixels:
+def decode_jpeg(source: bytes, *, size: Size, wanted: Size, gray: bool = False) -> Pixels:
     """Decodes a JPEG file strictly.
 
     Args:
         source: The file.
+        size: Of its picture, by the header.
         wanted: The size it will get; the decoder may reduce by 2, 4 or 8, to no less than twice that.
         gray: Whether gray will do.
 
@@ -117,10 +118,12 @@ def decode_jpeg(source: bytes, *, wanted: Size, gray: bool = False) -> Pixels:
         uint8 [height, width, channels]: 1 for gray, 3 for RGB, 4 for CMYK, where 255 is no ink.
 
     Raises:
-        ValueError: When the decoder finds anything wrong, or cannot take the file.
+        ValueError: When the decoder finds anything wrong, or another size.
     """
     height, width, colours, _ = simplejpeg.decode_jpeg_header(source)
-    reduced = scaled_size(Size(int(width), int(height)), wanted)
+    if Size(int(width), int(height)) != size:
+        raise ValueError("two headers that differ")
+    reduced = scaled_size(size, wanted)
     colourspace = "GRAY" if gray else "CMYK" if str(colours).upper() in ("CMYK", "YCCK") else "RGB"
     pixels: Pixels = simplejpeg.decode_jpeg(
         source,

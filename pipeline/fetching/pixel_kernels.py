@@ -1,12 +1,12 @@
 """Loops over pixels, compiled by numba: a resize in two passes, and the gray averages under a perceptual hash.
 
-In: arrays of 8-bit pixels and whole-number weights. Out: arrays that are filled. All is done in whole numbers, so every
-machine gets the same bits; `pipeline.fetching.resizing` and `pipeline.fetching.hashing` have the same in numpy for where
-nothing is compiled. Importing this module loads numba, see `vocab.kernels.compiled`.
+In: arrays of 8-bit pixels and whole-number weights. Out: arrays that are filled. All is done in whole numbers, so
+every machine gets the same bits; `pipeline.fetching.resizing` and `pipeline.fetching.hashing` have the same in numpy
+for where nothing is compiled. Importing this module loads numba, see `vocab.kernels.compiled`.
 
-Both passes of the resize run over neighbours in memory, which is what compilers make vectors of: the first takes a block
-of rows at a time and turns it on its side, the second takes whole rows. The order is Pillow's, because what overshoots
-is cut off after each pass.
+Both passes of the resize run over neighbours in memory, which is what compilers make vectors of: the first takes a
+block of rows at a time and turns it on its side, the second takes whole rows. What overshoots is cut off after each
+pass, as in Pillow.
 """
 
 from typing import Any, Final

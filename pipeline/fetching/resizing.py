@@ -1,7 +1,7 @@
 """Resizing of RGB pictures, and the sizes that the resize modes lead to.
 
-In: uint8 arrays [height, width, 3]. Out: the same, in another size, by a bicubic filter (a = -0.5) that is as much wider
-as the picture is reduced, so that no detail turns into noise: what Pillow's BICUBIC gives, within two levels.
+In: uint8 arrays [height, width, 3]. Out: the same, in another size, by a bicubic filter (a = -0.5) that is as much
+wider as the picture is reduced, so that no detail turns into noise: what Pillow's BICUBIC gives, within two levels.
 The weights are whole numbers of 1/16384 and the sums whole too: every machine gets the same bits, compiled or not.
 Source: R. Keys, "Cubic convolution interpolation for digital image processing", 1981, eq. 4.
 """

@@ -127,6 +127,7 @@ HUGE = {
 def test_what_takes_more_memory_than_is_allowed_is_refused_undecoded(name, monkeypatch):
     monkeypatch.setattr("PIL.Image.open", None)
     monkeypatch.setattr("simplejpeg.decode_jpeg", None)
+    monkeypatch.setattr("zlib.decompressobj", None)
     rules = ImageRules(max_pixels=80_000_000)
     assert normalize_image(HUGE[name], rules) is DropReason.TOO_COSTLY
 
@@ -156,6 +157,14 @@ def test_texts_and_profiles_that_unfold_without_end_are_not_unfolded():
     texts = b"".join(chunk(b"zTXt", b"a\0\0" + bomb) for _ in range(3)) + chunk(b"iCCP", b"a\0\0" + bomb)
     image = normalize_image(data[:33] + texts + data[33:], ImageRules())
     assert image == normalize_image(data, ImageRules())._replace(sha256=image.sha256)
+
+
+def test_a_gif_frame_beyond_its_screen_counts_as_the_picture():
+    data = bytearray(encode(photograph(200, 160).convert("P"), "GIF"))
+    data[6:10] = struct.pack("<HH", 100, 100)
+    image = normalize_image(bytes(data), ImageRules(resize_mode="none"))
+    assert (image.width, image.height) == (200, 160)
+    assert normalize_image(bytes(data), ImageRules(max_pixels=31_999)) is DropReason.TOO_MANY_PIXELS
 
 
 def test_of_an_animation_only_the_first_frame_reaches_the_decoder(monkeypatch):

@@ -287,9 +287,7 @@ def test_perceptual_hashes_are_the_known_ones():
     squares.paste(128, (40, 20, 64, 48))
     noise = Image.fromarray((np.arange(700 * 900) ** 2 % 251).astype(np.uint8).reshape(700, 900))
     pictures = (squares, squares.rotate(90), Image.new("RGB", (40, 30)), drawing(1, 64, 64), noise)
-    assert [
-        f"{perceptual_hash(np.asarray(picture.convert('RGB'))) % 2**64:016x}" for picture in pictures
-    ] == [
+    assert [f"{perceptual_hash(np.asarray(picture.convert('RGB'))) % 2**64:016x}" for picture in pictures] == [
         "e6ccccb6331949cc",
         "c11c95e36a3e9dc1",
         "0000000000000000",
