@@ -29,24 +29,26 @@ _BYTES_A_PIXEL: Final = {  # at the decoder's peak, the RGB or gray picture made
     "image/avif": 18.0,
     "image/bmp": 8.5,
 }
+_PILLOW_JPEG_BYTES: Final = 8.5  # where Pillow decodes it
 _GRAY_PNG_BYTES: Final = 5.0  # of palettes too, and of 16 bits
 _PNG_COLOURS_PLACE: Final = 25  # of the byte that says whether a pixel has colours and transparency of its own
 _GRAY_PNG: Final = frozenset({0, 3})
 _COPIES: Final = 3  # of the file
 
 
-def decoding_bytes(mime: str, size: Size, *, reduced: Size, parts: FileParts) -> int:
+def decoding_bytes(mime: str, size: Size, *, reduced: Size | None, parts: FileParts) -> int:
     """Bytes that are held at the peak of decoding a file.
 
     Args:
         mime: Its type.
         size: Of its picture.
-        reduced: Size that the decoder makes of it; other than `size` for JPEG alone.
+        reduced: Size that the decoder makes of it, if the strict decoder takes it; else None.
         parts: What is known of its structure.
     """
     pixels, copies = size.width * size.height, _COPIES * len(parts.picture)
     if mime == "image/jpeg":
-        return round(pixels * parts.bytes_a_pixel + reduced.width * reduced.height * 2 * _RGB_BYTES) + copies
+        decoded = reduced.width * reduced.height * 2 * _RGB_BYTES if reduced else pixels * _PILLOW_JPEG_BYTES
+        return round(pixels * parts.bytes_a_pixel + decoded) + copies
     if mime == "image/png" and parts.picture[_PNG_COLOURS_PLACE] in _GRAY_PNG:
         return round(pixels * _GRAY_PNG_BYTES) + copies
     return round(pixels * _BYTES_A_PIXEL[mime]) + copies

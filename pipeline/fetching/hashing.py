@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.fetching.resizing import Pixels
+from vocab.kernels import compiled
 
 _CELLS: Final = 32
 _COSINES: Final = np.rint(
@@ -30,12 +31,10 @@ def perceptual_hash(picture: Pixels) -> int:
     """
     height, width, channels = picture.shape
     rows = np.ascontiguousarray(picture).reshape(height, width * channels)
-    from vocab.kernels.compiled import find_obstacle  # late: numba takes a while to load
-
-    if find_obstacle():
+    if compiled.find_obstacle():
         sums = average_slowly(rows, channels)
     else:
-        from pipeline.fetching.pixel_kernels import average_gray
+        from pipeline.fetching.pixel_kernels import average_gray  # late: loads numba
 
         sums = np.zeros((_CELLS, _CELLS), np.int64)
         average_gray(rows, channels, sums)

@@ -9,6 +9,7 @@ Source: EXIF 2.32 4.6.4 (orientation); PLUS LDF 2.0.1 and IPTC Photo Metadata 20
 import functools
 import hashlib
 import io
+import logging
 import struct
 import zlib
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ from pipeline.fetching.hashing import perceptual_hash
 from pipeline.fetching.image_headers import ImageHeader, Size, read_header
 from pipeline.fetching.jpeg import decode_jpeg, encode_jpeg, is_common, read_jpeg, read_orientation, scaled_size
 from pipeline.fetching.resizing import Fit, Pixels, ResizeMode, cut_or_frame, resize
+from vocab.kernels.compiled import find_obstacle
 
 _PILLOW_PIXELS: Final = 89_478_485  # above it Pillow itself warns of a bomb
 
@@ -111,6 +113,13 @@ def normalize_image(source: bytes, rules: ImageRules) -> CheckedImage | DropReas
         return _normalize(source, header, rules)
     except _DECODER_ERRORS:
         return DropReason.BROKEN_IMAGE
+
+
+def prepare_pixels() -> None:
+    """Compiles what works on pixels, so that workers started later find it in the cache of this machine."""
+    perceptual_hash(resize(np.zeros((2, 2, 3), np.uint8), Size(1, 1)))
+    if obstacle := find_obstacle():
+        logging.getLogger(__name__).warning("pictures are resized several times slower, not compiled: %s", obstacle)
 
 
 def check_size(size: Size, rules: ImageRules) -> DropReason | None:
@@ -211,7 +220,7 @@ def _plan(source: bytes, header: ImageHeader, rules: ImageRules) -> _Plan | Drop
         return refusal
     wanted = _VERIFIED if raw else _wanted_size(size, read_orientation(parts.exif), rules)
     strict = header.mime == _JPEG and is_common(source)
-    reduced = scaled_size(size, wanted) if strict else size
+    reduced = scaled_size(size, wanted) if strict else None
     cost = decoding_bytes(header.mime, size, reduced=reduced, parts=parts)
     cost += 0 if raw else encoding_bytes(fit_size(size, rules).stored)
     return (

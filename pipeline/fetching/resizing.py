@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.fetching.image_headers import Size
+from vocab.kernels import compiled
 
 ResizeMode = Literal["none", "short_side", "long_side", "center_crop", "border"]
 Pixels = npt.NDArray[np.uint8]
@@ -70,11 +71,9 @@ def resize(picture: Pixels, size: Size) -> Pixels:
         return picture
     rows, columns = _weights(height, size.height), _weights(width, size.width)
     source = np.ascontiguousarray(picture).reshape(height, width * channels)
-    from vocab.kernels.compiled import find_obstacle  # late: numba takes a while to load
-
-    if find_obstacle():
+    if compiled.find_obstacle():
         return resize_slowly(picture, size)
-    from pipeline.fetching.pixel_kernels import resize_rows
+    from pipeline.fetching.pixel_kernels import resize_rows  # late: loads numba
 
     result = np.empty((size.height, size.width * channels), np.uint8)
     resize_rows(source, rows.firsts, rows.weights, columns.firsts, columns.weights, result)

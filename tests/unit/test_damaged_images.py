@@ -114,6 +114,32 @@ def test_a_png_with_less_data_than_rows_is_broken():
     assert normalize_image(short, ImageRules()) is DropReason.BROKEN_IMAGE
 
 
+def flat_jpeg(width, height, *, factors, mcus, blocks):
+    """A gray picture, its tables such that a block is two zero bits, with any shape of chroma."""
+
+    def segment(marker, content):
+        return bytes((0xFF, marker)) + struct.pack(">H", len(content) + 2) + content
+
+    parts = b"".join(bytes((number + 1, factor, 0)) for number, factor in enumerate(factors))
+    frame = struct.pack(">BHHB", 8, height, width, len(factors)) + parts
+    table = b"\1" + bytes(16)  # one code of one bit, for zero
+    scan = bytes((len(factors),)) + b"".join(bytes((number + 1, 0)) for number in range(len(factors))) + b"\0\x3f\0"
+    head = segment(0xDB, b"\0" + b"\1" * 64) + segment(0xC0, frame) + segment(0xC4, b"\0" + table + b"\x10" + table)
+    bits = 2 * mcus * blocks
+    data = bytes(bits // 8) + (bytes((0xFF >> bits % 8,)) if bits % 8 else b"")
+    return b"\xff\xd8" + head + segment(0xDA, scan) + data + b"\xff\xd9"
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("factors", "mcus", "blocks"), [((0x11,), 80, 1), ((0x31, 0x11, 0x11), 32, 5)])
+def test_rare_shapes_of_chroma_are_taken(factors, mcus, blocks, way):
+    data = flat_jpeg(80, 64, factors=factors, mcus=mcus, blocks=blocks)
+    image = normalize_image(data, WAYS[way])
+    assert isinstance(image, CheckedImage)
+    found = np.asarray(Image.open(io.BytesIO(image.data)).convert("RGB"))
+    assert (found == 128).all()
+
+
 HUGE = {
     "rgba": flat_png(7000, 7000, depth=8, colours=6),
     "gray with alpha": flat_png(7000, 7000, depth=16, colours=4),
