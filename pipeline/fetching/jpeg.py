@@ -16,6 +16,7 @@ import simplejpeg
 from pipeline.fetching.file_parts import UPRIGHT, FileParts, minimal_exif
 from pipeline.fetching.image_headers import Size
 from pipeline.fetching.resizing import Pixels
+from pipeline.fetching.scratch import borrow
 
 _NEXT_MARKER: Final = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")  # what stands in the data of a scan is no marker
 _SOI: Final = b"\xff\xd8"
@@ -28,6 +29,7 @@ _JFIF, _EXIF, _ICC = b"JFIF\0", b"Exif\0\0", b"ICC_PROFILE\0"
 _JFIF_LENGTH: Final = 16  # without a thumbnail
 _MAX_SEGMENTS: Final = 65_536  # of a file that is looked at; photographs have some twenty
 _COEFFICIENT_BYTES: Final = 2
+_CHANNELS: Final = {"GRAY": 1, "RGB": 3, "CMYK": 4}
 _DCT_SCALES: Final = (8, 4, 2)
 _SMOOTHED: Final = 1.25  # reduced by the resize from here on, colours are smoothed there and need no second smoothing
 _HEAD_ROOM: Final = 2  # times the size wanted that a reduced decode must leave for the resize
@@ -115,7 +117,8 @@ def decode_jpeg(source: bytes, *, size: Size, wanted: Size, gray: bool = False) 
         gray: Whether gray will do.
 
     Returns:
-        uint8 [height, width, channels]: 1 for gray, 3 for RGB, 4 for CMYK, where 255 is no ink.
+        uint8 [height, width, channels]: 1 for gray, 3 for RGB, 4 for CMYK, where 255 is no ink. They last until the
+        same thread decodes again.
 
     Raises:
         ValueError: When the decoder finds anything wrong, or another size.
@@ -131,6 +134,7 @@ def decode_jpeg(source: bytes, *, size: Size, wanted: Size, gray: bool = False) 
         min_width=reduced.width,
         min_height=reduced.height,
         fastupsample=min(reduced.width / wanted.width, reduced.height / wanted.height) >= _SMOOTHED,
+        buffer=borrow("decoded", reduced.width * reduced.height * _CHANNELS[colourspace]),
         strict=True,
     )
     return pixels

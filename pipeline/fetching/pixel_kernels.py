@@ -15,7 +15,6 @@ import numpy as np
 
 from vocab.kernels.compiled import compile_kernel
 
-_BLOCK: Final = 64  # rows of the first pass that are made together: 192 bytes a column, 100 kB for a photograph
 _FINE: Final = 6  # bits below a level that are kept between the passes
 _WEIGHT_BITS: Final = 14  # of a weight's fraction: 1 is 16384
 
@@ -34,7 +33,9 @@ def _blend(source: Any, first: int, weights: Any, shift: int, top: int, sums: An
 
 
 @compile_kernel
-def resize_rows(source: Any, firsts: Any, weights: Any, side_firsts: Any, side_weights: Any, result: Any) -> None:
+def resize_rows(
+    source: Any, firsts: Any, weights: Any, side_firsts: Any, side_weights: Any, block: Any, middle: Any, result: Any
+) -> None:
     """Resizes an RGB picture.
 
     Args:
@@ -43,15 +44,16 @@ def resize_rows(source: Any, firsts: Any, weights: Any, side_firsts: Any, side_w
         weights: int16 [new height, taps], in 1/16384.
         side_firsts: int64 [new width], the first column of each blend.
         side_weights: int16 [new width, taps].
+        block: uint8 [width, 3 * rows], for the columns of so many rows at once.
+        middle: int16 [height, new width * 3], for what the first pass makes.
         result: uint8 [new height, new width * 3], filled.
     """
     height, width = source.shape[0], source.shape[1] // 3
-    middle = np.empty((height, 3 * side_firsts.size), np.int16)
-    block = np.zeros((width, 3 * _BLOCK), np.uint8)  # columns of some rows
-    column = np.empty(3 * _BLOCK, np.int16)
+    rows_at_once = block.shape[1] // 3
+    column = np.empty(block.shape[1], np.int16)
     sums = np.empty(max(middle.shape[1], column.size), np.int32)
-    for first in range(0, height, _BLOCK):
-        num_rows = min(_BLOCK, height - first)
+    for first in range(0, height, rows_at_once):
+        num_rows = min(rows_at_once, height - first)
         for row in range(num_rows):
             for place in range(width):
                 block[place, 3 * row] = source[first + row, 3 * place]

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from PIL import Image
 from pipeline.base.drops import DropReason
 from pipeline.fetching.costs import MemoryGate
 from pipeline.fetching.images import CheckedImage, ImageRules, normalize_image
+from pipeline.fetching.scratch import borrow
 
 WAYS = {name: ImageRules(reencode=name) for name in ("auto", "always", "never")}
 
@@ -236,6 +238,29 @@ def test_the_gate_opens_after_an_error():
         raise ValueError("broken")
     with gate.holding(100, limit=100):
         pass
+
+
+def test_threads_do_not_disturb_each_other():
+    files = [GOOD[name] for name in ("jpeg", "progressive", "gray", "inks", "png", "webp", "avif")]
+    files += [encode(photograph(seed=seed), quality=90) for seed in range(3, 9)]
+    rules = [
+        ImageRules(image_size=100),
+        ImageRules(reencode="never"),
+        ImageRules(resize_mode="none", reencode="always"),
+    ]
+    jobs = [(data, rule) for data in files for rule in rules] * 3
+    alone = [normalize_image(*job) for job in jobs]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda job: normalize_image(*job), jobs)) == alone
+
+
+def test_bytes_borrowed_by_two_names_or_threads_are_apart():
+    mine = borrow("one", 100)
+    with ThreadPoolExecutor(1) as pool:
+        others = [borrow("two", 100), pool.submit(borrow, "one", 100).result()]
+    assert not any(np.shares_memory(mine, other) for other in others)
+    assert np.shares_memory(mine, borrow("one", 50))
+    assert not np.shares_memory(borrow("one", 50_000_000), borrow("one", 50_000_000))
 
 
 PEAK = """
