@@ -2,7 +2,7 @@
 
 In: the bytes of one answer. Out: a `CheckedImage` ready to be stored, or the `DropReason` that refuses it.
 The order is by cost: opt-out marker, format and size from the header, the structure of the file, what decoding it would
-take, and only then the decoder: `pipeline.fetching.jpeg` for JPEG, Pillow for the rest.
+take, and only then `pipeline.fetching.decoding`.
 Source: EXIF 2.32 4.6.4 (orientation); PLUS LDF 2.0.1 and IPTC Photo Metadata 2023.1 (Data Mining).
 """
 
@@ -10,8 +10,6 @@ import functools
 import hashlib
 import io
 import logging
-import struct
-import zlib
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
@@ -21,8 +19,7 @@ from PIL import Image
 from pipeline.base.drops import DropReason
 from pipeline.base.options import option
 from pipeline.fetching import resizing
-from pipeline.fetching.boxes import read_avif
-from pipeline.fetching.chunked import has_all_rows, is_run_length_coded, read_bmp, read_gif, read_png, read_webp
+from pipeline.fetching.chunked import is_run_length_coded
 from pipeline.fetching.colour import needs_conversion, to_srgb
 from pipeline.fetching.costs import (
     MAX_RUN_CODED_BYTES,
@@ -32,11 +29,12 @@ from pipeline.fetching.costs import (
     encoding_bytes,
     find_excess,
 )
+from pipeline.fetching.decoding import DECODER_ERRORS, Decoded, decode, is_strict, read_parts
 from pipeline.fetching.exif import read_exif
-from pipeline.fetching.file_parts import ORIENTATION_TAG, UPRIGHT, FileParts
+from pipeline.fetching.file_parts import UPRIGHT, FileParts
 from pipeline.fetching.hashing import perceptual_hash
 from pipeline.fetching.image_headers import ImageHeader, Size, read_header
-from pipeline.fetching.jpeg import decode_jpeg, encode_jpeg, is_common, read_jpeg, read_orientation, scaled_size
+from pipeline.fetching.jpeg import encode_jpeg, read_orientation, scaled_size
 from pipeline.fetching.resizing import Fit, Pixels, ResizeMode, cut_or_frame, resize
 from vocab.kernels.compiled import find_obstacle
 
@@ -111,7 +109,7 @@ def normalize_image(source: bytes, rules: ImageRules) -> CheckedImage | DropReas
         return refusal
     try:
         return _normalize(source, header, rules)
-    except _DECODER_ERRORS:
+    except DECODER_ERRORS:
         return DropReason.BROKEN_IMAGE
 
 
@@ -148,35 +146,11 @@ def fit_size(size: Size, rules: ImageRules) -> Fit:
 
 EMBEDDED_OPT_OUT: Final = b"DMI-PROHIBITED"  # prefix of every prohibition in plus:DataMining, and of no permission
 
-_FORMATS: Final = {
-    "image/jpeg": "JPEG",
-    "image/png": "PNG",
-    "image/webp": "WEBP",
-    "image/gif": "GIF",
-    "image/avif": "AVIF",
-    "image/bmp": "BMP",
-}
 _JPEG: Final = "image/jpeg"
 _ENCODED: Final = {"jpg": _JPEG, "webp": "image/webp", "png": "image/png"}
 _STORED_MIMES: Final = frozenset({"image/jpeg", "image/png", "image/webp"})  # may be kept as they came
-_SIDEWAYS: Final = frozenset({5, 6, 7, 8})
-_WHITE: Final = (255, 255, 255)
-_STRIP_PIXELS: Final = 1 << 20  # of a picture that are converted at once
 _VERIFIED: Final = Size(32, 32)  # what a picture that is only verified is decoded for: its hash
-_GRAY_MODES: Final = frozenset({"1", "L", "LA", "La"})
-_DECODER_ERRORS: Final = (  # all that the decoders are known to raise for broken files
-    OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError, AttributeError,
-    RuntimeError, MemoryError, ZeroDivisionError, struct.error, zlib.error, Image.DecompressionBombError,
-)  # fmt: skip
-
-
-class _Decoded(NamedTuple):
-    pixels: Pixels  # [height, width, channels] as it lies in the file: 1 gray, 3 RGB, 4 CMYK; maybe reduced
-    size: Size  # of the whole picture as it lies in the file
-    orientation: int
-    icc: bytes
-    exif: bytes
-    is_plain: bool  # RGB, and nothing shines through
+_SIDEWAYS: Final = frozenset({5, 6, 7, 8})
 
 
 class _Plan(NamedTuple):
@@ -186,7 +160,6 @@ class _Plan(NamedTuple):
     size: Size
     parts: FileParts
     wanted: Size  # the size it will be resized to, as it lies in the file
-    strict: bool  # whether the strict decoder takes it
     cost: int  # bytes of memory at the peak
 
 
@@ -201,7 +174,7 @@ def _normalize(source: bytes, header: ImageHeader, rules: ImageRules) -> Checked
     if isinstance(plan, DropReason):
         return plan
     with _gate().holding(plan.cost, limit=rules.max_decode_bytes):
-        decoded = _decode(plan, gray=rules.reencode == "never")
+        decoded = decode(plan.mime, plan.size, plan.parts, wanted=plan.wanted, gray=rules.reencode == "never")
         if refusal := check_size(decoded.size, rules):  # the decoder may know better than the header
             return refusal
         image = _keep(plan, decoded) if rules.reencode == "never" else _make(plan, decoded, rules)
@@ -219,38 +192,10 @@ def _plan(source: bytes, header: ImageHeader, rules: ImageRules) -> _Plan | Drop
     if refusal := check_size(size, rules) or _find_excess(source, header.mime, size, parts):
         return refusal
     wanted = _VERIFIED if raw else _wanted_size(size, read_orientation(parts.exif), rules)
-    strict = header.mime == _JPEG and is_common(source)
-    reduced = scaled_size(size, wanted) if strict else None
+    reduced = scaled_size(size, wanted) if is_strict(header.mime, parts) else None
     cost = decoding_bytes(header.mime, size, reduced=reduced, parts=parts)
     cost += 0 if raw else encoding_bytes(fit_size(size, rules).stored)
-    return (
-        DropReason.TOO_COSTLY
-        if cost > rules.max_decode_bytes
-        else _Plan(header.mime, size, parts, wanted, strict, cost)
-    )
-
-
-def read_parts(source: bytes, mime: str, *, raw: bool) -> FileParts | None:
-    """Reads the structure of a file.
-
-    Args:
-        source: The file.
-        mime: What its first bytes say it is.
-        raw: Whether its bytes are to be kept whatever they are, with colour profile, orientation and all frames.
-    """
-    match mime:
-        case "image/jpeg":
-            return read_jpeg(source, keep_icc=raw, orientation_kept=raw)
-        case "image/png":
-            return read_png(source, keep_icc=raw, orientation_kept=raw)
-        case "image/webp":
-            return read_webp(source, keep_icc=raw, orientation_kept=raw)
-        case "image/gif":
-            return read_gif(source, all_frames=raw)
-        case "image/avif":
-            return read_avif(source)
-        case _:
-            return read_bmp(source)
+    return DropReason.TOO_COSTLY if cost > rules.max_decode_bytes else _Plan(header.mime, size, parts, wanted, cost)
 
 
 def _find_excess(source: bytes, mime: str, size: Size, parts: FileParts) -> DropReason | None:
@@ -270,71 +215,11 @@ def _turned(size: Size, orientation: int) -> Size:
     return Size(size.height, size.width) if orientation in _SIDEWAYS else size
 
 
-def _decode(plan: _Plan, *, gray: bool) -> _Decoded:
-    parts, orientation = plan.parts, read_orientation(plan.parts.exif)
-    if plan.strict:
-        gray = gray or parts.num_components == 1
-        pixels = decode_jpeg(parts.picture, size=plan.size, wanted=plan.wanted, gray=gray)
-        return _Decoded(pixels, plan.size, orientation, parts.icc, parts.exif, pixels.shape[2] == 3)
-    if plan.mime == "image/png" and not has_all_rows(parts.picture):
-        raise ValueError("rows are missing")
-    with Image.open(io.BytesIO(parts.picture), formats=(_FORMATS[plan.mime],)) as image:
-        opened = Size(*image.size)
-        if opened.width * opened.height > plan.size.width * plan.size.height:
-            raise ValueError("a larger picture than its header says")
-        exif, icc = parts.exif, parts.icc
-        if plan.mime == "image/avif":
-            orientation = image.getexif().get(ORIENTATION_TAG, UPRIGHT)
-            exif = image.info.get("exif", b"").removeprefix(b"Exif\0\0")
-            icc = image.info.get("icc_profile") or b""
-        image.load()
-        is_plain = image.mode == "RGB" and not image.has_transparency_data
-        return _Decoded(to_pixels(image), opened, orientation, icc, exif, is_plain)
-
-
-def to_pixels(image: Image.Image) -> Pixels:
-    """A decoded picture as 8-bit RGB or gray: 16-bit gray scaled, what is transparent on white; by strips.
-
-    Returns:
-        uint8 [height, width, channels]: 1 or 3; 4 for CMYK, where 255 is no ink.
-    """
-    width, height = image.size
-    result: Pixels | None = None
-    rows = max(1, _STRIP_PIXELS // width)
-    for first in range(0, height, rows):
-        last = min(height, first + rows)
-        strip = _strip_pixels(image if rows >= height else image.crop((0, first, width, last)))
-        if rows >= height:
-            return strip
-        if result is None:
-            result = np.empty((height, width, strip.shape[2]), np.uint8)
-        result[first:last] = strip
-    if result is None:
-        raise ValueError("a picture without rows")
-    return result
-
-
-def _strip_pixels(image: Image.Image) -> Pixels:
-    if image.mode == "CMYK":
-        return 255 - np.asarray(image)
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        wide = np.asarray(image).astype(np.uint32 if image.mode != "I" else np.int32)
-        return np.clip((wide + 128) // 257, 0, 255).astype(np.uint8)[..., None]
-    if image.has_transparency_data:
-        picture = image.convert("RGBA")
-        matte = Image.new("RGB", picture.size, _WHITE)
-        matte.paste(picture, mask=picture.getchannel("A"))
-        return np.asarray(matte.convert("L") if image.mode in _GRAY_MODES else matte).reshape(*matte.size[::-1], -1)
-    if image.mode in _GRAY_MODES:
-        return np.asarray(image.convert("L"))[..., None]
-    return np.asarray(image.convert("RGB"))
-
-
-def _make(plan: _Plan, decoded: _Decoded, rules: ImageRules) -> CheckedImage:
+def _make(plan: _Plan, decoded: Decoded, rules: ImageRules) -> CheckedImage:
     """The image of a picture that may be changed: upright, in sRGB, in its size; its own bytes where that is so."""
     original = _turned(decoded.size, decoded.orientation)
     fit = fit_size(original, rules)
-    is_rgb = decoded.pixels.shape[2] == len(_WHITE)
+    is_rgb = decoded.pixels.shape[2] == 3
     picture = decoded.pixels if is_rgb else to_srgb(decoded.pixels, decoded.icc)
     picture = resize(picture, _turned(fit.scaled, decoded.orientation))
     picture = to_srgb(picture, decoded.icc) if is_rgb else picture  # of fewer pixels: cheaper
@@ -353,7 +238,7 @@ def _make(plan: _Plan, decoded: _Decoded, rules: ImageRules) -> CheckedImage:
     return CheckedImage(data, mime, *fit.stored, *original, sha256=b"", phash=perceptual_hash(picture))
 
 
-def _keep(plan: _Plan, decoded: _Decoded) -> CheckedImage:
+def _keep(plan: _Plan, decoded: Decoded) -> CheckedImage:
     """The image of a file that is only verified: its own bytes without metadata."""
     upright = _turned(decoded.size, decoded.orientation)
     phash = perceptual_hash(turn(to_srgb(decoded.pixels, b""), decoded.orientation))

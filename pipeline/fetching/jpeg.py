@@ -8,6 +8,7 @@ Source: ITU-T T.81 B (markers, frames, scans), T.871 10 (JFIF), T.872 6.5.3 (Ado
 
 import re
 import struct
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ _COMMENT: Final = 0xFE
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE: Final = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _JFIF, _EXIF, _ICC = b"JFIF\0", b"Exif\0\0", b"ICC_PROFILE\0"
+_ICC_HEAD: Final = len(_ICC) + 2  # and its number and how many there are
 _JFIF_LENGTH: Final = 16  # without a thumbnail
 _MAX_SEGMENTS: Final = 65_536  # of a file that is looked at; photographs have some twenty
 _COEFFICIENT_BYTES: Final = 2
@@ -41,6 +43,12 @@ class _Frame(NamedTuple):
     factors: tuple[tuple[int, int], ...]  # sampling of each component
 
 
+class _Segment(NamedTuple):
+    marker: int
+    content: bytes
+    whole: bytes
+
+
 def read_jpeg(source: bytes, *, keep_icc: bool, orientation_kept: bool) -> FileParts | None:
     """Reads the structure of a JPEG file.
 
@@ -54,52 +62,30 @@ def read_jpeg(source: bytes, *, keep_icc: bool, orientation_kept: bool) -> FileP
     """
     essence: list[bytes] = [_SOI]
     frame: _Frame | None = None
-    profile: dict[int, bytes] = {}
-    profile_pieces: list[bytes] = []
-    exif = b""
-    num_scans, place = 0, len(_SOI)
-    for _ in range(_MAX_SEGMENTS):
-        found = _NEXT_MARKER.search(source, place)
-        if not found:
-            return None
-        start, marker = found.start(), source[found.start() + 1]
-        if marker == _EOI:
-            break
-        end = start + 2 + int.from_bytes(source[start + 2 : start + 4], "big")
-        content = source[start + 4 : end]
-        if end > len(source) or end < start + 4:
-            return None
-        place = end
-        if marker == _SOS:
-            following = _NEXT_MARKER.search(source, end)
-            if not following:
-                return None
-            num_scans, place = num_scans + 1, following.start()
-            essence.append(source[start:place])
-        elif marker == _APP0:
-            if content.startswith(_JFIF) and len(content) >= _JFIF_LENGTH - 2:
-                essence.append(source[start : start + 2] + b"\0\x10" + content[:12] + b"\0\0")
+    profile: dict[int, _Segment] = {}
+    exif, num_scans, marker = b"", 0, 0
+    for segment in _segments(source):
+        marker, content = segment.marker, segment.content
+        if marker in (_SOS, _EOI) or not (_APP0 <= marker <= _APP15 or marker == _COMMENT) or marker == _APP14:
+            frame = frame or (_read_frame(marker, content) if marker in _FRAMES else None)
+            num_scans += marker == _SOS
+            essence.append(segment.whole)
+        elif marker == _APP0 and content.startswith(_JFIF) and len(content) >= _JFIF_LENGTH - 2:
+            essence.append(_segment(_APP0, content[: _JFIF_LENGTH - 4] + b"\0\0"))
         elif marker == _APP1 and content.startswith(_EXIF):
             exif = exif or content[len(_EXIF) :]
-        elif marker == _APP2 and content.startswith(_ICC) and len(content) > 14:
-            profile.setdefault(content[12], content[14:])
-            profile_pieces.append(source[start:end])
-        elif marker == _APP14 or not (_APP0 <= marker <= _APP15 or marker == _COMMENT):
-            if marker in _FRAMES and frame is None:
-                frame = _read_frame(marker, content)
-            essence.append(source[start:end])
-    else:
+        elif marker == _APP2 and content.startswith(_ICC) and len(content) > _ICC_HEAD:
+            profile.setdefault(content[len(_ICC)], segment)
+    if marker != _EOI or frame is None or not num_scans:
         return None
-    if frame is None or not num_scans:
-        return None
-    essence.append(b"\xff\xd9")
-    extras = profile_pieces if keep_icc else []
+    pieces = [profile[number] for number in sorted(profile)]
+    extras = [piece.whole for piece in pieces] if keep_icc else []
     if orientation_kept and (turn := read_orientation(exif)) != UPRIGHT:
         extras = [_segment(_APP1, _EXIF + minimal_exif(turn)), *extras]
     return FileParts(
         picture=source,  # the decoder skips what is no picture, and stops at the end
         kept=b"".join(_insert(essence, extras)),
-        icc=b"".join(profile[number] for number in sorted(profile)),
+        icc=b"".join(piece.content[_ICC_HEAD:] for piece in pieces),
         exif=exif,
         num_scans=num_scans,
         num_components=len(frame.factors),
@@ -189,6 +175,27 @@ def read_orientation(exif: bytes) -> int:
     except struct.error:
         pass
     return UPRIGHT
+
+
+def _segments(source: bytes) -> Iterator[_Segment]:
+    """The segments of a file, data of scans with their headers; the last is the end of the image, unless it is cut."""
+    place = len(_SOI)
+    for _ in range(_MAX_SEGMENTS):
+        found = _NEXT_MARKER.search(source, place)
+        if not found:
+            return
+        start, marker = found.start(), source[found.start() + 1]
+        if marker == _EOI:
+            yield _Segment(marker, b"", source[start : start + 2])
+            return
+        end = start + 2 + int.from_bytes(source[start + 2 : start + 4], "big")
+        if end > len(source) or end < start + 4:
+            return
+        following = _NEXT_MARKER.search(source, end) if marker == _SOS else None
+        if marker == _SOS and not following:
+            return
+        place = following.start() if following else end
+        yield _Segment(marker, source[start + 4 : end], source[start:place])
 
 
 def _read_frame(marker: int, content: bytes) -> _Frame | None:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from pipeline.base.drops import DropReason
 from pipeline.base.options import check_options
+from pipeline.fetching.decoding import to_pixels
 from pipeline.fetching.hashing import perceptual_hash
 from pipeline.fetching.image_headers import Size
 from pipeline.fetching.images import (
@@ -19,7 +20,6 @@ from pipeline.fetching.images import (
     check_size,
     fit_size,
     normalize_image,
-    to_pixels,
 )
 
 RULES = ImageRules()
