@@ -21,7 +21,7 @@ from pipeline.fetching.answers import Normalize
 from pipeline.fetching.archived import fetch_archived
 from pipeline.fetching.crew import fetch_together
 from pipeline.fetching.grouped_rows import join_tables
-from pipeline.fetching.images import ImageRules, normalize_image
+from pipeline.fetching.images import ImageRules, normalize_image, prepare_pixels
 from pipeline.fetching.lookup import archive_names
 from pipeline.fetching.paces import remove_paces
 from pipeline.fetching.planning import (
@@ -121,6 +121,7 @@ class FetchImages(FetchRules, ImageRules, Stage):
 
     def steps(self) -> Steps:
         """Plan; find the images in the archives, if there are any; fetch, lanes of hosts side by side."""
+        prepare_pixels()
         raw, tables = RawFolder(self.output), BalancedFolder(self.balanced).tables
         plans = StageFolder(raw.working("plan"))
         num_pairs = read_stage(self.balanced)["counts"].get("pairs/kept", 0)
