@@ -8,6 +8,7 @@ from PIL import Image
 
 from pipeline.fetching.hashing import average_slowly, perceptual_hash
 from pipeline.fetching.image_headers import Size
+from pipeline.fetching.images import prepare_pixels
 from pipeline.fetching.resizing import Fit, cut_or_frame, fit_size, resize, resize_slowly
 
 
@@ -45,6 +46,15 @@ def test_where_nothing_is_compiled_the_slow_ways_are_taken(monkeypatch):
     monkeypatch.setattr("pipeline.fetching.pixel_kernels.average_gray", None)
     assert (resize(picture, Size(50, 60)) == wanted).all()
     assert perceptual_hash(picture) == hashed
+
+
+def test_who_starts_workers_is_told_that_nothing_is_compiled(monkeypatch, caplog):
+    prepare_pixels()
+    assert not caplog.text
+    for module in ("vocab.kernels.compiled", "pipeline.fetching.images"):
+        monkeypatch.setattr(f"{module}.find_obstacle", lambda: "no folder")
+    prepare_pixels()
+    assert "pictures are resized several times slower, not compiled: no folder" in caplog.text
 
 
 def test_a_flat_picture_stays_flat():
