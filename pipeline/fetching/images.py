@@ -58,7 +58,7 @@ class ImageRules:
     )
     max_aspect_ratio: float = option(5.0, "Longest over shortest side allowed.", minimum=1)
     max_decode_bytes: int = option(
-        360_000_000,
+        300_000_000,
         "Memory that all decoders of a process may take together; an image that takes more alone is refused.",
         minimum=16_000_000,
     )
