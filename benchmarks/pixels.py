@@ -24,11 +24,11 @@ from PIL import Image
 from scipy.ndimage import uniform_filter
 
 from pipeline.base import files
-from pipeline.fetching.hashing import perceptual_hash
-from pipeline.fetching.image_headers import Size
-from pipeline.fetching.images import ImageRules, normalize_image
-from pipeline.fetching.jpeg import decode_jpeg, encode_jpeg, read_jpeg
-from pipeline.fetching.resizing import fit_size, resize
+from pipeline.pixels.hashing import perceptual_hash
+from pipeline.pixels.image_headers import Size
+from pipeline.pixels.images import ImageRules, normalize_image
+from pipeline.pixels.jpeg import decode_jpeg, encode_jpeg, read_jpeg
+from pipeline.pixels.resizing import fit_size, resize
 
 REDUCTIONS = (2, 4, 8)
 SIDE = 256

@@ -64,7 +64,7 @@ TESTS = {
     "pipeline.fetching.routed_files": ("test_routed_files",),
     "pipeline.fetching.planning": ("test_golden", "test_planning"),
     "pipeline.fetching.hosts": ("test_fetch_manners",),
-    "pipeline.fetching.images": ("test_images",),
+    "pipeline.pixels.images": ("test_images",),
     "pipeline.extraction.image_references": ("test_image_references",),
 }
 

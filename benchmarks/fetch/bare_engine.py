@@ -17,7 +17,8 @@ from pipeline.base.drops import DropReason
 from pipeline.base.options import add_flags, options_from
 from pipeline.base.tar import END_OF_ARCHIVE, encode_member
 from pipeline.fetching.answers import Fetched
-from pipeline.fetching.stage import FetchImages, open_network
+from pipeline.fetching.crawler import fetch_images, run_loop
+from pipeline.fetching.stage import FetchImages, open_checks
 
 
 def fetch(stage: FetchImages, urls: list[str], output: str) -> None:
@@ -28,7 +29,7 @@ def fetch(stage: FetchImages, urls: list[str], output: str) -> None:
             if not isinstance(fetched.image, DropReason):
                 tar.write(encode_member(f"{zlib.crc32(url.encode()):08x}.jpg", fetched.image.data))
 
-        open_network(stage)("bench", urls, store)
+        run_loop(lambda: fetch_images(urls, stage, normalize=open_checks(stage), store=store))
         tar.write(END_OF_ARCHIVE)
 
 

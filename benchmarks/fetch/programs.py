@@ -14,13 +14,12 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from inputs import urls_table
 
 from jobs.interpreter import module_command, module_environment
-from pipeline.fetching.stage import FetchImages
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CONTACT = "bench@host.example"
@@ -81,7 +80,7 @@ def network_flags(scene: Scene) -> list[str]:
     flags = ["--contact", CONTACT, *scene.flags]
     if scene.connect_to:
         flags += ["--connect-to", *scene.connect_to]
-    if scene.authorities and "ca_bundle" in {option.name for option in fields(FetchImages)}:
+    if scene.authorities:
         flags += ["--ca-bundle", scene.authorities]
     return flags
 

@@ -116,8 +116,8 @@ def patient_programs(python: str) -> list[Program]:
         img2dataset("img2dataset, 2 x 1,024 threads", python, **MANY_THREADS),
         img2dataset("img2dataset, its defaults", python, mode="border"),
         fetch_images("fetch-images"),
-        fetch_images("fetch-images, 1,024 a worker", "--concurrency", "1024"),
-        fetch_images("fetch-images, 1,024 a worker, no retries", "--concurrency", "1024", "--retries", "0"),
+        fetch_images("fetch-images, no retries", "--retries", "0"),
+        fetch_images("fetch-images, no site files", "--no-robots", "--no-tdm-file"),
     ]
 
 
@@ -133,7 +133,7 @@ def raw_programs(python: str) -> list[Program]:
     return [
         img2dataset("img2dataset, 2 x 64, unchecked", python, *KEPT_AS_THEY_COME, processes=2, threads=64, mode="no"),
         img2dataset("img2dataset, 2 x 64, 256 px", python, processes=2, threads=64),
-        fetch_images("fetch-images, checked", "--resize-mode", "none"),
+        fetch_images("fetch-images, checked", "--resize-mode", "none", "--reencode", "never"),
     ]
 
 

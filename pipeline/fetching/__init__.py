@@ -1,11 +1,12 @@
 """Fetch plans ► raw tars: the stage fetch-images.
 
-planning  pairs ► units by host                 images    bytes ► checked, resized images; image_headers, file_parts,
-                                                          jpeg, chunked, boxes, costs, decoding, colour, resizing,
-                                                          pixel_kernels, scratch, hashing, exif
-rules     options of the network's use          hosts     turns, pauses and patience, host by host
-resolver  names ► public addresses              robots    robots.txt
-targets   text ► URL that may be requested      client    URL ► checked image, over the network
-archived  URL ► checked image, from archives    unit      plan ► raw tar and index     raw   tar members
+planning  pairs ► units by site          routed_files, grouped_rows: rows on their way to their units
+rules     options of the network's use   targets     text ► URL that may be requested
+resolver  names ► addresses              addresses   which of them are public
+robots, site_files: what a site says     paces       when who may be asked, for all processes of a machine
+hosts     one host: turns and patience   client      one request and its answer
+crawler   who is asked when              crew        many units at once in a worker
+archived  URL ► image, from archives     lookup, searching: where in archives they lie
+unit      answers ► raw tar and index    raw         members of a tar      tally   what was done, for watching
 stage     options and steps
 """

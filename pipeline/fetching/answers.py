@@ -6,8 +6,8 @@ from typing import Final, NamedTuple
 import aiohttp
 
 from pipeline.base.drops import DropReason
-from pipeline.fetching.images import CheckedImage
 from pipeline.fetching.resolver import PrivateAddress
+from pipeline.pixels.images import CheckedImage
 
 MAX_REDIRECTS: Final = 5
 TAKEN: Final = frozenset({200, 203})  # RFC 9110 15.3.4: 203 is 200 that passed a proxy which changes contents

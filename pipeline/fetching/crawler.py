@@ -28,7 +28,6 @@ from pipeline.base.drops import DropReason
 from pipeline.fetching.answers import MAX_REDIRECTS, RETRIED, Fetched, Normalize, Store
 from pipeline.fetching.client import Reply, WebClient
 from pipeline.fetching.hosts import Gate, Host
-from pipeline.fetching.images import CheckedImage
 from pipeline.fetching.paces import Paces, slot_of
 from pipeline.fetching.resolver import NoSuchName, PrivateAddress
 from pipeline.fetching.robots import Robots
@@ -36,6 +35,7 @@ from pipeline.fetching.rules import FetchRules
 from pipeline.fetching.site_files import Kind, SiteFile
 from pipeline.fetching.tally import Tally
 from pipeline.fetching.targets import parse_target
+from pipeline.pixels.images import CheckedImage
 from pipeline.web.http import pause_s
 from pipeline.web.optouts import TdmRules
 from pipeline.web.sites import site_of

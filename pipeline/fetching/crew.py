@@ -43,6 +43,7 @@ def fetch_together(
     normalize: OnWorker[Normalize],
     queries: OnWorker[pa.Array],
     again: Collection[str] = (),
+    img2dataset_names: bool = False,
 ) -> Generator[tuple[int, Callable[[str], Counts]], None, None]:
     """Fetches units side by side.
 
@@ -54,6 +55,7 @@ def fetch_together(
         normalize: Checks the bytes of an image.
         queries: Query strings, by query id.
         again: Statuses of an earlier run that are not final.
+        img2dataset_names: Whether samples are described under img2dataset's names, too.
 
     Yields:
         A unit's number, and what writes it to the path of its index; as soon as its last URL has an answer.
@@ -79,14 +81,16 @@ def fetch_together(
             if isinstance(item, Exception):
                 raise item
             unit, fetched, waits = item
-            yield unit, partial(_write, fetched, queries, waits)
+            yield unit, partial(_write, fetched, queries, waits, img2dataset_names)
     finally:
         crew.stop()
         thread.join()
 
 
-def _write(unit: FetchUnit, queries: OnWorker[pa.Array], waits: Mapping[str, float], index: str) -> Counts:
-    return unit.write(index, queries=queries.get(), waits=waits)
+def _write(
+    unit: FetchUnit, queries: OnWorker[pa.Array], waits: Mapping[str, float], img2dataset_names: bool, index: str
+) -> Counts:
+    return unit.write(index, queries=queries.get(), waits=waits, img2dataset_names=img2dataset_names)
 
 
 class _Opened(NamedTuple):

@@ -21,7 +21,6 @@ from pipeline.fetching.answers import Normalize
 from pipeline.fetching.archived import fetch_archived
 from pipeline.fetching.crew import fetch_together
 from pipeline.fetching.grouped_rows import join_tables
-from pipeline.fetching.images import ImageRules, normalize_image, prepare_pixels
 from pipeline.fetching.lookup import archive_names
 from pipeline.fetching.paces import remove_paces
 from pipeline.fetching.planning import (
@@ -41,6 +40,7 @@ from pipeline.fetching.resolver import parse_redirection
 from pipeline.fetching.rules import FetchRules, check_contact, check_proxy, parse_retry
 from pipeline.fetching.searching import Planned, group_table, search_archives
 from pipeline.fetching.unit import ImageSource, fetch_unit
+from pipeline.pixels.images import ImageRules, normalize_image, prepare_pixels
 from pipeline.steps import CrewUnits, MapUnits, Stage, Step, Steps, SumUnits
 
 _FEW_IMAGES: Final = 20  # of which nothing can be said
@@ -68,6 +68,9 @@ class FetchImages(FetchRules, ImageRules, Stage):
         minimum=0,
     )
 
+    img2dataset_names: bool = option(
+        False, "Describe samples under img2dataset's names too: caption, key, status, error_message, exif."
+    )
     retry: tuple[str, ...] = option(
         (),
         "In a folder that is done, ask again for what failed: connect, timeout, 5xx, 429, robots, broken, or a status.",
@@ -92,6 +95,8 @@ class FetchImages(FetchRules, ImageRules, Stage):
         if not self.from_archive:
             check_contact(self.contact)
             check_proxy(self.proxy)
+        elif self.retry:
+            raise ValueError(f"retry: {', '.join(self.retry)}: archives hold what they hold, see from-archive")
         parse_retry(self.retry)
 
     def inputs(self) -> list[str]:
@@ -106,7 +111,7 @@ class FetchImages(FetchRules, ImageRules, Stage):
     def verdict(self, counts: Counts) -> str:
         """Whether so little came that the network, or the list of URLs, must have been at fault."""
         wanted, kept = counts.get("images/in", 0), counts.get("images/kept", 0)
-        if wanted < _FEW_IMAGES or kept >= self.min_success * wanted:
+        if self.from_archive or wanted < _FEW_IMAGES or kept >= self.min_success * wanted:
             return ""
         worst = max((n, name) for name, n in counts.items() if name.startswith("images/drop/"))
         reason = worst[1].rpartition("/")[2]
@@ -151,7 +156,13 @@ class FetchImages(FetchRules, ImageRules, Stage):
             files.write_json(paths, archives)
             records = yield from search_archives(archives, Planned(plans, groups, group_size, num_pairs), raw)
             source = OnWorker(open_archives, self, paths, records)
-            work = partial(fetch_unit, plans=plans, source=source, queries=queries)
+            work = partial(
+                fetch_unit,
+                plans=plans,
+                source=source,
+                queries=queries,
+                img2dataset_names=self.img2dataset_names,
+            )
             yield Step(
                 "FetchUnits", MapUnits(units=order_of_work(lanes), output_of=partial(unit_index, raw), work=work)
             )
@@ -161,9 +172,10 @@ class FetchImages(FetchRules, ImageRules, Stage):
             plans=plans,
             index_of=partial(unit_index, raw),
             rules=self,
-            normalize=OnWorker(_image_checks, self),
+            normalize=OnWorker(open_checks, self),
             queries=queries,
-            again=self._statuses_again(),
+            again=parse_retry(self.retry),
+            img2dataset_names=self.img2dataset_names,
         )
         fetch = CrewUnits(
             units=order_of_work(lanes),
@@ -173,9 +185,6 @@ class FetchImages(FetchRules, ImageRules, Stage):
         )
         yield Step("FetchUnits", fetch)
         remove_paces(plans.path)
-
-    def _statuses_again(self) -> frozenset[str]:
-        return parse_retry(self.retry)
 
     def _archives(self) -> list[str]:
         return files.expand_inputs(self.from_archive)
@@ -194,12 +203,13 @@ def open_archives(stage: FetchImages, paths: str, records: StageFolder) -> Image
         paths: A JSON file, the path of every archive by its name.
         records: Tables of `RECORDS`, by the names of units.
     """
-    normalize, archives = _image_checks(stage), files.read_json(paths)
+    normalize, archives = open_checks(stage), files.read_json(paths)
     return lambda name, urls, store: fetch_archived(
         urls, stage, archives=archives, records=read_table(records.table(name)), normalize=normalize, store=store
     )
 
 
-def _image_checks(stage: FetchImages) -> Normalize:
+def open_checks(stage: FetchImages) -> Normalize:
+    """What looks at the bytes of images."""
     warnings.filterwarnings("ignore", module=r"PIL\.")  # broken metadata of images off the web
     return partial(normalize_image, rules=stage)

@@ -6,6 +6,7 @@ where it lies, the unit is done. The bytes of both depend on plan and answers al
 """
 
 import io
+import json
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -23,8 +24,8 @@ from pipeline.base.shard_format import describe_probability, raw_name, sample_ke
 from pipeline.base.tables import read_table, write_table
 from pipeline.base.tar import END_OF_ARCHIVE
 from pipeline.fetching.answers import Fetched, Store
-from pipeline.fetching.images import CheckedImage
 from pipeline.fetching.raw import encode_sample
+from pipeline.pixels.images import CheckedImage
 
 ImageSource = Callable[[str, Sequence[str], Store], None]  # fetches the distinct URLs of a named unit for the store
 
@@ -107,13 +108,21 @@ class FetchUnit:
         length = self._spool.write(fetched.image.data)
         self._stored[url] = StoredUrl(fetched._replace(image=fetched.image._replace(data=b"")), offset, length)
 
-    def write(self, index: str, *, queries: pa.Array, waits: Mapping[str, float] | None = None) -> Counts:
+    def write(
+        self,
+        index: str,
+        *,
+        queries: pa.Array,
+        waits: Mapping[str, float] | None = None,
+        img2dataset_names: bool = False,
+    ) -> Counts:
         """Writes the tar, what there is to tell of it, and last the index.
 
         Args:
             index: Where the index goes; the tar lies beside it.
             queries: Query strings, by query id.
             waits: Hosts that want to be left alone longer than a run waits, until when (seconds since 1970).
+            img2dataset_names: Whether samples are described under img2dataset's names, too.
 
         Returns:
             Counts of images: one for every row of the plan.
@@ -121,7 +130,7 @@ class FetchUnit:
         places: list[Place | None] = []
         offset = 0
         with self._spool, files.write_whole(raw_tar_of(index)) as tar:
-            for sample in self._samples(queries):
+            for sample in self._samples(queries, img2dataset_names):
                 length = tar.write(sample)
                 places.append(Place(offset, length) if length else None)
                 offset += length
@@ -137,7 +146,7 @@ class FetchUnit:
         write_table(index, index_unit(self._plan, answers, places), RAW_INDEX, counts)
         return counts
 
-    def _samples(self, queries: pa.Array) -> Iterator[bytes]:
+    def _samples(self, queries: pa.Array, img2dataset_names: bool) -> Iterator[bytes]:
         """The members of each sample, in the order of the plan; empty where there is no image."""
         for number, row in enumerate(_with_query_strings(self._plan, queries).to_pylist()):
             url = row["image_url"]
@@ -147,16 +156,17 @@ class FetchUnit:
             elif url in self._kept and self._known:
                 yield self._known.sample(number)
             else:
-                yield self._encode(row, image, self._stored[url])
+                provenance = describe_sample(row, image, img2dataset_names=img2dataset_names)
+                yield self._encode(row, image, self._stored[url], provenance)
 
-    def _encode(self, row: dict[str, Any], image: CheckedImage, place: StoredUrl) -> bytes:
+    def _encode(self, row: dict[str, Any], image: CheckedImage, place: StoredUrl, provenance: dict[str, Any]) -> bytes:
         self._spool.seek(place.offset)
         return encode_sample(
             sample_key(row["pair_id"]),
             image=self._spool.read(place.length),
             mime=image.mime,
             text=row["text"],
-            provenance=describe_sample(row, image),
+            provenance=provenance,
         )
 
 
@@ -207,7 +217,13 @@ def read_known(index: str, plan: pa.Table) -> KnownUnit | None:
 
 
 def fetch_unit(
-    unit: int, index: str, *, plans: StageFolder, source: OnWorker[ImageSource], queries: OnWorker[pa.Array]
+    unit: int,
+    index: str,
+    *,
+    plans: StageFolder,
+    source: OnWorker[ImageSource],
+    queries: OnWorker[pa.Array],
+    img2dataset_names: bool = False,
 ) -> Counts:
     """Takes the images of a plan from where they lie, and writes them to a tar beside their index.
 
@@ -217,6 +233,7 @@ def fetch_unit(
         plans: Tables of `PLAN`, by the names of units.
         source: Where images come from.
         queries: Query strings, by query id.
+        img2dataset_names: Whether samples are described under img2dataset's names, too.
 
     Returns:
         Counts of images: one for every row of the plan.
@@ -224,7 +241,7 @@ def fetch_unit(
     name = raw_name(unit)
     one = FetchUnit(name, read_table(plans.table(name)))
     source.get()(name, one.urls, one.store)
-    return one.write(index, queries=queries.get())
+    return one.write(index, queries=queries.get(), img2dataset_names=img2dataset_names)
 
 
 def stats_of(index: str) -> str:
@@ -269,14 +286,15 @@ def index_unit(plan: pa.Table, answers: Sequence[Fetched], places: Sequence[Plac
     return pa.table(columns).select(RAW_INDEX.names)
 
 
-def describe_sample(row: dict[str, Any], image: CheckedImage) -> dict[str, Any]:
+def describe_sample(row: dict[str, Any], image: CheckedImage, *, img2dataset_names: bool = False) -> dict[str, Any]:
     """The provenance of a sample (`shard_format.SAMPLE_JSON_KEYS`).
 
     Args:
         row: Of the plan, with query strings in place of ids.
-        image: As stored.
+        image: As stored; its camera's data are told if it has them.
+        img2dataset_names: Whether to tell it under the names that img2dataset has, too.
     """
-    return {
+    described = {
         "pair_id": row["pair_id"].hex(),
         "url": row["image_url"],
         "page_url": row["page_url"],
@@ -292,6 +310,17 @@ def describe_sample(row: dict[str, Any], image: CheckedImage) -> dict[str, Any]:
         "original_width": image.original_width,
         "original_height": image.original_height,
     }
+    if image.exif is not None:
+        described["exif"] = image.exif
+    if img2dataset_names:
+        described |= {
+            "key": sample_key(row["pair_id"]),
+            "caption": row["text"],
+            "status": "success",
+            "error_message": None,
+            "exif": json.dumps(image.exif or {}),
+        }
+    return described
 
 
 def _fetched_before(row: dict[str, Any]) -> Fetched:

@@ -7,8 +7,8 @@ import pytest
 
 from pipeline.base.drops import DropReason
 from pipeline.fetching.crawler import fetch_images, run_loop
-from pipeline.fetching.images import CheckedImage, ImageRules, normalize_image
 from pipeline.fetching.rules import FetchRules
+from pipeline.pixels.images import CheckedImage, ImageRules, normalize_image
 
 
 def fetch(loopback, *urls, **options):

@@ -179,7 +179,7 @@ def test_two_runs_over_the_same_answers_write_the_same_bytes_however_long_the_an
     one, other = (
         {path.name: path.read_bytes() for path in (tmp_path / output).glob("raw-*")} for output in ("one", "other")
     )
-    assert {name.partition(".")[2] for name in one} == {"tar", "index.parquet"}
+    assert {name.partition(".")[2] for name in one} == {"tar", "index.parquet", "stats.json"}
     assert one == other
 
 
@@ -205,7 +205,7 @@ def test_all_units_of_a_host_keep_its_pace_and_connections_with_two_workers(tmp_
     }
     assert len(units_of_big) >= 3
     asked_at = [at for (host, _), at in zip(loopback.seen, loopback.seen_at, strict=True) if host == "big.example"]
-    assert len(asked_at) == 12 + 1, "robots.txt is read once"
+    assert len(asked_at) == 12 + 2, "robots.txt and tdmrep.json are read once"
     assert min(later - earlier for earlier, later in pairwise(asked_at)) > pause_s / 2
     assert loopback.most_open["big.example"] <= 2
 
@@ -257,7 +257,7 @@ def test_a_killed_run_goes_on_where_it_was_and_ends_with_the_same_tars(tmp_path,
 def test_bad_options_end_the_command_with_a_clear_line(tmp_path, capsys):
     assert main(["fetch-images", "--data", str(tmp_path), "--connect-to", "nonsense"]) == 2
     assert "HOSTGLOB" in capsys.readouterr().err
-    assert main(["fetch-images", "--data", str(tmp_path)]) == 2
+    assert main(["fetch-images", "--data", str(tmp_path), "--contact", "me@lab.example"]) == 2
     assert "balanced" in capsys.readouterr().err
 
 

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from pipeline.base.drops import DropReason
-from pipeline.fetching.costs import MemoryGate
-from pipeline.fetching.images import CheckedImage, ImageRules, normalize_image
-from pipeline.fetching.scratch import borrow
+from pipeline.pixels.costs import MemoryGate
+from pipeline.pixels.images import CheckedImage, ImageRules, normalize_image
+from pipeline.pixels.scratch import borrow
 
 WAYS = {name: ImageRules(reencode=name) for name in ("auto", "always", "never")}
 
@@ -265,7 +265,7 @@ def test_bytes_borrowed_by_two_names_or_threads_are_apart():
 
 PEAK = """
 import sys, threading
-from pipeline.fetching.images import ImageRules, normalize_image
+from pipeline.pixels.images import ImageRules, normalize_image
 files = [open(path, "rb").read() for path in sys.argv[1:]]
 def work(turn):
     for data in files[turn:] + files[:turn]:

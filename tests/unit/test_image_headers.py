@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.base.drops import DropReason
-from pipeline.fetching.image_headers import ImageHeader, read_header, sniff_format
+from pipeline.pixels.image_headers import ImageHeader, read_header, sniff_format
 
 FORMATS = {
     "jpeg": ("JPEG", {}, "image/jpeg"),

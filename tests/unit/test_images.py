@@ -11,10 +11,10 @@ from PIL import Image
 
 from pipeline.base.drops import DropReason
 from pipeline.base.options import check_options
-from pipeline.fetching.decoding import to_pixels
-from pipeline.fetching.hashing import perceptual_hash
-from pipeline.fetching.image_headers import Size
-from pipeline.fetching.images import (
+from pipeline.pixels.decoding import to_pixels
+from pipeline.pixels.hashing import perceptual_hash
+from pipeline.pixels.image_headers import Size
+from pipeline.pixels.images import (
     CheckedImage,
     ImageRules,
     check_size,

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
-from pipeline.fetching.colour import Transforms, build_transform, to_srgb
-from pipeline.fetching.images import CheckedImage, ImageRules, normalize_image
+from pipeline.pixels.colour import Transforms, build_transform, to_srgb
+from pipeline.pixels.images import CheckedImage, ImageRules, normalize_image
 
 AUTO = ImageRules(resize_mode="none")
 RAW = ImageRules(reencode="never")
@@ -272,7 +272,7 @@ def test_a_picture_in_inks_without_a_profile_is_as_pillow_makes_it():
 
 def test_transforms_are_remembered_and_bounded(monkeypatch):
     made = []
-    monkeypatch.setattr("pipeline.fetching.colour.build_transform", lambda icc, mode: made.append(icc))
+    monkeypatch.setattr("pipeline.pixels.colour.build_transform", lambda icc, mode: made.append(icc))
     transforms = Transforms()
     for _ in range(2):
         for number in range(60):

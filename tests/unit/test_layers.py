@@ -26,12 +26,13 @@ ALLOWED = {
     "pipeline.steps": ("pipeline.base",),
     "pipeline.slicing": ("pipeline.base", "pipeline.steps"),
     "pipeline.dumps": BELOW,
-    **dict.fromkeys(STAGE_ROOMS, (*BELOW, "pipeline.steps")),
+    "pipeline.pixels": BELOW,
+    **dict.fromkeys(STAGE_ROOMS, (*BELOW, "pipeline.pixels", "pipeline.steps")),
     "jobs": ("pipeline", "vocab"),
     "clip_train": ("pipeline.base",),
 }
 KNOW_BEAM = {"pipeline.steps", "jobs.engines", "jobs.lead", "jobs.worker"}
-WITHOUT_BEAM = ("vocab", "pipeline.base", "pipeline.web", "pipeline.dumps", "clip_train")
+WITHOUT_BEAM = ("vocab", "pipeline.base", "pipeline.web", "pipeline.dumps", "pipeline.pixels", "clip_train")
 NETWORKED = ("pipeline.fetching", "pipeline.dumps.downloads", "clip_train.data.remote")
 
 

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.fetching.hashing import average_slowly, perceptual_hash
-from pipeline.fetching.image_headers import Size
-from pipeline.fetching.images import prepare_pixels
-from pipeline.fetching.resizing import Fit, cut_or_frame, fit_size, resize, resize_slowly
+from pipeline.pixels.hashing import average_slowly, perceptual_hash
+from pipeline.pixels.image_headers import Size
+from pipeline.pixels.images import prepare_pixels
+from pipeline.pixels.resizing import Fit, cut_or_frame, fit_size, resize, resize_slowly
 
 
 def noise(width, height, seed=0):
@@ -42,8 +42,8 @@ def test_where_nothing_is_compiled_the_slow_ways_are_taken(monkeypatch):
     picture = noise(120, 90)
     wanted, hashed = resize(picture, Size(50, 60)), perceptual_hash(picture)
     monkeypatch.setattr("vocab.kernels.compiled.find_obstacle", lambda: "none")
-    monkeypatch.setattr("pipeline.fetching.pixel_kernels.resize_rows", None)
-    monkeypatch.setattr("pipeline.fetching.pixel_kernels.average_gray", None)
+    monkeypatch.setattr("pipeline.pixels.kernels.resize_rows", None)
+    monkeypatch.setattr("pipeline.pixels.kernels.average_gray", None)
     assert (resize(picture, Size(50, 60)) == wanted).all()
     assert perceptual_hash(picture) == hashed
 
@@ -51,7 +51,7 @@ def test_where_nothing_is_compiled_the_slow_ways_are_taken(monkeypatch):
 def test_who_starts_workers_is_told_that_nothing_is_compiled(monkeypatch, caplog):
     prepare_pixels()
     assert not caplog.text
-    for module in ("vocab.kernels.compiled", "pipeline.fetching.images"):
+    for module in ("vocab.kernels.compiled", "pipeline.pixels.images"):
         monkeypatch.setattr(f"{module}.find_obstacle", lambda: "no folder")
     prepare_pixels()
     assert "pictures are resized several times slower, not compiled: no folder" in caplog.text

@@ -10,8 +10,8 @@ import zlib
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from pipeline.fetching.file_parts import UPRIGHT, FileParts, minimal_exif
-from pipeline.fetching.jpeg import read_orientation
+from pipeline.pixels.file_parts import UPRIGHT, FileParts, minimal_exif
+from pipeline.pixels.jpeg import read_orientation
 
 MAX_ICC_BYTES: Final = 4 << 20  # of a colour profile; those of printers have two
 

@@ -12,8 +12,8 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.fetching.image_headers import Size
-from pipeline.fetching.scratch import borrow
+from pipeline.pixels.image_headers import Size
+from pipeline.pixels.scratch import borrow
 from vocab.kernels import compiled
 
 ResizeMode = Literal["none", "short_side", "long_side", "center_crop", "border"]
@@ -75,7 +75,7 @@ def resize(picture: Pixels, size: Size) -> Pixels:
     source = np.ascontiguousarray(picture).reshape(height, width * channels)
     if compiled.find_obstacle():
         return resize_slowly(picture, size)
-    from pipeline.fetching.pixel_kernels import resize_rows  # late: loads numba
+    from pipeline.pixels.kernels import resize_rows  # late: loads numba
 
     block = borrow("block", width * channels * _ROWS_AT_ONCE).reshape(width, channels * _ROWS_AT_ONCE)
     middle = borrow("middle", 2 * height * size.width * channels).view(np.int16).reshape(height, size.width * channels)

@@ -8,7 +8,7 @@ Source: ISO/IEC 14496-12 8.11 (meta, iloc, iinf), 4.2 (boxes); ISO/IEC 23008-12 
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from pipeline.fetching.file_parts import FileParts
+from pipeline.pixels.file_parts import FileParts
 
 _FILE_BOXES: Final = frozenset(
     {b"ftyp", b"meta", b"mdat", b"moov", b"moof", b"mfra", b"idat", b"sidx", b"styp", b"ssix"}

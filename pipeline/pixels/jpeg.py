@@ -14,10 +14,10 @@ from typing import Final, NamedTuple
 import numpy as np
 import simplejpeg
 
-from pipeline.fetching.file_parts import UPRIGHT, FileParts, minimal_exif
-from pipeline.fetching.image_headers import Size
-from pipeline.fetching.resizing import Pixels
-from pipeline.fetching.scratch import borrow
+from pipeline.pixels.file_parts import UPRIGHT, FileParts, minimal_exif
+from pipeline.pixels.image_headers import Size
+from pipeline.pixels.resizing import Pixels
+from pipeline.pixels.scratch import borrow
 
 _NEXT_MARKER: Final = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")  # what stands in the data of a scan is no marker
 _SOI: Final = b"\xff\xd8"

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from pipeline.base.drops import DropReason
-from pipeline.fetching.file_parts import FileParts
-from pipeline.fetching.image_headers import Size
+from pipeline.pixels.file_parts import FileParts
+from pipeline.pixels.image_headers import Size
 
 MAX_SCAN_PIXELS: Final = 600_000_000  # scans x pixels of a JPEG file: some three seconds; 50 megapixels in 12 scans
 MAX_RUN_CODED_BYTES: Final = 1 << 20  # of a BMP file of runs, which Pillow decodes in Python

@@ -1,7 +1,7 @@
 """Loops over pixels, compiled by numba: a resize in two passes, and the gray averages under a perceptual hash.
 
 In: arrays of 8-bit pixels and whole-number weights. Out: arrays that are filled. All is done in whole numbers, so
-every machine gets the same bits; `pipeline.fetching.resizing` and `pipeline.fetching.hashing` have the same in numpy
+every machine gets the same bits; `pipeline.pixels.resizing` and `pipeline.pixels.hashing` have the same in numpy
 for where nothing is compiled. Importing this module loads numba, see `vocab.kernels.compiled`.
 
 Both passes of the resize run over neighbours in memory, which is what compilers make vectors of: the first takes a

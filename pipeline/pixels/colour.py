@@ -15,8 +15,8 @@ from typing import Final, Literal
 import numpy as np
 from PIL import Image, ImageCms
 
-from pipeline.fetching.chunked import MAX_ICC_BYTES
-from pipeline.fetching.resizing import Pixels
+from pipeline.pixels.chunked import MAX_ICC_BYTES
+from pipeline.pixels.resizing import Pixels
 
 Mode = Literal["L", "RGB", "CMYK"]
 

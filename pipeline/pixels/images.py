@@ -2,7 +2,7 @@
 
 In: the bytes of one answer. Out: a `CheckedImage` ready to be stored, or the `DropReason` that refuses it.
 The order is by cost: opt-out marker, format and size from the header, the structure of the file, what decoding it would
-take, and only then `pipeline.fetching.decoding`.
+take, and only then `pipeline.pixels.decoding`.
 Source: EXIF 2.32 4.6.4 (orientation); PLUS LDF 2.0.1 and IPTC Photo Metadata 2023.1 (Data Mining).
 """
 
@@ -18,10 +18,10 @@ from PIL import Image
 
 from pipeline.base.drops import DropReason
 from pipeline.base.options import option
-from pipeline.fetching import resizing
-from pipeline.fetching.chunked import is_run_length_coded
-from pipeline.fetching.colour import needs_conversion, to_srgb
-from pipeline.fetching.costs import (
+from pipeline.pixels import resizing
+from pipeline.pixels.chunked import is_run_length_coded
+from pipeline.pixels.colour import needs_conversion, to_srgb
+from pipeline.pixels.costs import (
     MAX_RUN_CODED_BYTES,
     MAX_RUN_CODED_PIXELS,
     MemoryGate,
@@ -29,13 +29,13 @@ from pipeline.fetching.costs import (
     encoding_bytes,
     find_excess,
 )
-from pipeline.fetching.decoding import DECODER_ERRORS, Decoded, decode, is_strict, read_parts
-from pipeline.fetching.exif import read_exif
-from pipeline.fetching.file_parts import UPRIGHT, FileParts
-from pipeline.fetching.hashing import perceptual_hash
-from pipeline.fetching.image_headers import ImageHeader, Size, read_header
-from pipeline.fetching.jpeg import encode_jpeg, read_orientation, scaled_size
-from pipeline.fetching.resizing import Fit, Pixels, ResizeMode, cut_or_frame, resize
+from pipeline.pixels.decoding import DECODER_ERRORS, Decoded, decode, is_strict, read_parts
+from pipeline.pixels.exif import read_exif
+from pipeline.pixels.file_parts import UPRIGHT, FileParts
+from pipeline.pixels.hashing import perceptual_hash
+from pipeline.pixels.image_headers import ImageHeader, Size, read_header
+from pipeline.pixels.jpeg import encode_jpeg, read_orientation, scaled_size
+from pipeline.pixels.resizing import Fit, Pixels, ResizeMode, cut_or_frame, resize
 from vocab.kernels.compiled import find_obstacle
 
 _PILLOW_PIXELS: Final = 89_478_485  # above it Pillow itself warns of a bomb

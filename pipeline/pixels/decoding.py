@@ -1,7 +1,7 @@
 """Files of any format to pixels, strictly: what is damaged, as far as it can be seen, is an error.
 
 In: a file and its structure. Out: its picture, the first of several, as it lies in the file. JPEG is decoded by
-`pipeline.fetching.jpeg`, the rest by Pillow, which is shown no more of a file than the picture.
+`pipeline.pixels.jpeg`, the rest by Pillow, which is shown no more of a file than the picture.
 """
 
 import io
@@ -12,12 +12,12 @@ from typing import Final, NamedTuple
 import numpy as np
 from PIL import Image
 
-from pipeline.fetching.boxes import read_avif
-from pipeline.fetching.chunked import has_all_rows, read_bmp, read_gif, read_png, read_webp
-from pipeline.fetching.file_parts import ORIENTATION_TAG, UPRIGHT, FileParts
-from pipeline.fetching.image_headers import Size
-from pipeline.fetching.jpeg import decode_jpeg, is_common, read_jpeg, read_orientation
-from pipeline.fetching.resizing import Pixels
+from pipeline.pixels.boxes import read_avif
+from pipeline.pixels.chunked import has_all_rows, read_bmp, read_gif, read_png, read_webp
+from pipeline.pixels.file_parts import ORIENTATION_TAG, UPRIGHT, FileParts
+from pipeline.pixels.image_headers import Size
+from pipeline.pixels.jpeg import decode_jpeg, is_common, read_jpeg, read_orientation
+from pipeline.pixels.resizing import Pixels
 
 DECODER_ERRORS: Final = (  # all that the decoders are known to raise for broken files
     OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError, AttributeError,

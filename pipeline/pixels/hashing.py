@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.fetching.resizing import Pixels
+from pipeline.pixels.resizing import Pixels
 from vocab.kernels import compiled
 
 _CELLS: Final = 32
@@ -34,7 +34,7 @@ def perceptual_hash(picture: Pixels) -> int:
     if compiled.find_obstacle():
         sums = average_slowly(rows, channels)
     else:
-        from pipeline.fetching.pixel_kernels import average_gray  # late: loads numba
+        from pipeline.pixels.kernels import average_gray  # late: loads numba
 
         sums = np.zeros((_CELLS, _CELLS), np.int64)
         average_gray(rows, channels, sums)
