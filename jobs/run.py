@@ -21,7 +21,6 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jobs.dry_run import describe_run
 from jobs.engines import Engine
 from jobs.memory import usable_memory
 from jobs.runner import DEFAULT_DATA, guard, job_parser, load_stage, run_log, run_stage
@@ -45,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         stages = configured_stages(config, data=arguments.data or config.get("data", DEFAULT_DATA))
         workers = arguments.workers or config.get("workers") or os.cpu_count() or 1
         if arguments.dry_run:
+            from jobs.dry_run import describe_run  # late: it knows all stages, which takes long to import
+
             engine = Engine(workers=workers, beam_flags=tuple(beam_flags), memory=arguments.memory or usable_memory())
             print("\n".join(describe_run(stages, engine, overwrite=arguments.overwrite)))
             return

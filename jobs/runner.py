@@ -10,7 +10,6 @@ import traceback
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from jobs.dry_run import describe_run
 from jobs.engines import BadFlags, Engine, StepFailed, run_step
 from jobs.json_logs import LOG_FORMATS, PROGRESS_S, RunLog, current_log
 from jobs.memory import parse_bytes, usable_memory
@@ -71,6 +70,8 @@ def run_job(stage_class: type[Stage], argv: Sequence[str] | None = None) -> int:
             return
         workers = arguments.workers or os.cpu_count() or 1
         if arguments.dry_run:
+            from jobs.dry_run import describe_run  # late: it knows all stages, which takes long to import
+
             engine = Engine(workers=workers, beam_flags=tuple(beam_flags), memory=arguments.memory or usable_memory())
             print("\n".join(describe_run([stage], engine, overwrite=arguments.overwrite)))
             return

@@ -45,7 +45,9 @@ T = TypeVar("T")
 
 _LOG: Final = logging.getLogger(__name__)
 _ADDED_AT_ONCE: Final = 200  # URLs, between which others are served
-_UNDECODED_BYTES: Final = 64 << 20  # bodies that wait for a decoder; then nothing new is asked
+_UNDECODED_BYTES: Final = 24 << 20  # bodies that wait for a decoder; then nothing new is asked
+_FEW_UNDECODED_BYTES: Final = 2 << 20  # with fewer, decoders may soon have nothing to do: more may be under way
+_FIRST_PLACES: Final = 32  # requests under way at first; as many more as come in while decoders keep up
 _IDLE_HOSTS: Final = 2_000  # remembered without need: their robots.txt, their connections
 _SPARE_FILES: Final = 200  # of a process, beside its connections
 
@@ -142,6 +144,7 @@ class Crawler:
         self._strangers: deque[Host[Errand]] = deque()  # hosts that never answered, and wait until fewer are tried
         self._tried_strangers = 0
         self._under_way = 0
+        self._window = _FIRST_PLACES
         self._undecoded = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._alarm: asyncio.TimerHandle | None = None
@@ -288,7 +291,7 @@ class Crawler:
             self.hungry.clear()
 
     def _has_room(self) -> bool:
-        return self._under_way < self._places and self._undecoded < _UNDECODED_BYTES
+        return self._under_way < min(self._window, self._places) and self._undecoded < _UNDECODED_BYTES
 
     def _look_at_gate(self, gate: Gate, now: float) -> None:
         gate.listed = False
@@ -465,6 +468,7 @@ class Crawler:
             self._count_places(is_stranger, -1)
             host.end()
         self.tally.requests += 1
+        self._adapt()
         if not reply.was_stale:
             host.note_answer(reply.content, reply.status, reply.retry_after_s, begun=begun, now=time.monotonic())
         try:
@@ -477,6 +481,13 @@ class Crawler:
             self._list(stranger)
         self._list(host)
         self._look_soon()
+
+    def _adapt(self) -> None:
+        """Lets more be under way while decoders want more, fewer while they are behind; called for each answer."""
+        if self._undecoded < _FEW_UNDECODED_BYTES:
+            self._window = min(self._window + 1, self._places)
+        elif self._undecoded > 2 * _FEW_UNDECODED_BYTES:
+            self._window = max(self._window - 1, _FIRST_PLACES)
 
     def _count_places(self, is_stranger: bool, change: int) -> None:
         if is_stranger:
