@@ -58,6 +58,7 @@ class WebClient:
     def __init__(self, rules: FetchRules) -> None:
         self._rules = rules
         self._large_bodies = asyncio.Semaphore(_LARGE_AT_ONCE)
+        self._timeouts, self._short_timeouts = _timeouts(rules, 1.0), _timeouts(rules, _FIRST_PATIENCE)
         self.received_bytes = 0
 
     async def __aenter__(self) -> Self:
@@ -85,9 +86,6 @@ class WebClient:
         tracing.on_request_headers_sent.append(_note_sent)
         self._session = aiohttp.ClientSession(
             connector=connector,
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=rules.connect_timeout_s, sock_read=rules.read_timeout_s
-            ),
             headers={"User-Agent": rules.user_agent, "Accept": _ACCEPT, "Accept-Encoding": "identity"},
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
@@ -115,6 +113,7 @@ class WebClient:
         site_file_bytes: int | None = None,
         is_reserved: bool = False,
         is_last: bool = False,
+        is_first_try: bool = False,
     ) -> Reply:
         """Sends one request and reads its answer.
 
@@ -124,6 +123,7 @@ class WebClient:
             site_file_bytes: How much is wanted of a file with rules of the site; None: it is an image.
             is_reserved: Whether its site reserves it, unless the answer says otherwise (tdmrep.json).
             is_last: Whether the connection will not be needed again.
+            is_first_try: Whether there will be another one with more patience.
         """
         context = SimpleNamespace(when_sent=when_sent, reused=False)
         headers = {"Connection": "close"} if is_last else None
@@ -133,7 +133,13 @@ class WebClient:
         try:
             async with (
                 asyncio.timeout(self._rules.timeout_s) as deadline,
-                self._session.get(url, allow_redirects=False, headers=headers, trace_request_ctx=context) as response,
+                self._session.get(
+                    url,
+                    allow_redirects=False,
+                    headers=headers,
+                    timeout=self._short_timeouts if is_first_try else self._timeouts,
+                    trace_request_ctx=context,
+                ) as response,
             ):
                 status = response.status
                 retry_after_s = parse_retry_after(response.headers.get("Retry-After"), time.time())
@@ -299,6 +305,12 @@ def _is_cut(error: Exception) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.ECONNRESET, errno.EPIPE)
 
 
+def _timeouts(rules: FetchRules, patience: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(
+        total=None, sock_connect=rules.connect_timeout_s * patience, sock_read=rules.read_timeout_s * patience
+    )
+
+
 def _tls(rules: FetchRules) -> ssl.SSLContext | bool:
     if not rules.verify_tls:
         return False
@@ -313,6 +325,7 @@ _MAX_LINE_BYTES: Final = 1 << 16
 _MAX_HEADERS: Final = 1_000
 _SHORT_BYTES: Final = 1 << 14
 _LARGE_BYTES: Final = 1 << 18  # smaller bodies are held by as many requests as there are
+_FIRST_PATIENCE: Final = 0.5  # of what is granted in the end
 _LARGE_AT_ONCE: Final = 16
 _INFLATED: Final = 8  # times as long as what is wanted of it a file with rules may be
 _HEAD_END: Final = re.compile(rb"\r?\n\r?\n")

@@ -8,6 +8,7 @@ before it is decoded; where decoders are behind, nothing new is asked.
 """
 
 import asyncio
+import gc
 import heapq
 import itertools
 import logging
@@ -49,13 +50,20 @@ _UNDECODED_BYTES: Final = 24 << 20  # bodies that wait for a decoder; then nothi
 _FEW_UNDECODED_BYTES: Final = 2 << 20  # with fewer, decoders may soon have nothing to do: more may be under way
 _FIRST_PLACES: Final = 32  # requests under way at first; as many more as come in while decoders keep up
 _IDLE_HOSTS: Final = 2_000  # remembered without need: their robots.txt, their connections
+_SLOW_FAILURES: Final = frozenset({DropReason.TIMED_OUT, DropReason.CONNECT_FAILED})
+_RARE_COLLECTIONS: Final = (50_000, 20, 100)
 _SPARE_FILES: Final = 200  # of a process, beside its connections
 
 
 def run_loop(main: Callable[[], "asyncio.Future[T]"]) -> T:
     """Runs a coroutine in an event loop of its own, the fastest there is."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(main())  # type: ignore[arg-type]
+    before = gc.get_threshold()
+    gc.set_threshold(*_RARE_COLLECTIONS)  # of many small objects hardly any are garbage in cycles
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(main())  # type: ignore[arg-type]
+    finally:
+        gc.set_threshold(*before)
 
 
 async def fetch_images(urls: Iterable[str], rules: FetchRules, *, normalize: Normalize, store: Store) -> None:
@@ -460,6 +468,7 @@ class Crawler:
                 site_file_bytes=errand.site_file[1].max_bytes if errand.site_file else None,
                 is_reserved=self._is_reserved(host, errand.url),
                 is_last=errand.site_file is None and not host.num_waiting,
+                is_first_try=not errand.tries and self._rules.retries > 0,
             )
         except Exception:
             _LOG.exception("cannot fetch %s", errand.url)
@@ -512,7 +521,7 @@ class Crawler:
             self._add(host, errand, first=True)
         elif content is DropReason.THROTTLED and errand.site_file is None:
             self._add(host, errand, first=True)  # its host knows for how long; it may be closed
-        elif content in RETRIED and errand.tries < self._rules.retries:
+        elif content in RETRIED and errand.tries < self._retries(errand, content):
             errand.tries += 1
             host.put_off(errand, time.monotonic() + pause_s(errand.tries))
         elif isinstance(content, bytes) and errand.site_file is None:
@@ -522,6 +531,12 @@ class Crawler:
             self._settle(host, errand, reply, image)
         else:
             self._settle(host, errand, reply, content)
+
+    def _retries(self, errand: Errand, failure: DropReason) -> int:
+        """How often an errand is tried again: not for a file that few have, once where it takes long to fail."""
+        if errand.site_file is not None and errand.site_file[1] is Kind.TDM:
+            return 0
+        return min(self._rules.retries, 1) if failure in _SLOW_FAILURES else self._rules.retries
 
     async def _decode(self, body: bytes) -> CheckedImage | DropReason:
         self._undecoded += len(body)

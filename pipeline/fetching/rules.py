@@ -51,7 +51,10 @@ class FetchRules:
     )
     max_bytes: int = option(16_000_000, "Largest answer taken, bytes.", minimum=1)
     retries: int = option(
-        2, "Further tries of a URL after errors that may pass (never after 4xx).", minimum=0, maximum=10
+        2,
+        "Further tries of a URL after errors that may pass (never after 4xx; after time-outs, one).",
+        minimum=0,
+        maximum=10,
     )
     concurrency: int = option(1_024, "Requests under way in one worker.", minimum=1, identity=False)
     host_connections: int = option(4, "Connections to one host, over all workers.", minimum=1, identity=False)
@@ -77,8 +80,12 @@ class FetchRules:
         identity=False,
     )
     timeout_s: float = option(30.0, "Deadline of one request, seconds.", minimum=0.1, identity=False)
-    connect_timeout_s: float = option(10.0, "Longest wait for a connection, seconds.", minimum=0.1, identity=False)
-    read_timeout_s: float = option(10.0, "Longest silence in an answer, seconds.", minimum=0.1, identity=False)
+    connect_timeout_s: float = option(
+        10.0, "Longest wait for a connection, seconds; half of it at the first try.", minimum=0.1, identity=False
+    )
+    read_timeout_s: float = option(
+        10.0, "Longest silence in an answer, seconds; half of it at the first try.", minimum=0.1, identity=False
+    )
     dns_timeout_s: float = option(10.0, "Longest wait for the address of a name, seconds.", minimum=0.1, identity=False)
     decode_threads: int = option(2, "Threads that decode images in one worker.", minimum=1, identity=False)
 

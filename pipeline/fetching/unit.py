@@ -29,7 +29,7 @@ from pipeline.pixels.images import CheckedImage
 
 ImageSource = Callable[[str, Sequence[str], Store], None]  # fetches the distinct URLs of a named unit for the store
 
-_SPOOL_BYTES: Final = 4 << 20  # of a unit's images in memory; what is more goes to a temporary file
+_SPOOL_BYTES: Final = 1 << 18  # of a unit's images in memory; what is more goes to a temporary file
 _PLAN_COLUMNS: Final = (  # of the index, by where they come from
     "pair_id",
     "image_url",
