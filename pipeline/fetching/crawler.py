@@ -46,6 +46,7 @@ T = TypeVar("T")
 
 _LOG: Final = logging.getLogger(__name__)
 _ADDED_AT_ONCE: Final = 200  # URLs, between which others are served
+_READY_URLS: Final = 20_000  # brought in before they are needed, so that the slowest hosts are found out early
 _UNDECODED_BYTES: Final = 24 << 20  # bodies that wait for a decoder; then nothing new is asked
 _FEW_UNDECODED_BYTES: Final = 2 << 20  # with fewer, decoders may soon have nothing to do: more may be under way
 _FIRST_PLACES: Final = 32  # requests under way at first; as many more as come in while decoders keep up
@@ -151,10 +152,12 @@ class Crawler:
         self._order = itertools.count()
         self._strangers: deque[Host[Errand]] = deque()  # hosts that never answered, and wait until fewer are tried
         self._tried_strangers = 0
+        self._left = 0
         self._under_way = 0
         self._window = _FIRST_PLACES
         self._undecoded = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._tickets: list[Ticket] = []
         self._alarm: asyncio.TimerHandle | None = None
         self._will_look = False
         self._closing = False
@@ -188,6 +191,8 @@ class Crawler:
         """
         listed = list(urls)
         ticket = Ticket(store, [len(listed)], self._loop.create_future())
+        self._left += len(listed)
+        self._tickets.append(ticket)
         hosts: set[str] = set()
         for number, text in enumerate(listed):
             url = self._parse(text)
@@ -203,8 +208,11 @@ class Crawler:
             if number % _ADDED_AT_ONCE == 0:
                 await asyncio.sleep(0)
         self._look_soon()
-        if listed:
-            await ticket.done
+        try:
+            if listed:
+                await ticket.done
+        finally:
+            self._tickets.remove(ticket)
 
     @property
     def num_waiting_hosts(self) -> int:
@@ -293,7 +301,7 @@ class Crawler:
             self._alarm = None
         if self._heap and self._has_room():
             self._alarm = self._loop.call_later(max(0.001, self._heap[0][0] - now), self._look)
-        if self._has_room() and not (self._heap and self._heap[0][0] <= now):
+        if self._left < _READY_URLS or (self._has_room() and not (self._heap and self._heap[0][0] <= now)):
             self.hungry.set()
         else:
             self.hungry.clear()
@@ -415,7 +423,15 @@ class Crawler:
     def _begin(self, work: "asyncio._CoroutineLike[None]") -> None:
         task = self._loop.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._note_end)
+
+    def _note_end(self, task: "asyncio.Task[None]") -> None:
+        """Ends all units where a task ended as none should: nobody must wait for what will not come."""
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            for ticket in self._tickets:
+                if not ticket.done.done():
+                    ticket.done.set_exception(error)
 
     async def _find_address(self, host: Host[Errand], url: URL) -> None:
         """Looks a host up, which may take a while and needs no place."""
@@ -484,7 +500,7 @@ class Crawler:
             await self._take(host, errand, reply)
         except Exception as error:
             self._fail(errand, error)
-        if self._strangers and self._tried_strangers < self._places:
+        for _ in range(min(len(self._strangers), self._places - self._tried_strangers)):
             stranger = self._strangers.popleft()
             stranger.listed = False
             self._list(stranger)
@@ -607,6 +623,7 @@ class Crawler:
     def _finish(self, errand: Errand, fetched: Fetched) -> None:
         ticket = errand.ticket
         assert ticket is not None
+        self._left -= 1
         self.tally.note(fetched)
         try:
             ticket.store(errand.text, fetched)

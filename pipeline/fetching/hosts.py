@@ -103,6 +103,7 @@ class Host(Generic[T]):
         self._strain = 1.0  # times its pause, while it is in trouble
         self._first_start: float | None = None
         self._failures = 0
+        self._failed_tries = 0
         self._refusals = 0
         self._throttles = 0
         self._throttled_at = -1.0
@@ -153,7 +154,8 @@ class Host(Generic[T]):
         """When there will be something to do for it; None: not before one of its requests has left or ended."""
         if self.closed:
             return now if self.num_waiting else None
-        if self.departing or self.open_now >= (self._rules.host_connections if self.is_known else 1):
+        is_tried = self.is_known or self._failed_tries
+        if self.departing or self.open_now >= (self._rules.host_connections if is_tried else 1):
             return None
         if self.errands:
             return max(now, self._paces.due(self.slot, now))
@@ -208,6 +210,7 @@ class Host(Generic[T]):
             now: When it ended.
         """
         self.is_known = self.is_known or status is not None
+        self._failed_tries += status is None
         if outcome is DropReason.THROTTLED:
             if begun >= self._throttled_at:  # not one of those that were under way when it first complained
                 self._throttles += 1
