@@ -6,6 +6,7 @@ Every object has ``time`` (ISO 8601, UTC) and ``event``:
     stage_start  stage, output, state, identity (a digest), options
     step_start   stage, step, units, done
     progress     stage, step, units, done, units_per_s
+    fetch        stage, step and how far the workers of a fetch are: `jobs.watching.fetch_facts`
     step_end     stage, step, units, seconds, counts; made: whether it had to run
     stage_end    stage, output, state, seconds, counts, drops
     message      text: a line that would have been printed there
@@ -13,7 +14,8 @@ Every object has ``time`` (ISO 8601, UTC) and ``event``:
     run_end      exit_code, seconds
 
 Units are counted by their receipts, so all of this is the same on any engine. The counters are written whole, when a
-run begins, every minute and at its end: as JSON, or as Prometheus reads them where the name ends with ``.prom``.
+run begins, every minute and at its end: as JSON, or as Prometheus reads them where the name ends with ``.prom``. What
+Prometheus reads there is on a page as well, by option (`jobs.metrics`), as it is when it is asked for.
 """
 
 import hashlib
@@ -24,12 +26,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TextIO
 
+from jobs.metrics import Endpoint, serve_metrics
+from jobs.prometheus import prometheus_text
+from jobs.watching import FetchWatch, fetch_facts
 from pipeline.base import files
 from pipeline.base.drops import Counts, add_counts
 from pipeline.base.options import options_of
@@ -46,11 +51,12 @@ _PROMETHEUS: Final = ".prom"
 
 @dataclass
 class StepCounters:
-    """Of a step: its units, and those that are done."""
+    """Of a step: its units, those that are done, and of a fetch how far its workers are."""
 
     units: int
     done: int = 0
     seconds: float = 0.0
+    fetch: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -71,6 +77,7 @@ class RunLog:
         log_format: Of standard error.
         counters: File of the counters; empty: none.
         progress_s: Seconds between two events of progress.
+        metrics: Where Prometheus may read the counters; None: nowhere.
     """
 
     def __init__(
@@ -80,17 +87,19 @@ class RunLog:
         log_format: LogFormat = "text",
         counters: str = "",
         progress_s: float = PROGRESS_S,
+        metrics: Endpoint | None = None,
     ) -> None:
-        self._command, self._counters, self._progress_s = command, counters, progress_s
+        self._command, self._counters, self.progress_s, self._metrics = command, counters, progress_s, metrics
         self._stream: TextIO | None = sys.stderr if log_format == "json" else None
         self._stages: dict[str, StageCounters] = {}
         self._stage, self._exit_code, self._started = "", -1, time.monotonic()
         self._lock, self._ended = threading.Lock(), threading.Event()
+        self._open = ExitStack()
 
     @property
     def is_watching(self) -> bool:
         """Whether anything is to be told."""
-        return self._stream is not None or bool(self._counters)
+        return self._stream is not None or bool(self._counters) or self._metrics is not None
 
     @contextmanager
     def open(self) -> Iterator["RunLog"]:
@@ -103,13 +112,16 @@ class RunLog:
             yield self
         finally:
             self._ended.set()
+            self._open.close()
             if self._stream is not None:
                 _send_stderr(original, sys.stderr)
             _current.reset(token)
 
     def begin(self) -> None:
-        """The run begins; raises OSError when the counters cannot be written."""
+        """The run begins; raises OSError when the counters cannot be written, ValueError when metrics cannot be."""
         self.tell("run_start", command=self._command)
+        if self._metrics is not None:
+            self._open.enter_context(serve_metrics(self._metrics, lambda: prometheus_text(self._content())))
         if self._counters:
             self._write_counters()
             threading.Thread(target=self._keep_counters, name="counters", daemon=True).start()
@@ -180,17 +192,25 @@ class RunLog:
         self._step_ended(label, StepCounters(len(receipts), len(receipts)), receipts, made=False)
 
     @contextmanager
-    def step(self, label: str, steps: Sequence[tuple[Step, StepReceipts]]) -> Iterator[list[Receipt]]:
-        """Tells of a job that makes one step or several; the block puts the receipts of it into the list."""
+    def step(
+        self, label: str, steps: Sequence[tuple[Step, StepReceipts]], watch: FetchWatch | None = None
+    ) -> Iterator[list[Receipt]]:
+        """Tells of a job that makes one step or several; the block puts the receipts of it into the list.
+
+        Args:
+            label: Of the job.
+            steps: Its steps.
+            watch: Of the workers of one that fetches.
+        """
         receipts: list[Receipt] = []
         if not self.is_watching:
             yield receipts
             return
         counters = StepCounters(sum(len(step.transform.outputs) for step, _ in steps), _count_done(steps))
-        self._stages[self._stage].steps[label] = counters
+        self._note_step(label, counters)
         self.tell("step_start", stage=self._stage, step=label, units=counters.units, done=counters.done)
         started, ended = time.monotonic(), threading.Event()
-        watcher = threading.Thread(target=self._watch, args=(label, counters, steps, ended), daemon=True)
+        watcher = threading.Thread(target=self._watch, args=(label, counters, steps, watch, ended), daemon=True)
         watcher.start()
         try:
             yield receipts
@@ -199,14 +219,16 @@ class RunLog:
             ended.set()
             watcher.join()
             counters.seconds = round(time.monotonic() - started, 3)
+            self._tell_fetch(label, counters, watch, last=True)
         self._step_ended(label, counters, receipts, made=True)
 
     def _step_ended(self, label: str, counters: StepCounters, receipts: Sequence[Receipt], *, made: bool) -> None:
         if not self.is_watching:
             return
         counts = add_counts(*(receipt.counts for receipt in receipts))
+        self._note_step(label, counters)
         stage = self._stages[self._stage]
-        stage.steps[label], stage.counts = counters, add_counts(stage.counts, counts)
+        stage.counts = add_counts(stage.counts, counts)
         self.tell(
             "step_end",
             stage=self._stage,
@@ -217,15 +239,21 @@ class RunLog:
             made=made,
         )
 
+    def _note_step(self, label: str, counters: StepCounters) -> None:
+        stage = self._stages[self._stage]
+        stage.steps = stage.steps | {label: counters}  # a new one: others may be reading
+
     def _watch(
         self,
         label: str,
         counters: StepCounters,
         steps: Sequence[tuple[Step, StepReceipts]],
+        watch: FetchWatch | None,
         ended: threading.Event,
     ) -> None:
         before, started = counters.done, time.monotonic()
-        while not ended.wait(self._progress_s):
+        while not ended.wait(self.progress_s):
+            self._tell_fetch(label, counters, watch)
             try:
                 counters.done = _count_done(steps)
             except OSError:  # the store does not answer; there is a next time
@@ -240,6 +268,13 @@ class RunLog:
                 units_per_s=round(rate, 3),
             )
 
+    def _tell_fetch(self, label: str, counters: StepCounters, watch: FetchWatch | None, *, last: bool = False) -> None:
+        progress = watch.look(last=last) if watch is not None else None
+        if progress is not None:
+            facts = fetch_facts(progress)
+            counters.fetch = facts | {"statuses": dict(progress.work.statuses)}
+            self.tell("fetch", stage=self._stage, step=label, **facts)
+
     def _keep_counters(self) -> None:
         while not self._ended.wait(_COUNTERS_S):
             try:
@@ -248,8 +283,19 @@ class RunLog:
                 print(f"{self._command}: {error}", file=sys.stderr)
 
     def _write_counters(self) -> None:
+        content = self._content()
+        if self._counters.endswith(_PROMETHEUS):
+            files.write_bytes_whole(self._counters, prometheus_text(content).encode())
+        else:
+            files.write_json(self._counters, content)
+
+    def _content(self) -> dict[str, Any]:
         stages = {name: asdict(stage) for name, stage in list(self._stages.items())}
-        content = {
+        for stage in stages.values():
+            for step in stage["steps"].values():
+                if not step["fetch"]:
+                    del step["fetch"]
+        return {
             "command": self._command,
             "state": "running" if self._exit_code < 0 else "failed" if self._exit_code else "done",
             "exit_code": None if self._exit_code < 0 else self._exit_code,
@@ -257,10 +303,6 @@ class RunLog:
             "written": datetime.now(UTC).isoformat(timespec="seconds"),
             "stages": stages,
         }
-        if self._counters.endswith(_PROMETHEUS):
-            files.write_bytes_whole(self._counters, prometheus_text(content).encode())
-        else:
-            files.write_json(self._counters, content)
 
 
 _current: ContextVar[RunLog] = ContextVar("run_log")
@@ -269,54 +311,6 @@ _current: ContextVar[RunLog] = ContextVar("run_log")
 def current_log() -> RunLog:
     """The log of what runs here."""
     return _current.get(None) or RunLog()
-
-
-def prometheus_text(content: Mapping[str, Any]) -> str:
-    """Counters in the text format of Prometheus.
-
-    >>> steps = {"Match": {"units": 9, "done": 3, "seconds": 1.5}}
-    >>> stage = {"counts": {"pairs/in": 5}, "steps": steps, "state": "running", "output": "data/matched"}
-    >>> print(prometheus_text({"exit_code": None, "seconds": 2.0, "stages": {"match-pairs": stage}}), end="")
-    # TYPE wit400m_count gauge
-    wit400m_count{stage="match-pairs",name="pairs/in"} 5
-    # TYPE wit400m_step_units gauge
-    wit400m_step_units{stage="match-pairs",step="Match"} 9
-    # TYPE wit400m_step_done gauge
-    wit400m_step_done{stage="match-pairs",step="Match"} 3
-    # TYPE wit400m_step_seconds gauge
-    wit400m_step_seconds{stage="match-pairs",step="Match"} 1.5
-    # TYPE wit400m_stage_done gauge
-    wit400m_stage_done{stage="match-pairs"} 0
-    # TYPE wit400m_run_seconds gauge
-    wit400m_run_seconds 2.0
-    """
-    stages: Mapping[str, Any] = content["stages"]
-    rows: dict[str, list[tuple[dict[str, str], float]]] = {
-        "count": [
-            ({"stage": stage, "name": name}, number)
-            for stage, found in stages.items()
-            for name, number in found["counts"].items()
-        ]
-    }
-    for kind in ("units", "done", "seconds"):
-        rows[f"step_{kind}"] = [
-            ({"stage": stage, "step": label}, step[kind])
-            for stage, found in stages.items()
-            for label, step in found["steps"].items()
-        ]
-    rows["stage_done"] = [({"stage": stage}, int(found["state"] == "done")) for stage, found in stages.items()]
-    rows["run_seconds"] = [({}, content["seconds"])]
-    if content["exit_code"] is not None:
-        rows["run_exit_code"] = [({}, content["exit_code"])]
-    lines = []
-    for name, values in rows.items():
-        lines += [f"# TYPE wit400m_{name} gauge"] if values else []
-        lines += [f"wit400m_{name}{_labels(labels)} {value}" for labels, value in values]
-    return "".join(f"{line}\n" for line in lines)
-
-
-def _labels(labels: Mapping[str, str]) -> str:
-    return "{" + ",".join(f"{name}={json.dumps(value)}" for name, value in labels.items()) + "}" if labels else ""
 
 
 def _count_done(steps: Sequence[tuple[Step, StepReceipts]]) -> int:

@@ -4,9 +4,11 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 
 from tqdm import tqdm
 
+from jobs.watching import FetchWatch, fetch_line
 from pipeline.base import files
 from pipeline.base.receipts import StepReceipts
 from pipeline.steps import Step
@@ -24,6 +26,7 @@ def show_progress(
     unit: str,
     scaled: bool = False,
     interval_s: float = _INTERVAL_S,
+    more: Callable[[], str] | None = None,
 ) -> Iterator[None]:
     """Shows a bar on a terminal while the block runs; nothing elsewhere.
 
@@ -34,13 +37,14 @@ def show_progress(
         unit: What a unit is.
         scaled: Whether to show thousands, millions and so on.
         interval_s: Between two questions.
+        more: Gives what else is to be shown.
     """
     if not sys.stderr.isatty():
         yield
         return
     ended = threading.Event()
     with tqdm(total=total, desc=label, unit=unit, unit_scale=scaled, leave=False) as bar:
-        watcher = threading.Thread(target=_watch, args=(count, bar, ended, interval_s), daemon=True)
+        watcher = threading.Thread(target=_watch, args=(count, more, bar, ended, interval_s), daemon=True)
         watcher.start()
         try:
             yield
@@ -49,15 +53,31 @@ def show_progress(
             watcher.join()
 
 
-def step_progress(step: Step, receipts: StepReceipts, *, quiet: bool) -> AbstractContextManager[None]:
-    """A bar of the units of a step that are done."""
+def step_progress(
+    step: Step, receipts: StepReceipts, *, quiet: bool, watch: FetchWatch | None = None
+) -> AbstractContextManager[None]:
+    """A bar of the units of a step that are done, and of a fetch how far its workers are."""
     outputs = step.transform.outputs
     if quiet or not outputs:
         return nullcontext()
     interval_s = _INTERVAL_S if files.is_local(receipts.path) else _STORE_INTERVAL_S
-    return show_progress(step.label, len(outputs), receipts.num_done, unit="unit", interval_s=interval_s)
+    more = None if watch is None else partial(_fetch_text, watch)
+    return show_progress(step.label, len(outputs), receipts.num_done, unit="unit", interval_s=interval_s, more=more)
 
 
-def _watch(count: Callable[[], int], bar: tqdm, ended: threading.Event, interval_s: float) -> None:
+def _fetch_text(watch: FetchWatch) -> str:
+    progress = watch.look()
+    return "" if progress is None else fetch_line(progress)
+
+
+def _watch(
+    count: Callable[[], int],
+    more: Callable[[], str] | None,
+    bar: tqdm,
+    ended: threading.Event,
+    interval_s: float,
+) -> None:
     while not ended.wait(interval_s):
+        if more is not None:
+            bar.set_postfix_str(more())
         bar.update(count() - bar.n)

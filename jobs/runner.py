@@ -13,9 +13,11 @@ from importlib import import_module
 from jobs.engines import BadFlags, Engine, StepFailed, run_step
 from jobs.json_logs import LOG_FORMATS, PROGRESS_S, RunLog, current_log
 from jobs.memory import parse_bytes, usable_memory
+from jobs.metrics import DEFAULT_HOST, Endpoint
 from jobs.probe import check_shared, refuse_local_paths
 from jobs.progress import step_progress
 from jobs.stopping import exit_code
+from jobs.watching import FetchWatch, begin_watch
 from pipeline.base import files
 from pipeline.base.drops import Counts, LostRows, add_counts, check_counts
 from pipeline.base.flow import STAGES
@@ -194,7 +196,8 @@ def make_steps(steps: Sequence[Step], engine: Engine, folder: str, *, quiet: boo
             label = "-".join(step.label for step, _ in left)
             for step, unmade in left:
                 unmade.begin(len(step.transform.outputs), now=time.time())
-            with current_log().step(label, left) as made:
+            watch = _begin_watch([step for step, _ in left])
+            with current_log().step(label, left, watch) as made:
                 run_step(Step(label, Chain(steps=left)), engine, StepReceipts(folder, label))
                 found |= {step.label: _found(step, folder) for step, _ in left}
                 made += [receipt for step, _ in left for receipt in (found[step.label] or {}).values()]
@@ -249,11 +252,20 @@ def _made_before(step: Step, engine: Engine, folder: str) -> dict[str, Receipt] 
 def _run(step: Step, engine: Engine, folder: str, quiet: bool) -> dict[str, Receipt]:
     receipts, log = StepReceipts(folder, step.label), current_log()
     receipts.begin(len(step.transform.outputs), now=time.time())
-    with log.step(step.label, [(step, receipts)]) as made, step_progress(step, receipts, quiet=quiet):
+    watch = _begin_watch([step])
+    with (
+        log.step(step.label, [(step, receipts)], watch) as made,
+        step_progress(step, receipts, quiet=quiet, watch=watch),
+    ):
         run_step(step, engine, receipts)
         found = _found(step, folder)
         made += found.values()
     return found
+
+
+def _begin_watch(steps: Sequence[Step]) -> FetchWatch | None:
+    folder = next((step.watch for step in steps if step.watch), "")
+    return begin_watch(folder, every_s=current_log().progress_s)
 
 
 def _found(step: Step, folder: str) -> dict[str, Receipt]:
@@ -318,12 +330,31 @@ def job_parser(prog: str, description: str) -> argparse.ArgumentParser:
         default="",
         help="Write counters there every minute: JSON; for Prometheus if it ends with .prom",
     )
+    group.add_argument(
+        "--metrics-port",
+        type=_port,
+        metavar="N",
+        default=0,
+        help="While it runs, let Prometheus read the counters at http://HOST:N/metrics; 0: do not [0]",
+    )
+    group.add_argument(
+        "--metrics-host",
+        metavar="HOST",
+        default=DEFAULT_HOST,
+        help=f"Address that --metrics-port listens at [{DEFAULT_HOST}]",
+    )
     return parser
 
 
 def run_log(prog: str, arguments: argparse.Namespace) -> RunLog:
     """The log that the flags of `job_parser` ask for."""
-    return RunLog(prog, log_format=arguments.log_format, counters=arguments.counters, progress_s=arguments.log_every)
+    return RunLog(
+        prog,
+        log_format=arguments.log_format,
+        counters=arguments.counters,
+        progress_s=arguments.log_every,
+        metrics=Endpoint(arguments.metrics_host, arguments.metrics_port) if arguments.metrics_port else None,
+    )
 
 
 def guard(run: Callable[[], None], *, prog: str, verbose: bool, log: RunLog | None = None) -> int:
@@ -363,6 +394,8 @@ _RUN_FLAGS = (
     "log_format",
     "log_every",
     "counters",
+    "metrics_port",
+    "metrics_host",
 )
 
 
@@ -384,6 +417,13 @@ def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, not {text}")
+    return value
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 1 << 16:
+        raise argparse.ArgumentTypeError(f"must be from 0 to 65535, not {text}")
     return value
 
 

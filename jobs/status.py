@@ -2,8 +2,8 @@
 
 In: a data folder, or the folder of one stage, on a disk or an object store. Out, for each stage: done, cut short or at
 work; when; the options that are not the defaults; what came in, was kept and dropped; of a stage that is not done, how
-many units each step has made, how fast, and how long the rest will take. One listing a folder is looked at, and the
-small files that say what it is; the files of units are not.
+many units each step has made, how fast, and how long the rest will take; of a fetch that is going on, how far its
+workers are. One listing a folder is looked at, and the small files that say what it is; the files of units are not.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from jobs.memory import show_bytes, show_seconds
 from jobs.runner import guard, load_stage
+from jobs.watching import fetch_facts, fetch_line, look_once
 from pipeline.base import files
 from pipeline.base.drops import Counts
 from pipeline.base.flow import STAGES
@@ -25,6 +26,7 @@ from pipeline.base.lineage import STAGE_NAME
 from pipeline.base.options import options_of
 from pipeline.base.receipts import Begun, list_begun
 from pipeline.base.stage_folder import STARTED_NAME
+from pipeline.fetching.work_files import WATCH, FetchProgress
 
 _TOP_DROPS: Final = 4
 
@@ -63,6 +65,7 @@ class StageStatus:
         num_files: Of the output.
         bytes: Of the output.
         steps: Of a stage that is not done, those that have begun.
+        fetch: Of a fetch that is going on, how far its workers are; None: there is none.
     """
 
     folder: str
@@ -75,6 +78,7 @@ class StageStatus:
     num_files: int = 0
     bytes: int = 0
     steps: tuple[StepStatus, ...] = ()
+    fetch: FetchProgress | None = None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -92,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def run() -> None:
         found = read_statuses(arguments.folder, now=time.time())
         if arguments.json:
-            print(json.dumps([asdict(status) for status in found], indent=1))
+            print(json.dumps([status_facts(status) for status in found], indent=1))
         else:
             print("\n".join(line for status in found for line in status_lines(status)))
 
@@ -142,6 +146,7 @@ def read_status(folder: str, entries: Mapping[str, files.Entry], *, now: float) 
             when=entries[STARTED_NAME].modified,
             options=changed_options(content["identity"]),
             steps=tuple(step_status(step, working=bool(holder), now=now) for step in list_begun(folder)),
+            fetch=look_once(folder, now=now) if holder and f"_{WATCH}" in entries else None,
         )
     content = files.read_json(files.join(folder, STAGE_NAME))
     return StageStatus(
@@ -155,6 +160,11 @@ def read_status(folder: str, entries: Mapping[str, files.Entry], *, now: float) 
         num_files=len(content["outputs"]),
         bytes=sum(output["bytes"] for output in content["outputs"]),
     )
+
+
+def status_facts(status: StageStatus) -> dict[str, Any]:
+    """A status for programs."""
+    return asdict(status) | {"fetch": None if status.fetch is None else fetch_facts(status.fetch)}
 
 
 def changed_options(identity: Mapping[str, Any]) -> dict[str, Any]:
@@ -196,6 +206,8 @@ def status_lines(status: StageStatus) -> Iterable[str]:
         rate = "" if step.units_per_s is None else f", {step.units_per_s:.3g} a second"
         left = "" if not step.left_s else f", {show_seconds(step.left_s)} left"
         yield f"    {step.step:<24}{step.done:,} of {units} units{rate}{left}"
+    if status.fetch is not None:
+        yield f"    {fetch_line(status.fetch)}"
 
 
 def top_drops(counts: Counts) -> Counts:

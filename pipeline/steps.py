@@ -337,11 +337,14 @@ class Step(NamedTuple):
         label: Its name.
         transform: What it does.
         ram_gib: Memory that a worker needs, for engines that give it what it asks for; 0: what it has.
+        watch: Folder where its workers write how far they are within their units; empty: they do not. It is emptied
+            when the step begins.
     """
 
     label: str
     transform: UnitsTransform
     ram_gib: float = 0.0
+    watch: str = ""
 
     def bind(
         self, receipts: StepReceipts, *, after: beam.PCollection | None = None, workers: int | None = None

@@ -36,6 +36,7 @@ from pipeline.fetching.rules import FetchRules
 from pipeline.fetching.site_files import Kind, SiteFile
 from pipeline.fetching.tally import Tally
 from pipeline.fetching.targets import parse_target
+from pipeline.fetching.work_files import Work
 from pipeline.pixels.images import CheckedImage
 from pipeline.web.http import pause_s
 from pipeline.web.optouts import TdmRules
@@ -218,6 +219,17 @@ class Crawler:
     def num_waiting_hosts(self) -> int:
         """Hosts of which something is wanted and nothing is under way."""
         return sum(1 for host in self._hosts.values() if host.num_waiting and not host.open_now)
+
+    @property
+    def work(self) -> Work:
+        """What has been done by now, and is under way."""
+        return Work(
+            dict(self.tally.statuses),
+            requests=self.tally.requests,
+            received_bytes=self._web.received_bytes,
+            under_way=self._under_way + self._tried_strangers,
+            hosts_waiting=self.num_waiting_hosts,
+        )
 
     def waits(self, urls: Iterable[str]) -> dict[str, float]:
         """Of the hosts of some URLs, those that asked for longer pauses than they are granted, until when (in s)."""

@@ -27,6 +27,7 @@ from pipeline.fetching.paces import Paces, paces_path
 from pipeline.fetching.rules import FetchRules
 from pipeline.fetching.site_files import SiteFile, read_site_files, write_site_files
 from pipeline.fetching.unit import FetchUnit, read_known, waits_of
+from pipeline.fetching.work_files import tell_work
 
 _KEPT_EVERY_S: Final = 30.0
 _TOLD: Final = "_site_files"
@@ -44,6 +45,7 @@ def fetch_together(
     queries: OnWorker[pa.Array],
     again: Collection[str] = (),
     img2dataset_names: bool = False,
+    watch: str,
 ) -> Generator[tuple[int, Callable[[str], Counts]], None, None]:
     """Fetches units side by side.
 
@@ -56,6 +58,7 @@ def fetch_together(
         queries: Query strings, by query id.
         again: Statuses of an earlier run that are not final.
         img2dataset_names: Whether samples are described under img2dataset's names, too.
+        watch: Folder where it is told how far the worker is.
 
     Yields:
         A unit's number, and what writes it to the path of its index; as soon as its last URL has an answer.
@@ -73,7 +76,7 @@ def fetch_together(
             files.read_json(waits_of(index)) if files.exists(waits_of(index)) else {},
         )
 
-    crew = _Crew(units, open_unit, rules, normalize.get(), paces_path(plans.path), done)
+    crew = _Crew(units, open_unit, rules, normalize.get(), paces_path(plans.path), done, watch)
     thread = threading.Thread(target=crew.run, name="network", daemon=True)
     thread.start()
     try:
@@ -120,6 +123,7 @@ class _Crew:
         normalize: Normalize,
         paces: str,
         done: "queue.SimpleQueue[Any]",
+        watch: str,
     ) -> None:
         self._units = units
         self._open_unit = open_unit
@@ -127,6 +131,7 @@ class _Crew:
         self._normalize = normalize
         self._paces = paces
         self._done = done
+        self._watch = watch
         self._loop: asyncio.AbstractEventLoop | None = None
         self._main: asyncio.Task[None] | None = None
 
@@ -153,7 +158,11 @@ class _Crew:
         places = asyncio.Semaphore(_MOST_OPEN)
         paces = Paces(self._paces)
         try:
-            async with Crawler(self._rules, self._normalize, paces) as crawler, asyncio.TaskGroup() as group:
+            async with (
+                Crawler(self._rules, self._normalize, paces) as crawler,
+                tell_work(self._watch, lambda: crawler.work),
+                asyncio.TaskGroup() as group,
+            ):
                 for unit in self._units:
                     await places.acquire()
                     await crawler.hungry.wait()

@@ -40,6 +40,7 @@ from pipeline.fetching.resolver import parse_redirection
 from pipeline.fetching.rules import FetchRules, check_contact, check_proxy, parse_retry
 from pipeline.fetching.searching import Planned, group_table, search_archives
 from pipeline.fetching.unit import ImageSource, fetch_unit
+from pipeline.fetching.work_files import WATCH
 from pipeline.pixels.images import ImageRules, normalize_image, prepare_pixels
 from pipeline.steps import CrewUnits, MapUnits, Stage, Step, Steps, SumUnits
 
@@ -167,6 +168,7 @@ class FetchImages(FetchRules, ImageRules, Stage):
                 "FetchUnits", MapUnits(units=order_of_work(lanes), output_of=partial(unit_index, raw), work=work)
             )
             return
+        watch = raw.working(WATCH)
         crew = partial(
             fetch_together,
             plans=plans,
@@ -176,6 +178,7 @@ class FetchImages(FetchRules, ImageRules, Stage):
             queries=queries,
             again=parse_retry(self.retry),
             img2dataset_names=self.img2dataset_names,
+            watch=watch,
         )
         fetch = CrewUnits(
             units=order_of_work(lanes),
@@ -183,7 +186,7 @@ class FetchImages(FetchRules, ImageRules, Stage):
             crew=crew,
             lane_of=lambda unit: int(lanes[unit]),
         )
-        yield Step("FetchUnits", fetch)
+        yield Step("FetchUnits", fetch, watch=watch)
         remove_paces(plans.path)
 
     def _archives(self) -> list[str]:

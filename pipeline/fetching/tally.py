@@ -1,6 +1,5 @@
 """What a worker has done so far, for those who watch."""
 
-import time
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -14,12 +13,10 @@ class Tally:
     """What a worker has done so far.
 
     Attributes:
-        started: When it began, seconds since 1970.
         requests: Requests whose answer, or failure, is there.
         statuses: URLs by what came of them.
     """
 
-    started: float = field(default_factory=time.time)
     requests: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
 
