@@ -7,6 +7,7 @@ programs. One listing and the files that have changed are read, and on an object
 import contextlib
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from pipeline.base import files
@@ -21,7 +22,7 @@ _FAILURES: Final = 3  # that are named
 class _Seen(NamedTuple):
     entry: files.Entry
     file: WorkFile
-    since: float  # monotonic: when it was first seen like that
+    since: float  # by the clock: when it was first seen like that
 
 
 class FetchWatch:
@@ -30,10 +31,11 @@ class FetchWatch:
     Args:
         folder: Where the files are.
         every_s: Seconds between two looks at them, 5 at most; on an object store 30.
+        clock: Gives seconds since any moment.
     """
 
-    def __init__(self, folder: str, *, every_s: float = _EVERY_S) -> None:
-        self._folder = folder
+    def __init__(self, folder: str, *, every_s: float = _EVERY_S, clock: Callable[[], float] = time.monotonic) -> None:
+        self._folder, self._clock = folder, clock
         self._every_s = min(every_s, _EVERY_S) if files.is_local(folder) else _STORE_EVERY_S
         self._seen: dict[str, _Seen] = {}
         self._looked_at = -float("inf")
@@ -47,17 +49,17 @@ class FetchWatch:
             last: Look, however short ago that was done.
         """
         with self._lock:
-            if last or time.monotonic() - self._looked_at >= self._every_s:
+            if last or self._clock() - self._looked_at >= self._every_s:
                 with contextlib.suppress(OSError):  # the store does not answer; there is a next time
                     self._read()
-                self._looked_at = time.monotonic()
+                self._looked_at = self._clock()
             return self._progress
 
     def _read(self) -> None:
         entries = _worker_files(self._folder)
         changed = [name for name, entry in entries.items() if not self._is_known(name, entry)]
         found = files.each(lambda name: read_work_file(files.join(self._folder, name)), changed)
-        now = time.monotonic()
+        now = self._clock()
         for name, file in zip(changed, found, strict=True):
             before = self._seen.get(name)
             if file is not None and (before is None or before.file != file):

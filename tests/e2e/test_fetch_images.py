@@ -1,12 +1,18 @@
 """The whole stage fetch-images: plan, fetch, raw tars and indexes; killed, resumed, with one worker and with two."""
 
+import asyncio
+import contextlib
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
+import threading
 import time
+import urllib.request
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,6 +22,7 @@ import webdataset
 
 from jobs.__main__ import main
 from jobs.runner import run_stage
+from jobs.status import read_statuses, status_facts, status_lines
 from pipeline.base.ids import pair_id
 from pipeline.base.schemas import BALANCED
 from pipeline.base.shard_format import SAMPLE_JSON_KEYS
@@ -283,3 +290,128 @@ def test_two_workers_take_the_same_bytes_from_archives(real_data, tmp_path):
         stage = stage_for(tmp_path, output=output, from_archive=tuple(archives[::order]), unit_urls=20)
         run_stage(stage, workers=workers, quiet=True)
     assert tar_bytes(tmp_path / "one") == tar_bytes(tmp_path / "two")
+
+
+class Onlooker:
+    """Looks at a run while its server holds an image back, and lets it go when it has seen what it wants.
+
+    Args:
+        folder: Of the data.
+        loopback: The server.
+        port: Of the run's metrics.
+    """
+
+    def __init__(self, folder, loopback, port):
+        self._folder, self._port = folder, port
+        self._is_free = False
+        self.page, self.statuses = "", []
+        loopback.handlers["/held.jpg"] = self._hold
+        self._thread = threading.Thread(target=self._look)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._is_free = True
+        self._thread.join()
+
+    async def _hold(self, visit):
+        while not self._is_free:
+            await asyncio.sleep(0.02)
+        await visit.server.handlers["/good.jpg"](visit)
+
+    def _look(self):
+        try:
+            while not (self._is_free or self._has_seen_all()):
+                time.sleep(0.05)
+        finally:
+            self._is_free = True
+
+    def _has_seen_all(self):
+        address = f"http://127.0.0.1:{self._port}/metrics"
+        with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=10) as answer:
+            self.page = answer.read().decode()
+        num_urls = [sample(self.page, "fetch_urls_total", status=status) for status in STATUSES]
+        if [*num_urls, sample(self.page, "fetch_requests_under_way")] != [4, 2, 1, 1]:
+            return False
+        self.statuses = read_statuses(str(self._folder / "raw"), now=time.time())
+        return True
+
+
+def sample(page, name, **labels):
+    """The value of the sample of a page of metrics that has some labels; None: there is none."""
+    for line in page.splitlines():
+        if line.startswith(f"wit400m_{name}") and all(f'{k}="{v}"' in line for k, v in labels.items()):
+            return float(line.rpartition(" ")[2])
+    return None
+
+
+FAILING = ["/gone.jpg", "/nothing.jpg", "/page.jpg"]
+STATUSES = ["ok", "not_found", "unknown_format"]
+
+
+def fetch_command(folder, loopback, *flags):
+    """Runs the command; returns its exit code."""
+    network = ["--contact", "me@lab.example", "--connect-to", *loopback.connect_to, "--host-rate", "0"]
+    times = ["--timeout-s", "60", "--read-timeout-s", "60", "--retries", "0"]
+    return main(["fetch-images", "--data", str(folder), "--workers", "1", "--quiet", *network, *times, *flags])
+
+
+@pytest.mark.parametrize("engine", ["local", "portable"])
+def test_a_fetch_is_watched_while_it_goes_on(engine, tmp_path, loopback, free_port, capsys, start_service):
+    paths = [*(f"/image/{n}.jpg" for n in range(4)), *FAILING, "/held.jpg"]
+    write_data(tmp_path, [(f"http://h{n}.example{path}", f"text {n}") for n, path in enumerate(paths)])
+    watch, counters = tmp_path / "raw" / "_watch", tmp_path / "counters.json"
+    port, loopback.delay_s = free_port(), 0.1
+    flags = ["--log-format", "json", "--log-every", "0.2", "--metrics-port", str(port), "--counters", str(counters)]
+    if engine == "portable":
+        pool = start_service("thread_pool", tmp_path)
+        flags += ["--runner=PortableRunner", "--environment_type=EXTERNAL", f"--environment_config={pool}"]
+        flags += ["--job_endpoint=embed"]
+    with Onlooker(tmp_path, loopback, port) as onlooker:
+        assert fetch_command(tmp_path, loopback, *flags) == 0
+    assert sample(onlooker.page, "fetch_workers", stage="fetch-images", step="FetchUnits") == 1
+    assert sample(onlooker.page, "fetch_success_ratio") == pytest.approx(4 / 7, abs=1e-4)
+    [status] = onlooker.statuses
+    facts = status_facts(status)["fetch"]
+    assert (facts["images"], facts["urls"], facts["under_way"]) == (4, 7, 1)
+    assert facts["failures"] == {"not_found": 2, "unknown_format": 1}
+    assert "1 under way" in "\n".join(status_lines(status))
+
+    events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    told = [event for event in events if event["event"] == "fetch"]
+    during, last = told[0], told[-1]
+    assert (during["stage"], during["step"], during["workers"]) == ("fetch-images", "FetchUnits", 1)
+    assert (last["images"], last["urls"], last["under_way"], last["workers"]) == (5, 8, 0, 0)
+    assert last["failures"] == {"not_found": 2, "unknown_format": 1}
+    assert last["received_bytes"] > 0
+    kept = json.loads(counters.read_text())["stages"]["fetch-images"]["steps"]
+    assert kept["FetchUnits"]["fetch"]["statuses"] == {"not_found": 2, "ok": 5, "unknown_format": 1}
+    assert not any("fetch" in step for name, step in kept.items() if name != "FetchUnits")
+    assert not watch.exists()
+    described = (tmp_path / "raw" / "_stage.json").read_text()
+    assert not re.search("_watch|metrics", described)
+
+
+def test_a_port_for_metrics_that_is_in_use_stops_a_run_before_it_begins(tmp_path, loopback, capsys):
+    write_data(tmp_path, [("http://a.example/good.jpg", "A cat")])
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert fetch_command(tmp_path, loopback, "--metrics-port", str(port)) == 2
+    assert f"metrics-port {port}" in capsys.readouterr().err
+    assert not (tmp_path / "raw").exists()
+    assert not loopback.seen
+
+
+def test_a_run_that_goes_on_does_not_show_what_the_one_before_did(tmp_path, loopback, capsys):
+    write_data(tmp_path, [("http://a.example/good.jpg", "A cat"), ("http://b.example/gone.jpg", "A dog")])
+    assert fetch_command(tmp_path, loopback) == 0
+    (tmp_path / "raw" / "_watch").mkdir()
+    said = {"statuses": {"ok": 99}, "requests": 99, "received_bytes": 99, "under_way": 9, "hosts_waiting": 9}
+    said |= {"images_per_s": 9.0, "bytes_per_s": 9.0, "written": time.time(), "next_s": 5.0}
+    (tmp_path / "raw" / "_watch" / "killed.json").write_text(json.dumps(said))
+    assert fetch_command(tmp_path, loopback, "--retry", "not_found", "--log-format", "json") == 0
+    events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    [last] = [event for event in events if event["event"] == "fetch"]
+    assert (last["images"], last["urls"], last["workers"]) == (0, 1, 0)
