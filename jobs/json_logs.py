@@ -15,7 +15,7 @@ Every object has ``time`` (ISO 8601, UTC) and ``event``:
 
 Units are counted by their receipts, so all of this is the same on any engine. The counters are written whole, when a
 run begins, every minute and at its end: as JSON, or as Prometheus reads them where the name ends with ``.prom``. What
-Prometheus reads there is on a page as well, by option (`jobs.metrics`), as it is when it is asked for.
+Prometheus reads there is on a page as well, by option (`jobs.metrics`).
 """
 
 import hashlib

@@ -51,13 +51,13 @@ class FetchWatch:
         with self._lock:
             if last or self._clock() - self._looked_at >= self._every_s:
                 with contextlib.suppress(OSError):  # the store does not answer; there is a next time
-                    self._read()
+                    self._read(last=last)
                 self._looked_at = self._clock()
             return self._progress
 
-    def _read(self) -> None:
+    def _read(self, *, last: bool) -> None:
         entries = _worker_files(self._folder)
-        changed = [name for name, entry in entries.items() if not self._is_known(name, entry)]
+        changed = [name for name, entry in entries.items() if not self._is_known(name, entry, last=last)]
         found = files.each(lambda name: read_work_file(files.join(self._folder, name)), changed)
         now = self._clock()
         for name, file in zip(changed, found, strict=True):
@@ -67,8 +67,12 @@ class FetchWatch:
         if self._seen:
             self._progress = add_work_files((seen.file, now - seen.since) for seen in self._seen.values())
 
-    def _is_known(self, name: str, entry: files.Entry) -> bool:
-        return entry.modified is not None and name in self._seen and self._seen[name].entry == entry
+    def _is_known(self, name: str, entry: files.Entry, *, last: bool) -> bool:
+        """Whether a file holds nothing new. Stores tell times in seconds, which is too coarse for the last look."""
+        seen = self._seen.get(name)
+        if seen is None or entry.modified is None or seen.entry != entry:
+            return False
+        return not last or not seen.file.next_s
 
 
 def begin_watch(folder: str, *, every_s: float) -> FetchWatch | None:

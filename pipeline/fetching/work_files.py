@@ -182,7 +182,7 @@ async def tell_work(folder: str, look: Callable[[], Work]) -> AsyncIterator[None
 
 
 class _Teller:
-    """The file of a worker. It is written in threads that were begun for it: no list of written files names it."""
+    """The file of a worker, which is in no list of files that were written."""
 
     def __init__(self, folder: str, look: Callable[[], Work]) -> None:
         self._path = files.join(folder, f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}.json")
@@ -219,7 +219,8 @@ class _Teller:
 
     def _put(self, said: WorkFile) -> None:
         try:
-            files.write_json(self._path, said._asdict())
+            with files.record_writes():  # in a list of its own
+                files.write_json(self._path, said._asdict())
         except OSError as error:
             _LOG.log(logging.DEBUG if self._has_failed else logging.WARNING, "cannot tell how far it is: %s", error)
             self._has_failed = True

@@ -109,8 +109,9 @@ def test_a_worker_tells_while_it_works_and_when_it_ends(tmp_path, monkeypatch):
             assert read_only(tmp_path / "watch")["under_way"] == 4
             now["work"] = Work({"ok": 2}, 9)
 
-    with files.record_writes():
+    with files.record_writes() as written:
         asyncio.run(work())
+    assert not written
     last = read_only(tmp_path / "watch")
     assert (last["statuses"], last["requests"], last["next_s"]) == ({"ok": 2}, 9, 0)
 
@@ -183,6 +184,16 @@ def test_the_last_look_is_never_too_soon(tmp_path):
     assert watch.look() is None
     put(tmp_path, "a", work_file(1))
     assert watch.look(last=True).work.images == 1
+
+
+def test_the_last_look_reads_what_seems_not_to_have_changed(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "list_entries", lambda _: {"a.json": files.Entry(200, 1000.0, False)})
+    watch = FetchWatch(str(tmp_path), clock=Clock())
+    put(tmp_path, "a", work_file(1))
+    assert watch.look(last=True).workers == 1
+    put(tmp_path, "a", work_file(2, next_s=0.0))
+    progress = watch.look(last=True)
+    assert (progress.work.images, progress.workers) == (2, 0)
 
 
 def test_a_worker_whose_file_no_longer_changes_is_gone_whatever_its_clock_says(tmp_path):
