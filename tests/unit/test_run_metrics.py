@@ -4,13 +4,16 @@ import re
 import socket
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 
 from jobs.json_logs import RunLog
 from jobs.metrics import Endpoint, serve_metrics
 from jobs.prometheus import prometheus_text
+from jobs.runner import job_parser
 
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
 FETCH = {
     "images": 3,
     "urls": 5,
@@ -118,3 +121,18 @@ def test_the_page_ends_with_a_run_that_fails_at_once(endpoint):
         fail()
     with pytest.raises(urllib.error.URLError):
         get(endpoint)
+
+
+def test_the_flags_of_logs_and_counters_are_those_that_are_documented():
+    during = DOCS.read_text().partition("## During: JSON logs and counters")[2].partition("## At any time")[0]
+    documented = set(re.findall(r"--[a-z][a-z-]+", during))
+    assert documented - {"--from-archive"} <= set(job_parser("wit400m", "")._option_string_actions)
+    assert {"--log-format", "--log-every", "--counters", "--metrics-port", "--metrics-host"} <= documented
+
+
+@pytest.mark.parametrize("port", ["-1", "65536", "many"])
+def test_what_is_no_port_is_refused(port, capsys):
+    with pytest.raises(SystemExit) as refused:
+        job_parser("wit400m", "").parse_args(["--metrics-port", port])
+    assert refused.value.code == 2
+    assert "--metrics-port" in capsys.readouterr().err
