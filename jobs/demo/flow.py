@@ -107,6 +107,7 @@ def describe_stages(*, data: str, world: str, cap: int, wordnet: str, port: int)
         "match-pairs": {},
         "balance-pairs": {"cap": cap},
         "fetch-images": {
+            "contact": "demo@localhost",
             "connect-to": [f"*.example=127.0.0.1:{port}"],
             "host-rate": 0.0,
             "timeout-s": TIMEOUT_S,

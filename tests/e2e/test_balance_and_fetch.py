@@ -62,7 +62,7 @@ def run(command, data, *flags):
 
 def fetch(data, loopback, *flags):
     server = ["--connect-to", *loopback.connect_to, "--host-rate", "0", "--read-timeout-s", "2", "--retries", "0"]
-    run("fetch-images", data, *server, "--unit-urls", "60", *flags)
+    run("fetch-images", data, *server, "--contact", "me@lab.example", "--unit-urls", "60", *flags)
 
 
 def read_rows(folder, suffix, columns):

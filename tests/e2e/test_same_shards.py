@@ -49,7 +49,7 @@ def flags_of(stage: str, data: Path, world, *, workers: int, backwards: bool):
         "balance-pairs": ["--cap", "20"],
         "fetch-images": [
             *("--connect-to", f"*.example=127.0.0.1:{world['port']}", "--host-rate", "0", "--retries", "1"),
-            *("--timeout-s", "2", "--unit-urls", "40"),
+            *("--timeout-s", "2", "--unit-urls", "40", "--contact", "me@lab.example"),
         ],
         "write-shards": ["--max-samples", "30"],
     }
