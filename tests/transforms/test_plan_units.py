@@ -46,7 +46,9 @@ def plan(tables, output, unit_urls=20):
     for path in tables:
         shutil.copy(path, output / "balanced")
     close_balanced(output / "balanced", sum(map(count_rows, tables)))
-    stage = FetchImages(balanced=str(output / "balanced"), output=str(output / "raw"), unit_urls=unit_urls)
+    stage = FetchImages(
+        contact="me@lab.example", balanced=str(output / "balanced"), output=str(output / "raw"), unit_urls=unit_urls
+    )
     counts = {}
     for part in stage.steps():
         for step in [part] if isinstance(part, Step) else part:
@@ -157,7 +159,7 @@ def test_no_step_that_plans_shuffles_rows(tmp_path):
     folder.mkdir()
     write_balanced(folder, URLS)
     close_balanced(folder, len(URLS))
-    stage = FetchImages(balanced=str(folder), output=str(tmp_path / "raw"))
+    stage = FetchImages(contact="me@lab.example", balanced=str(folder), output=str(tmp_path / "raw"))
     for part in stage.steps():
         for step in [part] if isinstance(part, Step) else part:
             assert step.transform.shape is Shape.MAP, step.label

@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 PACKAGES = ("vocab", "pipeline", "jobs", "clip_train")
-OWN = {*PACKAGES, *sys.stdlib_module_names}
+OWN = {*PACKAGES, "tests", *sys.stdlib_module_names}
 DISTRIBUTIONS = packages_distributions()
 
 

@@ -101,7 +101,8 @@ def made(world, stage, folders):
         name: tuple(map(world.path, value)) if isinstance(value, list) else world.path(value)
         for name, value in folders.items()
     }
-    return stage(output=world.path("out"), **paths)
+    others = {"contact": "me@lab.example"} if stage is FetchImages else {}
+    return stage(output=world.path("out"), **paths, **others)
 
 
 @pytest.mark.parametrize(("stage", "folders"), GOOD)

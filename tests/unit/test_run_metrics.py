@@ -126,7 +126,7 @@ def test_the_page_ends_with_a_run_that_fails_at_once(endpoint):
 def test_the_flags_of_logs_and_counters_are_those_that_are_documented():
     during = DOCS.read_text().partition("## During: JSON logs and counters")[2].partition("## At any time")[0]
     documented = set(re.findall(r"--[a-z][a-z-]+", during))
-    assert documented - {"--from-archive"} <= set(job_parser("wit400m", "")._option_string_actions)
+    assert documented - {"--from-archive", "--contact"} <= set(job_parser("wit400m", "")._option_string_actions)
     assert {"--log-format", "--log-every", "--counters", "--metrics-port", "--metrics-host"} <= documented
 
 
