@@ -78,7 +78,8 @@ def plan(folder: str, num_pairs: int, *, unit_urls: int, workers: int) -> None:
     """Runs the steps that plan, and says what they took."""
     raw = files.join(folder, "raw")
     files.remove_tree(raw)
-    stage = FetchImages(contact="bench@host.example", balanced=files.join(folder, "balanced"), output=raw, unit_urls=unit_urls)
+    balanced = files.join(folder, "balanced")
+    stage = FetchImages(contact="bench@host.example", balanced=balanced, output=raw, unit_urls=unit_urls)
     engine, found = Engine(workers=workers), {}
     for part in stage.steps():
         for step in [part] if isinstance(part, Step) else part:
