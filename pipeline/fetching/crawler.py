@@ -14,6 +14,7 @@ import itertools
 import logging
 import resource
 import time
+import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -41,7 +42,6 @@ from pipeline.pixels.images import CheckedImage
 from pipeline.web.http import pause_s
 from pipeline.web.optouts import TdmRules
 from pipeline.web.sites import site_of
-from pipeline.web.urls import url_host
 
 T = TypeVar("T")
 
@@ -112,6 +112,7 @@ class Errand:
         ticket: Whom it is for; None: it is for all of its host.
         site_file: Whose rules it asks for, and which; None: it asks for an image.
         tries: Those that failed.
+        throttles: Those that were to come later.
         hops: Redirects that were followed.
     """
 
@@ -120,6 +121,7 @@ class Errand:
     ticket: Ticket | None = None
     site_file: tuple[URL, Kind] | None = None
     tries: int = 0
+    throttles: int = 0
     hops: int = 0
 
 
@@ -148,7 +150,9 @@ class Crawler:
         self._decoders = ThreadPoolExecutor(rules.decode_threads, thread_name_prefix="decode")
         self._hosts: dict[str, Host[Errand]] = {}
         self._idle: OrderedDict[str, Host[Errand]] = OrderedDict()
-        self._gates: dict[int, Gate] = {}
+        self._gates: weakref.WeakValueDictionary[int, Gate] = (
+            weakref.WeakValueDictionary()
+        )  # as long as hosts are known
         self._heap: list[tuple[float, int, Host[Errand] | Gate]] = []
         self._order = itertools.count()
         self._strangers: deque[Host[Errand]] = deque()  # hosts that never answered, and wait until fewer are tried
@@ -231,10 +235,9 @@ class Crawler:
             hosts_waiting=self.num_waiting_hosts,
         )
 
-    def waits(self, urls: Iterable[str]) -> dict[str, float]:
-        """Of the hosts of some URLs, those that asked for longer pauses than they are granted, until when (in s)."""
-        names = {url_host(url) for url in urls}
-        known = [self._hosts.get(name) or self._idle.get(name) for name in names]
+    def waits(self, hosts: Iterable[str]) -> dict[str, float]:
+        """Of some hosts, those that asked for longer pauses than they are granted, until when (seconds since 1970)."""
+        known = [self._hosts.get(name) or self._idle.get(name) for name in hosts]
         to_wall = time.time() - time.monotonic()
         return {h.name: h.closed_until + to_wall for h in known if h and h.closed_until is not None}
 
@@ -548,7 +551,11 @@ class Crawler:
         elif reply.was_stale:  # one kept connection less: this ends
             self._add(host, errand, first=True)
         elif content is DropReason.THROTTLED and errand.site_file is None:
-            self._add(host, errand, first=True)  # its host knows for how long; it may be closed
+            errand.throttles += 1
+            if errand.throttles > self._rules.retries + 1:
+                self._settle(host, errand, reply, content)
+            else:  # after the others, in case it is this URL alone; its host knows for how long, and may be closed
+                self._add(host, errand)
         elif content in RETRIED and errand.tries < self._retries(errand, content):
             errand.tries += 1
             host.put_off(errand, time.monotonic() + pause_s(errand.tries))
@@ -616,10 +623,9 @@ class Crawler:
             if answer.is_answer and place not in self._host(place[0]).rules_of:
                 self._learn(place, answer)
 
-    def site_files(self, urls: Iterable[str]) -> list[SiteFile]:
-        """What the hosts of some URLs have told in their files."""
-        names = {url_host(url) for url in urls}
-        known = [self._hosts.get(name) or self._idle.get(name) for name in names]
+    def site_files(self, hosts: Iterable[str]) -> list[SiteFile]:
+        """What some hosts have told in their files."""
+        known = [self._hosts.get(name) or self._idle.get(name) for name in hosts]
         return [answer for host in known if host for answer in host.site_files.values()]
 
     def _dismiss(self, host: Host[Errand]) -> None:

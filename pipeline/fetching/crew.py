@@ -28,6 +28,7 @@ from pipeline.fetching.rules import FetchRules
 from pipeline.fetching.site_files import SiteFile, read_site_files, write_site_files
 from pipeline.fetching.unit import FetchUnit, read_known, waits_of
 from pipeline.fetching.work_files import tell_work
+from pipeline.web.urls import url_host
 
 _KEPT_EVERY_S: Final = 30.0
 _TOLD: Final = "_site_files"
@@ -134,6 +135,7 @@ class _Crew:
         self._watch = watch
         self._loop: asyncio.AbstractEventLoop | None = None
         self._main: asyncio.Task[None] | None = None
+        self._is_stopped = False
 
     def run(self) -> None:
         """Fetches all units."""
@@ -150,11 +152,14 @@ class _Crew:
 
     def stop(self) -> None:
         """Gives up what is under way."""
+        self._is_stopped = True
         if self._loop is not None and self._main is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._main.cancel)
 
     async def _fetch_all(self) -> None:
         self._loop, self._main = asyncio.get_running_loop(), asyncio.current_task()
+        if self._is_stopped:  # before there was a loop to be told
+            return
         places = asyncio.Semaphore(_MOST_OPEN)
         paces = Paces(self._paces)
         try:
@@ -182,16 +187,17 @@ class _Crew:
             await crawler.fetch(unit.urls, unit.store)
         finally:
             keeper.cancel()
-        self._done.put((number, unit, crawler.waits(unit.urls)))
+        self._done.put((number, unit, crawler.waits({url_host(url) for url in unit.urls})))
         places.release()
 
 
 async def _keep_site_files(crawler: Crawler, opened: _Opened) -> None:
     """Writes down from time to time what the hosts of a unit told, for a run that goes on where this one ends."""
     num_kept = 0
+    hosts = {url_host(url) for url in opened.unit.urls}
     while True:
         await asyncio.sleep(_KEPT_EVERY_S)
-        site_files = crawler.site_files(opened.unit.urls)
+        site_files = crawler.site_files(hosts)
         if len(site_files) > num_kept:
             num_kept = len(site_files)
             await asyncio.to_thread(write_site_files, opened.told, site_files)

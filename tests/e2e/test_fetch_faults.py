@@ -47,6 +47,11 @@ def test_one_429_costs_no_image_of_its_host(loopback):
     assert statuses(fetch(loopback, *images(50))) == ["ok"] * 50
 
 
+def test_a_url_that_always_says_429_costs_no_other_one(loopback):
+    loopback.handlers["/image/0.jpg"] = BUSY
+    assert statuses(fetch(loopback, *images(30), retries=1)) == ["throttled"] + ["ok"] * 29
+
+
 @pytest.mark.parametrize("status", [500, 502, 503])
 def test_urls_that_answer_5xx_say_nothing_against_their_host(loopback, status):
     for seed in range(10):
