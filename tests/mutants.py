@@ -63,7 +63,7 @@ TESTS = {
     "pipeline.web.sites": ("test_sites",),
     "pipeline.fetching.routed_files": ("test_routed_files",),
     "pipeline.fetching.planning": ("test_golden", "test_planning"),
-    "pipeline.fetching.hosts": ("test_fetch_manners",),
+    "pipeline.fetching.hosts": ("test_hosts",),
     "pipeline.pixels.images": ("test_images",),
     "pipeline.extraction.image_references": ("test_image_references",),
 }
