@@ -150,9 +150,7 @@ class Crawler:
         self._decoders = ThreadPoolExecutor(rules.decode_threads, thread_name_prefix="decode")
         self._hosts: dict[str, Host[Errand]] = {}
         self._idle: OrderedDict[str, Host[Errand]] = OrderedDict()
-        self._gates: weakref.WeakValueDictionary[int, Gate] = (
-            weakref.WeakValueDictionary()
-        )  # as long as hosts are known
+        self._gates: weakref.WeakValueDictionary[int, Gate] = weakref.WeakValueDictionary()  # while hosts have them
         self._heap: list[tuple[float, int, Host[Errand] | Gate]] = []
         self._order = itertools.count()
         self._strangers: deque[Host[Errand]] = deque()  # hosts that never answered, and wait until fewer are tried
@@ -208,7 +206,7 @@ class Crawler:
                 host = self._host(url)
                 if host.name not in hosts:
                     hosts.add(host.name)
-                    host.num_units += 1
+                    host.begin_unit(time.monotonic())
                 self._add(host, errand)
             if number % _ADDED_AT_ONCE == 0:
                 await asyncio.sleep(0)

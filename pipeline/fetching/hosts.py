@@ -37,6 +37,7 @@ HOST_FAILURES: Final = frozenset(
 _SLOWEST: Final = 64.0  # times its usual pause that a host in trouble gets
 _SLOWEST_ON_ERRORS: Final = 4.0  # where it is single URLs that fail
 _LEAST_PAUSE_S: Final = 0.05  # of a host in trouble that had none
+_CLOSED_S: Final = 600.0  # from when on a host that was closed is seen so by a unit, until it is tried again
 _LONGEST_THROTTLE_S: Final = 300.0  # where a host names no time
 
 
@@ -94,7 +95,8 @@ class Host(Generic[T]):
         self.closed: DropReason | None = None
         self.closed_until: float | None = None
         self.slot = slot_of("host", name)
-        self.num_units = 0  # that it was asked for
+        self._num_units = 0
+        self._closed_at = 0.0
         self._rules = rules
         self._paces = paces
         self._later: list[tuple[float, int, T]] = []
@@ -174,7 +176,7 @@ class Host(Generic[T]):
         self.open_now += 1
         self.departing = self.pause_s > 0
         self._first_start = now if self._first_start is None else self._first_start
-        if now - self._first_start > self._rules.host_time_s * max(self.num_units, 1):
+        if now - self._first_start > self._rules.host_time_s * max(self._num_units, 1):
             self.close(DropReason.HOST_TIME)
 
     def sent(self, now: float) -> None:
@@ -196,6 +198,21 @@ class Host(Generic[T]):
         """Leaves it alone; the first reason stays."""
         if self.closed is None:
             self.closed, self.closed_until = reason, until
+
+    def begin_unit(self, now: float) -> None:
+        """A further unit wants something of it: it has more time, and after a while another chance."""
+        self._num_units += 1
+        if self.closed is None:
+            return
+        self._closed_at = self._closed_at or now
+        if now - self._closed_at > _CLOSED_S and (self.closed_until or 0.0) <= now:
+            self.closed = self.closed_until = self.address = None
+            self._closed_at = 0.0
+            self._failures = self._refusals = self._throttles = 0
+            self.rules_of = {
+                place: rules for place, rules in self.rules_of.items() if not isinstance(rules, DropReason)
+            }
+            self.gates.clear()
 
     def note_answer(
         self, outcome: object, status: int | None, retry_after_s: float | None, *, begun: float, now: float

@@ -167,7 +167,8 @@ def test_a_host_that_refuses_everything_is_left_alone_and_one_that_gave_an_image
 
 def test_time_for_a_host_is_counted_for_each_unit_it_is_in():
     once, twice = host_of(host_time_s=10.0), host_of(host_time_s=10.0)
-    once.num_units, twice.num_units = 1, 2
+    for host in (once, twice, twice):
+        host.begin_unit(100.0)
     for host in (once, twice):
         host.begin(100.0)
         host.begin(110.5)
@@ -180,6 +181,19 @@ def test_the_first_reason_to_close_a_host_stays():
     host.note_url(BAD, is_refusal=False)
     assert (host.closed, host.closed_until) == (DropReason.THROTTLED, 160.0)
     assert host.next_look(100.0) == 100.0  # what is still wanted of it gets its answer
+
+
+def test_a_host_that_was_closed_has_another_chance_in_a_unit_that_comes_much_later():
+    host, busy = host_of(host_failures=1), host_of(max_wait_s=60.0)
+    host.note_url(BAD, is_refusal=False)
+    throttled(busy, 100.0, 5000.0)
+    for now, is_open in ((200.0, False), (700.0, False), (801.0, True)):
+        host.begin_unit(now)
+        busy.begin_unit(now)
+        assert (host.closed is None) == is_open
+        assert busy.closed is DropReason.THROTTLED, "it named a time that is not over"
+    busy.begin_unit(5101.0)
+    assert busy.closed is None
 
 
 def test_hosts_of_one_site_share_its_turns():
