@@ -265,7 +265,7 @@ def test_scores_of_shards_decide_what_the_next_shards_hold(trained, loopback, tm
     write_pairs(tmp_path, pairs)
     data = ["--data", str(tmp_path), "--workers", "1", "--quiet"]
     network = ["--connect-to", *loopback.connect_to, "--host-rate", "0", "--timeout-s", "5"]
-    assert wit400m(["fetch-images", *data, *network]) == 0
+    assert wit400m(["fetch-images", *data, "--contact", "me@lab.example", *network]) == 0
     assert wit400m(["write-shards", *data, "--max-samples", "8"]) == 0
     for source in ("shards", "raw"):  # finished shards and raw tars are scored alike
         output = str(tmp_path / f"{source}-scores")

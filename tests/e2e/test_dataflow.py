@@ -172,7 +172,18 @@ def made(offline, delivery, tmp_path_factory: pytest.TempPathFactory) -> list[Re
 def runs(port: int) -> list[tuple[str, list[str]]]:
     """Commands by which every step of every stage has something to do."""
     data, world = "gs://bucket/data", "gs://bucket/world"
-    web = ["--connect-to", f"*.example=127.0.0.1:{port}", "--host-rate", "0", "--retries", "1", "--timeout-s", "2"]
+    web = [
+        "--contact",
+        "me@lab.example",
+        "--connect-to",
+        f"*.example=127.0.0.1:{port}",
+        "--host-rate",
+        "0",
+        "--retries",
+        "1",
+        "--timeout-s",
+        "2",
+    ]
     views = ["--pageviews", f"{world}/wiki/pageviews-20250101-000000.gz"]
     return [
         ("build-vocab", ["--dump", f"{world}/{DUMP_NAME}", *views, "--wordnet", "none", "--unit-bytes", "5000"]),

@@ -98,7 +98,10 @@ def test_a_model_trained_on_real_pairs_finds_held_out_products_far_above_chance(
         ("balance-pairs", []),
         (
             "fetch-images",
-            ["--connect-to", *loopback.connect_to, "--host-rate", "0", "--min-side-px", "32", "--image-size", "64"],
+            [
+                *("--connect-to", *loopback.connect_to, "--host-rate", "0", "--contact", "me@lab.example"),
+                *("--min-side-px", "32", "--image-size", "64"),
+            ],
         ),
         ("write-shards", ["--max-samples", "1000"]),
     ):

@@ -49,4 +49,5 @@ def test_a_name_without_semicolon_may_be_part_of_an_address(value, decoded):
 def test_text_is_decoded_as_by_the_standard_library_but_for_controls(text):
     standard = html.unescape(text)
     if standard.isprintable() and "\ufffd" not in standard:
-        assert decode_text(text) == standard
+        decoded = decode_text(text)  # where the standard library leaves controls out, or gives U+FFFD, they stay
+        assert "".join(letter for letter in decoded if letter.isprintable()) == standard
