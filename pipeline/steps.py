@@ -108,21 +108,19 @@ class UnitsTransform(beam.PTransform, ABC):
 
 
 @dataclass(kw_only=True, eq=False)
-class MapUnits(UnitsTransform, Generic[U]):
-    """Makes the output of every unit, unless it is there.
+class LanedUnits(UnitsTransform, Generic[U]):
+    """Makes the output of every unit, unless it is there; the units of a lane in one worker.
 
     Attributes:
-        units: What is to be done; each is sent to a worker.
+        units: What is to be done.
         output_of: Where the output of a unit lies.
-        work: Makes it.
-        lane_of: The lane of a unit: one worker does the units of a lane, one after another. None: none shares a lane.
+        lane_of: The lane of a unit. None: none shares a lane.
     """
 
     shape = Shape.MAP
 
     units: Sequence[U]
     output_of: Callable[[U], str]
-    work: Callable[[U, str], Counts]
     lane_of: Callable[[U], Hashable] | None = None
 
     @property
@@ -135,13 +133,28 @@ class MapUnits(UnitsTransform, Generic[U]):
         """The lanes."""
         return len(self._lanes())
 
+    def _lanes(self) -> list[list[tuple[U, str]]]:
+        """Units with their outputs, lane by lane."""
+        lanes: dict[Hashable, list[tuple[U, str]]] = {}
+        for number, (unit, output) in enumerate(zip(self.units, self.outputs, strict=True)):
+            lanes.setdefault(number if self.lane_of is None else self.lane_of(unit), []).append((unit, output))
+        return list(lanes.values())
+
+
+@dataclass(kw_only=True, eq=False)
+class MapUnits(LanedUnits[U]):
+    """Makes outputs one by one; those of a lane one after another.
+
+    Attributes:
+        work: Makes the output of a unit.
+    """
+
+    work: Callable[[U, str], Counts]
+
     def expand(self, root: beam.Pipeline) -> beam.PCollection:
         """Wires PBegin to PCollection[str]."""
         lanes = self._elements(root, "Units", self._lanes())
         return lanes | "Work" >> beam.ParDo(_Work(self.work, self.receipts)).with_output_types(str)
-
-    def _lanes(self) -> list[list[tuple[U, str]]]:
-        return _lanes_of(self.units, self.outputs, self.lane_of)
 
 
 Finish = Callable[[str], Counts]  # writes what was made of a unit to the path of its output
@@ -149,37 +162,18 @@ Crew = Callable[[Sequence[U]], Generator[tuple[U, Finish], None, None]]
 
 
 @dataclass(kw_only=True, eq=False)
-class CrewUnits(UnitsTransform, Generic[U]):
-    """Makes the outputs of units, many side by side in a worker, unless they are there.
+class CrewUnits(LanedUnits[U]):
+    """Makes outputs many at once, side by side in a worker.
 
     Attributes:
-        units: What is to be done.
-        output_of: Where the output of a unit lies.
         crew: Works on units and gives each as soon as it is ready to be written, in any order.
-        lane_of: The lane of a unit: one worker does all units of a lane. None: none shares a lane.
     """
 
-    shape = Shape.MAP
-
-    units: Sequence[U]
-    output_of: Callable[[U], str]
     crew: Crew[U]
-    lane_of: Callable[[U], Hashable] | None = None
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """One a unit."""
-        return tuple(map(self.output_of, self.units))
-
-    @property
-    def num_tasks(self) -> int:
-        """The lanes."""
-        return len(_lanes_of(self.units, self.outputs, self.lane_of))
 
     def expand(self, root: beam.Pipeline) -> beam.PCollection:
         """Wires PBegin to PCollection[str]."""
-        lanes = _lanes_of(self.units, self.outputs, self.lane_of)
-        crews = deal_lanes(lanes, self.workers or max(_LEAST_CREWS, -(-len(self.units) // _CREW_UNITS)))
+        crews = deal_lanes(self._lanes(), self.workers or max(_LEAST_CREWS, -(-len(self.units) // _CREW_UNITS)))
         elements = self._elements(root, "Units", crews)
         return elements | "Work" >> beam.ParDo(_WorkTogether(self.crew, self.receipts)).with_output_types(str)
 
@@ -446,16 +440,6 @@ class Question(NamedTuple):
     metavar: str
     help: str
     answer: Callable[[Any, str], Iterable[str]]
-
-
-def _lanes_of(
-    units: Sequence[U], outputs: Sequence[str], lane_of: Callable[[U], Hashable] | None
-) -> list[list[tuple[U, str]]]:
-    """Units with their outputs, lane by lane."""
-    lanes: dict[Hashable, list[tuple[U, str]]] = {}
-    for number, (unit, output) in enumerate(zip(units, outputs, strict=True)):
-        lanes.setdefault(number if lane_of is None else lane_of(unit), []).append((unit, output))
-    return list(lanes.values())
 
 
 def _count_unit(unit: U, read: Callable[[U], Iterable[pa.ListArray]], num_queries: int) -> Ints:

@@ -180,27 +180,27 @@ class _Crew:
 
     async def _fetch(self, crawler: Crawler, number: int, opened: _Opened, places: asyncio.Semaphore) -> None:
         unit = opened.unit
+        hosts = {url_host(url) for url in unit.urls}
         crawler.remember(opened.site_files)
         crawler.respect(opened.waits)
-        keeper = asyncio.create_task(_keep_site_files(crawler, opened))
+        keeper = asyncio.create_task(_keep_site_files(crawler, hosts, opened.told))
         try:
             await crawler.fetch(unit.urls, unit.store)
         finally:
             keeper.cancel()
-        self._done.put((number, unit, crawler.waits({url_host(url) for url in unit.urls})))
+        self._done.put((number, unit, crawler.waits(hosts)))
         places.release()
 
 
-async def _keep_site_files(crawler: Crawler, opened: _Opened) -> None:
+async def _keep_site_files(crawler: Crawler, hosts: Collection[str], told: str) -> None:
     """Writes down from time to time what the hosts of a unit told, for a run that goes on where this one ends."""
     num_kept = 0
-    hosts = {url_host(url) for url in opened.unit.urls}
     while True:
         await asyncio.sleep(_KEPT_EVERY_S)
         site_files = crawler.site_files(hosts)
         if len(site_files) > num_kept:
             num_kept = len(site_files)
-            await asyncio.to_thread(write_site_files, opened.told, site_files)
+            await asyncio.to_thread(write_site_files, told, site_files)
 
 
 def _first_of(group: BaseExceptionGroup) -> Exception:

@@ -5,11 +5,13 @@ in key order, and ``raw-NNNNN.index.parquet`` (`RAW_INDEX`, a row for every pair
 where it lies, the unit is done. The bytes of both depend on plan and answers alone, not on their order or speed.
 """
 
+import contextlib
 import io
 import json
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
@@ -28,6 +30,8 @@ from pipeline.fetching.raw import encode_sample
 from pipeline.pixels.images import CheckedImage
 
 ImageSource = Callable[[str, Sequence[str], Store], None]  # fetches the distinct URLs of a named unit for the store
+
+KnownSamples = Callable[[int], bytes]  # the members of the sample of a row
 
 _SPOOL_BYTES: Final = 1 << 18  # of a unit's images in memory; what is more goes to a temporary file
 _PLAN_COLUMNS: Final = (  # of the index, by where they come from
@@ -129,8 +133,11 @@ class FetchUnit:
         """
         places: list[Place | None] = []
         offset = 0
-        with self._spool, files.write_whole(raw_tar_of(index)) as tar:
-            for sample in self._samples(queries, img2dataset_names):
+        with contextlib.ExitStack() as opened:
+            opened.enter_context(self._spool)
+            known = opened.enter_context(self._known.open()) if self._known and self._kept else None
+            tar = opened.enter_context(files.write_whole(raw_tar_of(index)))
+            for sample in self._samples(queries, img2dataset_names, known):
                 length = tar.write(sample)
                 places.append(Place(offset, length) if length else None)
                 offset += length
@@ -146,15 +153,15 @@ class FetchUnit:
         write_table(index, index_unit(self._plan, answers, places), RAW_INDEX, counts)
         return counts
 
-    def _samples(self, queries: pa.Array, img2dataset_names: bool) -> Iterator[bytes]:
+    def _samples(self, queries: pa.Array, img2dataset_names: bool, known: KnownSamples | None) -> Iterator[bytes]:
         """The members of each sample, in the order of the plan; empty where there is no image."""
         for number, row in enumerate(_with_query_strings(self._plan, queries).to_pylist()):
             url = row["image_url"]
             image = self._stored[url].fetched.image
             if isinstance(image, DropReason):
                 yield b""
-            elif url in self._kept and self._known:
-                yield self._known.sample(number)
+            elif url in self._kept and known:
+                yield known(number)
             else:
                 provenance = describe_sample(row, image, img2dataset_names=img2dataset_names)
                 yield self._encode(row, image, self._stored[url], provenance)
@@ -187,17 +194,26 @@ class KnownUnit:
         rows = self._index.filter(pc.invert(pc.is_in(self._index["status"], pa.array(list(again), pa.string()))))
         return {row["image_url"]: StoredUrl(_fetched_before(row)) for row in rows.select(_KNOWN_COLUMNS).to_pylist()}
 
-    def sample(self, number: int) -> bytes:
-        """The members of the sample of a row.
+    @contextmanager
+    def open(self) -> Iterator[KnownSamples]:
+        """Opens its tar once, for the members of the samples of its rows; those are asked for in order.
 
         Raises:
             OSError: When the tar was changed since.
         """
-        row = self._index.slice(number, 1).select(("key", *_PLACE_COLUMNS)).to_pylist()[0]
-        members = files.read_range(self._tar, row["offset"], row["length"])
-        if not members.startswith(row["key"].encode()):
-            raise OSError(f"{self._tar}: no sample {row['key']} at {row['offset']}, where its index says it is")
-        return members
+        keys, offsets, lengths = (self._index[name].to_pylist() for name in ("key", *_PLACE_COLUMNS))
+        with files.open_for_read(self._tar) as tar:
+
+            def read(number: int) -> bytes:
+                tar.seek(offsets[number])
+                members = tar.read(lengths[number])
+                if not members.startswith(keys[number].encode()):
+                    raise OSError(
+                        f"{self._tar}: no sample {keys[number]} at {offsets[number]}, where its index says it is"
+                    )
+                return members
+
+            yield read
 
 
 def read_known(index: str, plan: pa.Table) -> KnownUnit | None:
