@@ -9,10 +9,12 @@ Source: RFC 9110 and 9112 (HTTP).
 import asyncio
 import errno
 import functools
+import math
 import re
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace, TracebackType
 from typing import Any, Final, NamedTuple, Self
 
@@ -58,7 +60,7 @@ class WebClient:
     def __init__(self, rules: FetchRules) -> None:
         self._rules = rules
         self._large_bodies = asyncio.Semaphore(_LARGE_AT_ONCE)
-        self._timeouts, self._short_timeouts = _timeouts(rules, 1.0), _timeouts(rules, _FIRST_PATIENCE)
+        self._timeouts, self._short_timeouts = _timeouts(rules, 1.0), _timeouts(rules, 1.0 - _SILENT_SHARE)
         self.received_bytes = 0
 
     async def __aenter__(self) -> Self:
@@ -113,7 +115,8 @@ class WebClient:
         site_file_bytes: int | None = None,
         is_reserved: bool = False,
         is_last: bool = False,
-        is_first_try: bool = False,
+        when_silent: Callable[[], None] | None = None,
+        is_beside: bool = False,
     ) -> Reply:
         """Sends one request and reads its answer.
 
@@ -123,31 +126,34 @@ class WebClient:
             site_file_bytes: How much is wanted of a file with rules of the site; None: it is an image.
             is_reserved: Whether its site reserves it, unless the answer says otherwise (tdmrep.json).
             is_last: Whether the connection will not be needed again.
-            is_first_try: Whether there will be another one with more patience.
+            when_silent: Called once when it left, and was silent for half of the time that it may be.
+            is_beside: Whether another request for the same was silent for so long; both end together.
         """
-        context = SimpleNamespace(when_sent=when_sent, reused=False)
+        patience = _Patience(self._rules, when_silent)
+        context = SimpleNamespace(when_sent=when_sent, reused=False, patience=patience)
         headers = {"Connection": "close"} if is_last else None
         status = retry_after_s = None
         is_page = False
         content: bytes | URL | DropReason
         try:
             async with (
-                asyncio.timeout(self._rules.timeout_s) as deadline,
+                asyncio.timeout(self._rules.timeout_s) as patience.deadline,
                 self._session.get(
                     url,
                     allow_redirects=False,
                     headers=headers,
-                    timeout=self._short_timeouts if is_first_try else self._timeouts,
+                    timeout=self._short_timeouts if is_beside else self._timeouts,
                     trace_request_ctx=context,
                 ) as response,
             ):
+                patience.hear()
                 status = response.status
                 retry_after_s = parse_retry_after(response.headers.get("Retry-After"), time.time())
                 is_page = response.content_type in _PAGE_TYPES
                 if site_file_bytes is not None:
-                    content = await self._receive_site_file(response, deadline, site_file_bytes)
+                    content = await self._receive_site_file(response, patience, site_file_bytes)
                 else:
-                    content = await self._receive_image(response, deadline, is_reserved)
+                    content = await self._receive_image(response, patience, is_reserved)
         except aiohttp.ServerTimeoutError:
             content = DropReason.TIMED_OUT
         except TimeoutError:
@@ -158,10 +164,12 @@ class WebClient:
             content = classify_error(error)
             if content is DropReason.CONNECT_FAILED:
                 self.resolver.report_dead(url.raw_host or "")
+        finally:
+            patience.end()
         return Reply(content, status, retry_after_s, is_page)
 
     async def _receive_image(
-        self, response: aiohttp.ClientResponse, deadline: asyncio.Timeout, is_reserved: bool
+        self, response: aiohttp.ClientResponse, patience: "_Patience", is_reserved: bool
     ) -> bytes | URL | DropReason:
         headers, max_bytes = response.headers, self._rules.max_bytes
         refusal = self._redirect_of(response) or classify_status(response.status, can_wait="Retry-After" in headers)
@@ -174,11 +182,11 @@ class WebClient:
             return DropReason.OPTED_OUT
         if (response.content_length or 0) > max_bytes:
             return DropReason.TOO_MANY_BYTES
-        body = await self._read_up_to(response.content, max_bytes + 1, deadline)
+        body = await self._read_up_to(response.content, max_bytes + 1, patience)
         return decode_body(body, _coding(response), max_bytes=max_bytes)
 
     async def _receive_site_file(
-        self, response: aiohttp.ClientResponse, deadline: asyncio.Timeout, max_bytes: int
+        self, response: aiohttp.ClientResponse, patience: "_Patience", max_bytes: int
     ) -> bytes | URL | DropReason:
         refusal = self._redirect_of(response)
         if refusal is None and not 200 <= response.status < 300:
@@ -186,7 +194,7 @@ class WebClient:
         if refusal is not None:
             await self._drain(response)
             return refusal
-        body = await self._read_up_to(response.content, max_bytes, deadline)
+        body = await self._read_up_to(response.content, max_bytes, patience)
         decoded = decode_body(body, _coding(response), max_bytes=_INFLATED * max_bytes)
         return decoded if isinstance(decoded, DropReason) else decoded[:max_bytes]
 
@@ -205,33 +213,83 @@ class WebClient:
         if response.content_length is not None and response.content_length <= _SHORT_BYTES:
             await response.content.readexactly(response.content_length)
 
-    async def _read_up_to(self, stream: aiohttp.StreamReader, max_bytes: int, deadline: asyncio.Timeout) -> bytes:
+    async def _read_up_to(self, stream: aiohttp.StreamReader, max_bytes: int, patience: "_Patience") -> bytes:
         body = bytearray()
         is_large = False
         try:
             async for part in stream.iter_any():
                 body += part
                 self.received_bytes += len(part)
+                patience.hear()
                 if len(body) >= max_bytes:
                     break
                 if len(body) > _LARGE_BYTES and not is_large:
-                    await self._wait_for_room(deadline)
+                    await self._wait_for_room(patience)
                     is_large = True
         finally:
             if is_large:
                 self._large_bodies.release()
         return bytes(body[:max_bytes])
 
-    async def _wait_for_room(self, deadline: asyncio.Timeout) -> None:
+    async def _wait_for_room(self, patience: "_Patience") -> None:
         """Waits until a further large body may be held; that is no fault of its server's, so the time does not run."""
         if not self._large_bodies.locked():
             await self._large_bodies.acquire()
             return
-        loop = asyncio.get_running_loop()
-        left_s = (deadline.when() or 0.0) - loop.time()
-        deadline.reschedule(None)
-        await self._large_bodies.acquire()
-        deadline.reschedule(loop.time() + left_s)
+        with patience.at_rest():
+            await self._large_bodies.acquire()
+
+
+class _Patience:
+    """How long an exchange may take, and when its silence is worth telling.
+
+    Args:
+        rules: How the network may be used.
+        when_silent: Called once, when half of what silence may last is over; None: nobody wants to know.
+    """
+
+    deadline: asyncio.Timeout
+
+    def __init__(self, rules: FetchRules, when_silent: Callable[[], None] | None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._when_silent = when_silent
+        self._silence_s = rules.read_timeout_s * _SILENT_SHARE
+        self._heard = 0.0
+        self._look: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        """The request has left."""
+        if self._when_silent:
+            self.hear()
+            self._look = self._loop.call_later(self._silence_s, self._listen)
+
+    def hear(self) -> None:
+        """It is not silent."""
+        self._heard = self._loop.time()
+
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """Meanwhile no time runs."""
+        left_s = (self.deadline.when() or 0.0) - self._loop.time()
+        self.deadline.reschedule(None)
+        self._heard = math.inf
+        yield
+        self.hear()
+        self.deadline.reschedule(self._loop.time() + left_s)
+
+    def end(self) -> None:
+        """It is over."""
+        if self._look:
+            self._look.cancel()
+
+    def _listen(self) -> None:
+        assert self._when_silent is not None
+        left_s = min(self._heard + self._silence_s - self._loop.time(), self._silence_s)
+        if left_s > 0:
+            self._look = self._loop.call_later(left_s, self._listen)
+        else:
+            self._look = None
+            self._when_silent()
 
 
 def _new_connection(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
@@ -291,6 +349,7 @@ async def _note_reuse(_: aiohttp.ClientSession, context: SimpleNamespace, __: An
 
 
 async def _note_sent(_: aiohttp.ClientSession, context: SimpleNamespace, __: Any) -> None:
+    context.trace_request_ctx.patience.begin()
     context.trace_request_ctx.when_sent()
 
 
@@ -305,9 +364,13 @@ def _is_cut(error: Exception) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.ECONNRESET, errno.EPIPE)
 
 
-def _timeouts(rules: FetchRules, patience: float) -> aiohttp.ClientTimeout:
+def _timeouts(rules: FetchRules, read_share: float) -> aiohttp.ClientTimeout:
+    """How long a connect, one of two tries if there is a second, and a silence may last."""
+    connect_share = _CONNECT_SHARE if rules.retries else 1.0
     return aiohttp.ClientTimeout(
-        total=None, sock_connect=rules.connect_timeout_s * patience, sock_read=rules.read_timeout_s * patience
+        total=None,
+        sock_connect=rules.connect_timeout_s * connect_share,
+        sock_read=rules.read_timeout_s * read_share,
     )
 
 
@@ -325,7 +388,8 @@ _MAX_LINE_BYTES: Final = 1 << 16
 _MAX_HEADERS: Final = 1_000
 _SHORT_BYTES: Final = 1 << 14
 _LARGE_BYTES: Final = 1 << 18  # smaller bodies are held by as many requests as there are
-_FIRST_PATIENCE: Final = 0.5  # of what is granted in the end
+_CONNECT_SHARE: Final = 0.5  # of two tries each
+_SILENT_SHARE: Final = 0.5  # of what silence may last: then a second request begins, with what is left
 _LARGE_AT_ONCE: Final = 16
 _INFLATED: Final = 8  # times as long as what is wanted of it a file with rules may be
 _HEAD_END: Final = re.compile(rb"\r?\n\r?\n")

@@ -18,8 +18,9 @@ import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from types import TracebackType
 from typing import Final, Literal, NamedTuple, Self, TypeVar
 
@@ -51,6 +52,11 @@ _READY_URLS: Final = 20_000  # brought in before they are needed, so that the sl
 _UNDECODED_BYTES: Final = 24 << 20  # bodies that wait for a decoder; then nothing new is asked
 _FEW_UNDECODED_BYTES: Final = 2 << 20  # with fewer, decoders may soon have nothing to do: more may be under way
 _FIRST_PLACES: Final = 32  # requests under way at first; as many more as come in while decoders keep up
+_FEWER: Final = 0.25  # with each image that comes in while decoders are behind
+_FIRST_USUAL_S: Final = 1.0
+_NEW_SHARE: Final = 0.05  # of the last answer in what is usual
+_LATE: Final = 3.0  # times what is usual
+_STRANGERS: Final = 2  # places for hosts that never answered, times those for others: they cost no more than a socket
 _IDLE_HOSTS: Final = 2_000  # remembered without need: their robots.txt, their connections
 _SLOW_FAILURES: Final = frozenset({DropReason.TIMED_OUT, DropReason.CONNECT_FAILED})
 _RARE_COLLECTIONS: Final = (50_000, 20, 100)
@@ -111,9 +117,11 @@ class Errand:
         text: The URL that was given.
         ticket: Whom it is for; None: it is for all of its host.
         site_file: Whose rules it asks for, and which; None: it asks for an image.
-        tries: Those that failed.
+        tries: Those that failed, or were silent for so long that another one was begun beside them.
         throttles: Those that were to come later.
         hops: Redirects that were followed.
+        under_way: Requests for it, two where the first is silent: the first answer counts.
+        is_second_due: Whether the second of them waits for its turn.
     """
 
     url: URL
@@ -123,6 +131,25 @@ class Errand:
     tries: int = 0
     throttles: int = 0
     hops: int = 0
+    under_way: "set[asyncio.Task[None] | None]" = field(default_factory=set)
+    is_second_due: bool = False
+
+
+@dataclass(eq=False)
+class _Place:
+    """A request under way.
+
+    Attributes:
+        begun: When it began.
+        is_stranger: Whether its host never answered before.
+        is_late: Whether it takes much longer than others.
+        is_over: Whether it ended.
+    """
+
+    begun: float
+    is_stranger: bool
+    is_late: bool = False
+    is_over: bool = False
 
 
 class Crawler:
@@ -153,11 +180,15 @@ class Crawler:
         self._gates: weakref.WeakValueDictionary[int, Gate] = weakref.WeakValueDictionary()  # while hosts have them
         self._heap: list[tuple[float, int, Host[Errand] | Gate]] = []
         self._order = itertools.count()
+        self._ready: deque[Host[Errand] | Gate] = deque()  # due, and waiting for a place
         self._strangers: deque[Host[Errand]] = deque()  # hosts that never answered, and wait until fewer are tried
         self._tried_strangers = 0
         self._left = 0
         self._under_way = 0
-        self._window = _FIRST_PLACES
+        self._late = 0
+        self._in_time: deque[_Place] = deque()
+        self._usual_s = _FIRST_USUAL_S  # that an image takes to be there
+        self._window: float = _FIRST_PLACES
         self._undecoded = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._tickets: list[Ticket] = []
@@ -303,24 +334,37 @@ class Crawler:
         if self._closing:
             return
         now = time.monotonic()
-        while self._has_room() and self._heap and self._heap[0][0] <= now:
+        while self._heap and self._heap[0][0] <= now:
             item = heapq.heappop(self._heap)[2]
-            if isinstance(item, Gate):
-                self._look_at_gate(item, now)
+            if _is_stranger(item):
+                self._look_at(item, now)
             else:
-                self._look_at_host(item, now)
+                self._ready.append(item)
+        self._note_late(now)
+        while self._ready and self._has_room():
+            self._look_at(self._ready.popleft(), now)
         if self._alarm:
             self._alarm.cancel()
             self._alarm = None
-        if self._heap and self._has_room():
+        if self._heap:
             self._alarm = self._loop.call_later(max(0.001, self._heap[0][0] - now), self._look)
-        if self._left < _READY_URLS or (self._has_room() and not (self._heap and self._heap[0][0] <= now)):
+        if self._left < _READY_URLS or (self._has_room() and not self._ready):
             self.hungry.set()
         else:
             self.hungry.clear()
 
     def _has_room(self) -> bool:
-        return self._under_way < min(self._window, self._places) and self._undecoded < _UNDECODED_BYTES
+        return (
+            self._under_way < self._places
+            and self._under_way - self._late < self._window
+            and self._undecoded < _UNDECODED_BYTES
+        )
+
+    def _look_at(self, item: Host[Errand] | Gate, now: float) -> None:
+        if isinstance(item, Gate):
+            self._look_at_gate(item, now)
+        else:
+            self._look_at_host(item, now)
 
     def _look_at_gate(self, gate: Gate, now: float) -> None:
         gate.listed = False
@@ -349,7 +393,7 @@ class Crawler:
         errand = self._next_errand(host)
         if errand is None:
             return
-        if not host.is_known and self._tried_strangers >= self._places:
+        if not host.is_known and self._tried_strangers >= _STRANGERS * self._places:
             host.listed = True
             self._strangers.append(host)
             return
@@ -360,6 +404,7 @@ class Crawler:
             self._wait_for_turn(host, now)
             return
         host.errands.popleft()
+        errand.is_second_due = False
         host.begin(now)
         self._begin(self._ask(host, errand, now))
         self._list(host)
@@ -488,8 +533,10 @@ class Crawler:
 
     async def _ask(self, host: Host[Errand], errand: Errand, begun: float) -> None:
         """Sends a request, and does what its answer asks for."""
-        is_stranger = not host.is_known
-        self._count_places(is_stranger, 1)
+        task, place = asyncio.current_task(), self._take_place(host)
+        is_beside = bool(errand.under_way)
+        errand.under_way.add(task)
+        reply: Reply | None = None
         try:
             reply = await self._web.exchange(
                 errand.url,
@@ -497,41 +544,92 @@ class Crawler:
                 site_file_bytes=errand.site_file[1].max_bytes if errand.site_file else None,
                 is_reserved=self._is_reserved(host, errand.url),
                 is_last=errand.site_file is None and not host.num_waiting,
-                is_first_try=not errand.tries and self._rules.retries > 0,
+                when_silent=partial(self._ask_beside, host, errand) if self._has_second(errand) else None,
+                is_beside=is_beside,
             )
+        except asyncio.CancelledError:
+            if self._closing:
+                raise
         except Exception:
             _LOG.exception("cannot fetch %s", errand.url)
             reply = Reply(DropReason.INTERNAL_ERROR)
         finally:
-            self._count_places(is_stranger, -1)
+            errand.under_way.discard(task)
+            self._give_back(place)
             host.end()
         self.tally.requests += 1
-        self._adapt()
-        if not reply.was_stale:
-            host.note_answer(reply.content, reply.status, reply.retry_after_s, begun=begun, now=time.monotonic())
-        try:
-            await self._take(host, errand, reply)
-        except Exception as error:
-            self._fail(errand, error)
-        for _ in range(min(len(self._strangers), self._places - self._tried_strangers)):
+        self._adapt(reply, time.monotonic() - begun)
+        if reply is not None:
+            await self._hear(host, errand, reply, begun)
+        for _ in range(min(len(self._strangers), _STRANGERS * self._places - self._tried_strangers)):
             stranger = self._strangers.popleft()
             stranger.listed = False
             self._list(stranger)
         self._list(host)
         self._look_soon()
 
-    def _adapt(self) -> None:
-        """Lets more be under way while decoders want more, fewer while they are behind; called for each answer."""
+    def _has_second(self, errand: Errand) -> bool:
+        return not errand.tries and self._retries(errand, DropReason.TIMED_OUT) > 0
+
+    def _ask_beside(self, host: Host[Errand], errand: Errand) -> None:
+        """Tries a second time while the first try is silent."""
+        errand.tries += 1
+        errand.is_second_due = True
+        host.note_silence()
+        self._add(host, errand, first=True)
+
+    async def _hear(self, host: Host[Errand], errand: Errand, reply: Reply, begun: float) -> None:
+        """Learns from an answer, and goes on with what was asked for, unless another request for it will tell."""
+        if not reply.was_stale:
+            host.note_answer(reply.content, reply.status, reply.retry_after_s, begun=begun, now=time.monotonic())
+        has_another = bool(errand.under_way) or errand.is_second_due
+        if has_another and (reply.was_stale or reply.content in RETRIED):
+            return
+        for task in errand.under_way:
+            assert task is not None
+            task.cancel()
+        if errand.is_second_due:
+            host.errands.remove(errand)
+            errand.is_second_due = False
+        try:
+            await self._take(host, errand, reply)
+        except Exception as error:
+            self._fail(errand, error)
+
+    def _adapt(self, reply: Reply | None, took_s: float) -> None:
+        """Lets more be under way while decoders want more, and slowly fewer while they are behind."""
+        is_body = reply is not None and isinstance(reply.content, bytes)
+        if is_body:
+            self._usual_s += _NEW_SHARE * (took_s - self._usual_s)
         if self._undecoded < _FEW_UNDECODED_BYTES:
             self._window = min(self._window + 1, self._places)
-        elif self._undecoded > 2 * _FEW_UNDECODED_BYTES:
-            self._window = max(self._window - 1, _FIRST_PLACES)
+        elif is_body and self._undecoded > 2 * _FEW_UNDECODED_BYTES:
+            self._window = max(self._window - _FEWER, _FIRST_PLACES)
 
-    def _count_places(self, is_stranger: bool, change: int) -> None:
-        if is_stranger:
-            self._tried_strangers += change
+    def _take_place(self, host: Host[Errand]) -> "_Place":
+        place = _Place(time.monotonic(), is_stranger=not host.is_known)
+        if place.is_stranger:
+            self._tried_strangers += 1
         else:
-            self._under_way += change
+            self._under_way += 1
+            self._in_time.append(place)
+        return place
+
+    def _give_back(self, place: "_Place") -> None:
+        place.is_over = True
+        if place.is_stranger:
+            self._tried_strangers -= 1
+        else:
+            self._under_way -= 1
+            self._late -= place.is_late
+
+    def _note_late(self, now: float) -> None:
+        """Counts the requests from which, as answers go, none is expected at once: they keep decoders from nothing."""
+        while self._in_time and (self._in_time[0].is_over or self._in_time[0].begun < now - _LATE * self._usual_s):
+            place = self._in_time.popleft()
+            if not place.is_over:
+                place.is_late = True
+                self._late += 1
 
     def _note_sent(self, host: Host[Errand]) -> None:
         host.sent(time.monotonic())
@@ -630,7 +728,9 @@ class Crawler:
         """Answers all that is wanted of a closed host."""
         assert host.closed is not None
         for errand in host.take_all():
-            if errand.site_file is not None:
+            if errand.is_second_due and errand.under_way:  # the first will tell
+                errand.is_second_due = False
+            elif errand.site_file is not None:
                 self._keep_site_file(errand.site_file, None, host.closed)
             else:
                 self._finish(errand, Fetched(host.closed))
@@ -660,9 +760,15 @@ class Crawler:
             errand.ticket.done.set_exception(error)
 
 
+def _is_stranger(item: Host[Errand] | Gate) -> bool:
+    """Whether the next to be asked never answered: that takes no place of those that do."""
+    host = item if isinstance(item, Host) else next(iter(item.waiting), None)
+    return host is not None and not host.is_known
+
+
 def _allow_files(concurrency: int) -> int:
     """Lets the process open as many connections as it may want; how many requests may be under way then."""
-    wanted = 2 * concurrency + _SPARE_FILES
+    wanted = (1 + _STRANGERS) * concurrency + _SPARE_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY or hard >= wanted:
         allowed = max(soft, wanted) if soft != resource.RLIM_INFINITY else wanted
@@ -670,4 +776,4 @@ def _allow_files(concurrency: int) -> int:
         allowed = hard
     if soft != resource.RLIM_INFINITY and allowed > soft:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-    return max(1, min(concurrency, (allowed - _SPARE_FILES) // 2))
+    return max(1, min(concurrency, (allowed - _SPARE_FILES) // (1 + _STRANGERS)))

@@ -185,6 +185,10 @@ class Host(Generic[T]):
         if self.pause_s:
             self._paces.put_off(self.slot, now + self.pause_s)
 
+    def note_silence(self) -> None:
+        """A request is silent: another one may be tried beside it."""
+        self._failed_tries += 1
+
     def end(self) -> None:
         """A request has ended."""
         self.open_now -= 1

@@ -81,10 +81,16 @@ class FetchRules:
     )
     timeout_s: float = option(30.0, "Deadline of one request, seconds.", minimum=0.1, identity=False)
     connect_timeout_s: float = option(
-        10.0, "Longest wait for a connection, seconds; half of it at the first try.", minimum=0.1, identity=False
+        10.0,
+        "Longest wait for a connection, seconds, half of it for each of two tries.",
+        minimum=0.1,
+        identity=False,
     )
     read_timeout_s: float = option(
-        10.0, "Longest silence in an answer, seconds; half of it at the first try.", minimum=0.1, identity=False
+        10.0,
+        "Longest silence in an answer, seconds; after half of it the second try begins beside the first.",
+        minimum=0.1,
+        identity=False,
     )
     dns_timeout_s: float = option(10.0, "Longest wait for the address of a name, seconds.", minimum=0.1, identity=False)
     decode_threads: int = option(2, "Threads that decode images in one worker.", minimum=1, identity=False)

@@ -1,5 +1,6 @@
 """The web at its worst, over a whole run: what can wait is waited for, and no good image is lost."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from jobs.__main__ import main
 from jobs.runner import PoorResult, run_stage
 from pipeline.base import files
 from pipeline.base.lineage import read_stage
-from tests.e2e.conftest import JPEG, answer, image, not_found
+from tests.e2e.conftest import JPEG, answer, image, not_found, redirect
 from tests.e2e.test_fetch_hostile import fetch, outcome
 from tests.e2e.test_fetch_images import many_pairs, read_index, stage_for, tar_bytes, write_data
 
@@ -145,6 +146,68 @@ def test_answers_that_browsers_take_are_taken(loopback):
     loopback.handlers |= {"/twice.jpg": twice, "/early.jpg": early, "/utf8.jpg": answer(JPEG, Content_Encoding="utf-8")}
     found = fetch(loopback, "/twice.jpg", "/twice.jpg?again", "/early.jpg", "/utf8.jpg", "/changed.jpg", "/no-gzip.jpg")
     assert statuses(found) == ["ok"] * 6
+
+
+SILENT_S = 0.8  # longest silence in the tests below: a second request is sent after half of it
+
+
+async def silence(visit):
+    await asyncio.sleep(10 * SILENT_S)
+
+
+def late(handler, seconds):
+    async def answers_late(visit):
+        await asyncio.sleep(seconds)
+        return await handler(visit)
+
+    return answers_late
+
+
+async def half(visit):
+    await visit.head(200, Content_Length=str(len(JPEG)))
+    await visit.raw(JPEG[: len(JPEG) // 2])
+    return await silence(visit)
+
+
+@pytest.mark.parametrize(
+    ("handlers", "expected"),
+    [
+        ([silence, image], ("ok", 2)),  # the second answers, while the first is silent
+        ([half, image], ("ok", 2)),
+        ([late(image, 0.75 * SILENT_S), silence], ("ok", 2)),  # the first does, in time
+        ([late(not_found, 0.75 * SILENT_S), silence], ("not_found", 2)),
+        ([late(reset, 0.6 * SILENT_S), late(image, 0.4 * SILENT_S)], ("ok", 2)),  # a failure is no answer
+        ([late(image, 0.7 * SILENT_S), reset], ("ok", 2)),
+        ([silence], ("timed_out", 2)),  # neither, and there is no third
+        ([half], ("timed_out", 2)),
+        ([image], ("ok", 1)),
+    ],
+)
+def test_a_request_that_is_silent_is_sent_again_beside_and_the_first_answer_counts(loopback, handlers, expected):
+    loopback.handlers["/image/0.jpg"] = answers_in_turn(*handlers)
+    found = fetch(loopback, "/image/0.jpg", *images(3)[1:], read_timeout_s=SILENT_S, timeout_s=8 * SILENT_S)
+    assert (outcome(found[0]), loopback.visits("/image/0.jpg")) == expected
+    assert statuses(found[1:]) == ["ok"] * 2
+
+
+def test_a_redirect_of_either_request_is_followed_once(loopback):
+    loopback.handlers["/image/0.jpg"] = answers_in_turn(late(redirect("/image/1.jpg"), 0.75 * SILENT_S), silence)
+    found = fetch(loopback, "/image/0.jpg", read_timeout_s=SILENT_S, timeout_s=8 * SILENT_S)
+    assert (statuses(found), loopback.visits("/image/1.jpg")) == (["ok"], 1)
+
+
+def test_without_further_tries_nothing_is_sent_twice(loopback):
+    loopback.handlers["/image/0.jpg"] = answers_in_turn(silence, image)
+    assert statuses(fetch(loopback, "/image/0.jpg", read_timeout_s=SILENT_S, retries=0)) == ["timed_out"]
+    assert loopback.visits("/image/0.jpg") == 1
+
+
+def test_a_second_request_waits_for_a_connection_of_its_host(loopback):
+    loopback.handlers["/image/0.jpg"] = answers_in_turn(silence, image)
+    found = fetch(loopback, "/image/0.jpg", read_timeout_s=SILENT_S, timeout_s=8 * SILENT_S, host_connections=1)
+    first, second = [at for (_, path), at in zip(loopback.seen, loopback.seen_at, strict=True) if path[1] == "i"]
+    assert statuses(found) == ["ok"]
+    assert second - first > 0.9 * SILENT_S
 
 
 def test_a_site_s_reservation_file_counts_unless_the_answer_says_otherwise(loopback):
