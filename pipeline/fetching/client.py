@@ -15,7 +15,8 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import SimpleNamespace, TracebackType
+from contextvars import ContextVar
+from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
 import aiohttp
@@ -83,15 +84,11 @@ class WebClient:
         )
         # aiohttp has no public place for it; a connection must read what browsers do
         connector._factory = functools.partial(_new_connection, asyncio.get_running_loop())
-        tracing = aiohttp.TraceConfig()
-        tracing.on_connection_reuseconn.append(_note_reuse)
-        tracing.on_request_headers_sent.append(_note_sent)
         self._session = aiohttp.ClientSession(
             connector=connector,
             headers={"User-Agent": rules.user_agent, "Accept": _ACCEPT, "Accept-Encoding": "identity"},
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
-            trace_configs=[tracing],
             max_line_size=_MAX_LINE_BYTES,
             max_field_size=_MAX_LINE_BYTES,
             max_headers=_MAX_HEADERS,
@@ -130,7 +127,8 @@ class WebClient:
             is_beside: Whether another request for the same was silent for so long; both end together.
         """
         patience = _Patience(self._rules, when_silent)
-        context = SimpleNamespace(when_sent=when_sent, reused=False, patience=patience)
+        leaving = _Leaving(when_sent, patience)
+        _LEAVING.set(leaving)
         headers = {"Connection": "close"} if is_last else None
         status = retry_after_s = None
         is_page = False
@@ -143,7 +141,6 @@ class WebClient:
                     allow_redirects=False,
                     headers=headers,
                     timeout=self._short_timeouts if is_beside else self._timeouts,
-                    trace_request_ctx=context,
                 ) as response,
             ):
                 patience.hear()
@@ -159,7 +156,7 @@ class WebClient:
         except TimeoutError:
             content = DropReason.TOO_SLOW
         except (aiohttp.ClientError, OSError) as error:
-            if context.reused and status is None and _is_cut(error):
+            if leaving.is_reused and status is None and _is_cut(error):
                 return Reply(DropReason.BROKEN_ANSWER, was_stale=True)
             content = classify_error(error)
             if content is DropReason.CONNECT_FAILED:
@@ -292,6 +289,29 @@ class _Patience:
             self._when_silent()
 
 
+class _Leaving:
+    """A request that is about to leave; tracing of aiohttp would tell it, for much more.
+
+    Attributes:
+        is_reused: Whether it left on a connection that was used before.
+    """
+
+    is_reused = False
+
+    def __init__(self, when_sent: Callable[[], None], patience: _Patience) -> None:
+        self._when_sent = when_sent
+        self._patience = patience
+
+    def leave(self, *, is_reused: bool) -> None:
+        """It leaves."""
+        self.is_reused = is_reused
+        self._patience.begin()
+        self._when_sent()
+
+
+_LEAVING: Final[ContextVar[_Leaving]] = ContextVar("leaving")  # of the task
+
+
 def _new_connection(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
     return _LenientHandler(loop=loop)
 
@@ -300,8 +320,12 @@ class _LenientHandler(ResponseHandler):
     """A connection that takes an answer which names its length twice, alike, as browsers do (RFC 9112 6.3)."""
 
     _head: bytes | None = None  # of an answer, as far as it is there; None while its body is read
+    _was_used = False
 
     def set_response_params(self, **options: Any) -> None:
+        """Called when a request leaves, by the task that sends it."""
+        _LEAVING.get().leave(is_reused=self._was_used)
+        self._was_used = True
         self._head = b""
         super().set_response_params(**options)
 
@@ -342,15 +366,6 @@ def _drop_repeated_lengths(head: bytes) -> bytes:
         return head
     first, rest = head.split(lines[0], 1)
     return first + b"Content-Length: " + values.pop() + b"\r\n" + _LENGTH_LINE.sub(b"", rest)
-
-
-async def _note_reuse(_: aiohttp.ClientSession, context: SimpleNamespace, __: Any) -> None:
-    context.trace_request_ctx.reused = True
-
-
-async def _note_sent(_: aiohttp.ClientSession, context: SimpleNamespace, __: Any) -> None:
-    context.trace_request_ctx.patience.begin()
-    context.trace_request_ctx.when_sent()
 
 
 def _coding(response: aiohttp.ClientResponse) -> str:
