@@ -8,15 +8,14 @@ Source: WHATWG HTML 4.8 (images), 4.4.12-13 (figures); ogp.me; schema.org ImageO
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
-
-import msgspec
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pipeline.base.drops import DropReason
 from pipeline.extraction.candidates import Page
 from pipeline.extraction.encodings import to_utf8
 from pipeline.extraction.image_references import choose_reference
+from pipeline.extraction.json_ld import find_json_ld
 from pipeline.extraction.page_metadata import (
     NOTHING,
     Find,
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 
 HTML_TYPES: Final = frozenset({"text/html", "application/xhtml+xml"})
 
-_JSON_LD_NODES: Final = 10_000
 _CHARS_OF_A_TEXT: Final = 20  # what it costs to look at a short one
 _XHTML: Final = "application/xhtml+xml"
 _SELF_CLOSED: Final = re.compile(rb"<(script|style|title|iframe|textarea|noscript|a|div|span|p)\b([^<>]{0,2000})/>")
@@ -85,7 +83,7 @@ def parse_page(
     if header_opt_out(metas, noindex=rules.noindex):
         return DropReason.OPTED_OUT
     url = url or next((content for name, content in metas if name == "og:url"), "")
-    finds = [*_find_images(elements, rules), *_find_json_ld(elements.json_lds), *find_card_images(metas)]
+    finds = [*_find_images(elements, rules), *find_json_ld(elements.json_lds), *find_card_images(metas)]
     return Page(url, _tidy_language(elements.language), resolve_finds(finds, url=url, base=elements.base))
 
 
@@ -136,34 +134,6 @@ def _image_texts(image: "Image", context: _Context) -> list[tuple[str, str]]:
     attributes = image.attributes
     texts = [(value, name) for name in _TEXT_ATTRIBUTES if (value := attributes.get(name)) and not value.isspace()]
     return sorted([*texts, *context.texts(image)], key=lambda text: _IMAGE_TEXTS.index(text[1]))
-
-
-def _find_json_ld(scripts: Iterable[str]) -> Iterator[Find]:
-    """The ImageObjects of a page's JSON-LD that carry a caption."""
-    for text in scripts:
-        if "ImageObject" not in text:
-            continue
-        try:
-            todo: list[Any] = [msgspec.json.decode(text.strip().encode())]
-        except (msgspec.DecodeError, RecursionError, UnicodeError):
-            continue
-        for _ in range(_JSON_LD_NODES):
-            if not todo:
-                break
-            node = todo.pop()
-            if isinstance(node, list):
-                todo += reversed(node)
-            elif isinstance(node, dict):
-                todo += reversed(list(node.values()))
-                if "ImageObject" in (node.get("@type") or ()):
-                    yield from _image_object(node)
-
-
-def _image_object(node: dict[str, Any]) -> Iterator[Find]:
-    reference = node.get("contentUrl") or node.get("url")
-    text = next((node[key] for key in ("caption", "description", "name") if isinstance(node.get(key), str)), "")
-    if isinstance(reference, str) and says_something(text):
-        yield Find(reference, text, "json-ld")
 
 
 def _tidy_language(language: str) -> str:
