@@ -30,6 +30,7 @@ class DropReason(StrEnum):
     NOT_HTML = "not_html"
     NOT_OK = "not_ok"  # an HTTP status other than 200
     CUT_JSON = "cut_json"
+    BAD_JSON = "bad_json"  # of a JSON-LD script, which costs its page nothing else
     # extract-pairs: candidates
     NO_TEXT = "no_text"
     NO_IMAGE_URL = "no_image_url"

@@ -29,8 +29,12 @@ class Page(NamedTuple):
         url: Address of the page; empty when unknown.
         language: As the page declares it, in lower case; empty when it does not.
         candidates: Every image of the page, in its order; those without a text may come last.
+        num_json_lds: Its JSON-LD scripts that name an image.
+        num_unread: Those of them that could not be read, or not whole.
     """
 
     url: str
     language: str
     candidates: list[Candidate]
+    num_json_lds: int = 0
+    num_unread: int = 0

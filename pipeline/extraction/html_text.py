@@ -9,6 +9,8 @@ from html.entities import html5
 from typing import Final
 
 _REFERENCE: Final = re.compile(r"&(?:#(?:[xX]([0-9A-Fa-f]+)|([0-9]+));?|([A-Za-z][A-Za-z0-9]*;?))")
+_WHOLE_REFERENCE: Final = re.compile(r"&(?:#(?:[xX]([0-9A-Fa-f]{1,6})|([0-9]{1,7}))|([A-Za-z][A-Za-z0-9]{1,31}));")
+_MOST_ESCAPES: Final = 3  # of one text, one upon the other
 _MAX_NAME_CHARS: Final = max(map(len, html5))
 _MAX_DIGITS: Final = 7  # of a code point, in decimal
 _REPLACEMENT: Final = "\ufffd"
@@ -34,6 +36,26 @@ def decode_attribute(value: str) -> str:
     if value.count("&") == value.count("&amp;"):  # most are addresses
         return value.replace("&amp;", "&")
     return _REFERENCE.sub(_decode_in_attribute, value)
+
+
+def decode_again(text: str) -> str:
+    """A text that was escaped more often than it was decoded.
+
+    Only what is a reference beyond doubt is decoded: a name of the standard or a number of a character, and a semicolon.
+
+    >>> decode_again("Tom &amp;amp; Jerry&#39;s &notit; &copy 2020")
+    "Tom & Jerry's &notit; &copy 2020"
+    """
+    for _ in range(_MOST_ESCAPES):
+        if "&" not in text or text == (decoded := _WHOLE_REFERENCE.sub(_decode_whole, text)):
+            break
+        text = decoded
+    return text
+
+
+def _decode_whole(match: re.Match[str]) -> str:
+    found = html5.get(f"{match[3]};", "") if match[3] else _decode_number(match)
+    return match[0] if found in ("", _REPLACEMENT) else found
 
 
 def _decode(match: re.Match[str]) -> str:

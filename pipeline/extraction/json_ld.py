@@ -1,42 +1,174 @@
-"""JSON-LD ► the images it describes.
+"""JSON-LD ► the images it describes, and those it shows things by.
 
-In: the texts of a page's JSON-LD scripts. Out: an image and its text for each ImageObject that has one.
-Source: schema.org ImageObject.
+In: the texts of a page's JSON-LD scripts. Out: an image and a text, for each ImageObject that has a text of its own,
+and for each image of a thing (an article, a product, a recipe, a person) that has a name or headline; and how many
+scripts could not be read.
+Source: schema.org ImageObject, Thing (image), CreativeWork (headline, thumbnail, thumbnailUrl); JSON-LD 1.1, 3.3
+(references by @id), 4.2 (values).
 """
 
-from collections.abc import Iterable, Iterator
-from typing import Any, Final
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
 
-import msgspec
-
+from pipeline.extraction.html_text import decode_again
+from pipeline.extraction.image_references import choose_reference
+from pipeline.extraction.lenient_json import read_json
 from pipeline.extraction.page_metadata import Find, says_something
 
-_JSON_LD_NODES: Final = 10_000
+Node = Mapping[str, Any]
+
+_MOST_NODES: Final = 10_000  # of a script
+_MOST_FINDS: Final = 10_000  # of a page
+_MARKS: Final = ("mage", "thumbnail")  # of scripts that name an image
+_IMAGE_TYPES: Final = frozenset({"imageobject", "imageobjectsnapshot", "barcode"})
+_ADDRESSES: Final = ("contentUrl", "url", "thumbnailUrl")
+_OWN_TEXTS: Final = ("caption", "description", "name", "alternateName", "headline")
+_NAMES: Final = ("name", "headline", "alternateName", "alternativeHeadline")
+_SHOWN_BY: Final = (("image", "photo", "primaryImageOfPage"), ("thumbnail", "thumbnailUrl"))  # the first are better
+_IMAGE_NAME: Final = re.compile(r"\.(?:jpe?g|png|webp|gif|avif)(?:\?|$)", re.IGNORECASE)
+_INLINE_TAG: Final = re.compile(r"</?(?:a|abbr|b|cite|code|em|font|i|mark|q|s|small|span|strong|sub|sup|u)\b[^<>]*+>")
+_TAG: Final = re.compile(r"</?[A-Za-z][^<>]*+>")
 
 
-def find_json_ld(scripts: Iterable[str]) -> Iterator[Find]:
-    """The ImageObjects of a page's JSON-LD that carry a caption."""
-    for text in scripts:
-        if "ImageObject" not in text:
-            continue
-        try:
-            todo: list[Any] = [msgspec.json.decode(text.strip().encode())]
-        except (msgspec.DecodeError, RecursionError, UnicodeError):
-            continue
-        for _ in range(_JSON_LD_NODES):
-            if not todo:
-                break
-            node = todo.pop()
-            if isinstance(node, list):
-                todo += reversed(node)
-            elif isinstance(node, dict):
-                todo += reversed(list(node.values()))
-                if "ImageObject" in (node.get("@type") or ()):
-                    yield from _image_object(node)
+class JsonLd(NamedTuple):
+    """What the JSON-LD of a page says of images.
+
+    Attributes:
+        finds: Images and their texts.
+        num_scripts: Those that name an image.
+        num_unread: Of those, the ones that could not be read, or not whole.
+    """
+
+    finds: list[Find]
+    num_scripts: int
+    num_unread: int
 
 
-def _image_object(node: dict[str, Any]) -> Iterator[Find]:
-    reference = node.get("contentUrl") or node.get("url")
-    text = next((node[key] for key in ("caption", "description", "name") if isinstance(node.get(key), str)), "")
-    if isinstance(reference, str) and says_something(text):
-        yield Find(reference, text, "json-ld")
+def find_json_ld(scripts: Iterable[str], *, all_texts: bool = False, target_px: int = 336) -> JsonLd:
+    """Finds the images of a page's JSON-LD scripts.
+
+    Args:
+        scripts: Their texts.
+        all_texts: All texts of an image, instead of its best one.
+        target_px: See `choose_reference`.
+    """
+    read = [read_json(text.strip()) for text in scripts if any(mark in text for mark in _MARKS)]
+    nodes = [node for script in read for node in itertools.islice(_walk(script.values), _MOST_NODES)]
+    told = _Told(nodes, all_texts=all_texts)
+    found = dict.fromkeys(itertools.islice(itertools.chain(told.images(), told.things()), _MOST_FINDS))
+    finds = [
+        Find(choose_reference({"src": reference}, target_px=target_px), text, "json-ld") for reference, text in found
+    ]
+    return JsonLd(finds, len(read), sum(not script.is_whole for script in read))
+
+
+class _Told:
+    """References to images and the texts that some nodes have for them."""
+
+    def __init__(self, nodes: list[Node], *, all_texts: bool) -> None:
+        self._nodes, self._all_texts = nodes, all_texts
+        self._images = {id_: node for node in reversed(nodes) if _is_image(node) and (id_ := _id(node))}
+        self._described: set[str] = set()
+
+    def images(self) -> Iterator[tuple[str, str]]:
+        """Those of the image objects."""
+        for node in self._nodes:
+            if _is_image(node):
+                yield from self._pair(_addresses(node), _texts(node, _OWN_TEXTS))
+
+    def things(self) -> Iterator[tuple[str, str]]:
+        """Those of the things that images show; after `images`."""
+        for node in self._nodes:
+            names = [] if _is_image(node) else _texts(node, _NAMES)
+            for value in _shown(node) if names else ():
+                image = self._resolve(value)
+                own = _texts(image, _OWN_TEXTS)
+                references = [one for one in _addresses(image) if self._all_texts or one not in self._described]
+                yield from self._pair(references, [*own, *names])
+
+    def _pair(self, references: list[str], texts: list[str]) -> Iterator[tuple[str, str]]:
+        texts = texts if self._all_texts else texts[:1]
+        for reference in references if texts else ():
+            self._described.add(reference)
+            for text in texts:
+                yield reference, text
+
+    def _resolve(self, value: Any) -> Node:
+        """The image that a value is, or refers to."""
+        if isinstance(value, str):
+            return self._images.get(value) or {"url": value}
+        return value if _addresses(value) else self._images.get(_id(value), value)
+
+
+def _walk(values: list[Any]) -> Iterator[Node]:
+    """All objects in some values, outer ones first; keys without the prefix of their vocabulary."""
+    todo: list[Any] = values[::-1]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, list):
+            todo += reversed(value)
+        elif isinstance(value, dict):
+            if any(":" in key for key in value):
+                value = {_plain_name(key): item for key, item in value.items()}
+            todo += [item for key, item in reversed(value.items()) if key != "@context"]
+            yield value
+
+
+def _plain_name(name: str) -> str:
+    """A name without what stands before it: ``http://schema.org/``, ``schema:``."""
+    return name.rpartition("/")[2].rpartition(":")[2]
+
+
+def _is_image(node: Node) -> bool:
+    return any(_plain_name(kind).lower() in _IMAGE_TYPES for kind in _strings(node.get("@type")))
+
+
+def _id(node: Node) -> str:
+    return id_ if isinstance(id_ := node.get("@id"), str) else ""
+
+
+def _addresses(node: Node) -> list[str]:
+    """Where an image is: its contentUrl, else its url, else that of its thumbnail, else its name in the graph."""
+    for key in _ADDRESSES:
+        if found := [_tidy_reference(value) for value in _strings(node.get(key)) if value.strip()]:
+            return found
+    return [id_] if _IMAGE_NAME.search(id_ := _id(node)) else []
+
+
+def _texts(node: Node, keys: Iterable[str]) -> list[str]:
+    """The texts of a node, the best one first."""
+    values = (_tidy_text(value) for key in keys for value in _strings(node.get(key)))
+    return list(dict.fromkeys(value for value in values if says_something(value)))
+
+
+def _shown(node: Node) -> list[Any]:
+    """The images, or references to images, that a node has."""
+    for keys in _SHOWN_BY:
+        values = [value for key in keys for value in _flat(node.get(key)) if value and isinstance(value, str | dict)]
+        if values:
+            return values
+    return []
+
+
+def _strings(value: Any) -> list[str]:
+    """The strings that a value is, as they stand or as the values and names of objects."""
+    found = (one.get("@value") or one.get("@id") if isinstance(one, dict) else one for one in _flat(value))
+    return [one for one in found if isinstance(one, str)]
+
+
+def _flat(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        value = value.get("@list") or value.get("@set") or value
+    return value if isinstance(value, list) else [value]
+
+
+def _tidy_reference(reference: str) -> str:
+    return decode_again(reference.strip()).replace("\\/", "/")
+
+
+def _tidy_text(text: str) -> str:
+    """A text without character references and tags, which many writers leave in it."""
+    text = decode_again(text)
+    return _TAG.sub(" ", _INLINE_TAG.sub("", text)) if "<" in text else text

@@ -83,8 +83,10 @@ def parse_page(
     if header_opt_out(metas, noindex=rules.noindex):
         return DropReason.OPTED_OUT
     url = url or next((content for name, content in metas if name == "og:url"), "")
-    finds = [*_find_images(elements, rules), *find_json_ld(elements.json_lds), *find_card_images(metas)]
-    return Page(url, _tidy_language(elements.language), resolve_finds(finds, url=url, base=elements.base))
+    told = find_json_ld(elements.json_lds, all_texts=rules.all_texts, target_px=rules.target_px)
+    finds = [*_find_images(elements, rules), *told.finds, *find_card_images(metas)]
+    candidates = resolve_finds(finds, url=url, base=elements.base)
+    return Page(url, _tidy_language(elements.language), candidates, told.num_scripts, told.num_unread)
 
 
 def _find_images(elements: "Elements", rules: PageRules) -> Iterator[Find]:

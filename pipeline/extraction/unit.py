@@ -1,8 +1,8 @@
 """One input file ► its filtered pairs and the counts of what became of everything in it.
 
 In: a WARC, WAT, WET or WACZ archive, a saved HTML page, or a table of URLs and texts. Out: batches of `EXTRACTED`, in
-the order of the file, and counts: ``pages/…`` (answers, saved pages) and ``pairs/…`` (candidates), conserved together
-with what deduplication drops later.
+the order of the file, and counts: ``pages/…`` (answers, saved pages), ``json_ld/…`` (their scripts that name an image)
+and ``pairs/…`` (candidates), conserved together with what deduplication drops later.
 """
 
 import hashlib
@@ -96,6 +96,7 @@ class Extraction:
         self._source_file = files.basename(path)
         self._rows: list[tuple[str, str, str, str, str]] = []
         self._pages: Counter[str] = Counter()
+        self._json_lds: Counter[str] = Counter()
         self._pairs: Counter[str] = Counter()
         self._num_records = 0
         self._num_scrubbed = 0
@@ -113,6 +114,7 @@ class Extraction:
         """What came in and what was dropped so far; pairs that are neither dropped go on to deduplication."""
         found = {f"pages/{name}": number for name, number in self._pages.items()}
         found |= {f"pairs/{name}": number for name, number in self._pairs.items() if number}
+        found |= {f"json_ld/{name}": number for name, number in self._json_lds.items() if number}
         facts = {"records": self._num_records, "scrubbed_texts": self._num_scrubbed}
         return found | {name: number for name, number in facts.items() if number}
 
@@ -153,6 +155,9 @@ class Extraction:
             self._pages[f"drop/{page}"] += 1
             return
         self._pages["kept"] += 1
+        self._json_lds["in"] += page.num_json_lds
+        self._json_lds["kept"] += page.num_json_lds - page.num_unread
+        self._json_lds[f"drop/{DropReason.BAD_JSON}"] += page.num_unread
         self._add_candidates(page.candidates, page.url, page.language)
 
     def _add_candidates(self, candidates: Iterable[Candidate], page_url: str, language: str) -> None:
