@@ -42,6 +42,7 @@ class DropReason(StrEnum):
     TEXT_TOO_SHORT = "text_too_short"
     TEXT_TOO_LONG = "text_too_long"
     TOO_FEW_WORDS = "too_few_words"
+    FILE_NAME = "file_name"  # the text is one, or an address
     TOO_FEW_LETTERS = "too_few_letters"
     BLOCKED_URL = "blocked_url"
     BLOCKED_TEXT = "blocked_text"

@@ -19,6 +19,8 @@ import pyarrow.compute as pc
 from pipeline.base.drops import DropReason
 from pipeline.base.files import read_bytes
 from pipeline.base.options import option
+from pipeline.extraction.file_names import are_file_names
+from pipeline.extraction.html_text import decode_again
 from pipeline.extraction.languages import identify_languages
 from pipeline.web.urls import url_host
 from vocab.normalize import normalize_column
@@ -40,6 +42,7 @@ class FilterOptions:
     max_chars: int = option(1000, "Most characters of a text (COYO-700M's limit).", minimum=1)
     min_words: int = option(1, "Fewest words of a text, counted by spaces; keep 1 for Chinese or Thai.", minimum=1)
     min_letters: float = option(0.25, "Smallest share of letters among a text's characters.", minimum=0, maximum=1)
+    file_names: bool = option(False, "Keep texts that are names of files or addresses, as IMG_1234.jpg.")
     max_url_chars: int = option(2048, "Most characters of an image URL.", minimum=16)
     refuse_suffix: tuple[str, ...] = option(
         ("svg", "svgz", "ico"), "Image formats refused by the end of the URL's path; never fetched."
@@ -94,19 +97,24 @@ def _read_lists(paths: Iterable[str]) -> Iterator[str]:
 
 
 def clean_texts(texts: Iterable[str]) -> list[str]:
-    r"""Texts with white space collapsed to single spaces, none at the ends, and without control characters.
+    r"""Texts with white space collapsed to single spaces, none at the ends, without control characters, decoded.
 
-    >>> clean_texts([" a\u00a0 b\x07\n", "c"])
-    ['a b', 'c']
+    What was escaped twice still holds character references; see `decode_again`.
+
+    >>> clean_texts([" a\u00a0 b\x07\n", "c &amp; d"])
+    ['a b', 'c & d']
     """
     # A printable text holds no control character, and no white space but spaces.
     return [
-        text if text.isprintable() and "  " not in text and text == text.strip() else _clean(text) for text in texts
+        text
+        if text.isprintable() and "  " not in text and text == text.strip() and not ("&" in text and ";" in text)
+        else _clean(text)
+        for text in texts
     ]
 
 
 def _clean(text: str) -> str:
-    return _SPACES.sub(" ", _REMOVED.sub("", text)).strip(" ")
+    return _SPACES.sub(" ", _REMOVED.sub("", decode_again(text))).strip(" ")
 
 
 def normalized_texts(texts: pa.Array | pa.ChunkedArray) -> pa.Array:
@@ -147,6 +155,8 @@ def _filters(options: FilterOptions) -> Iterator[tuple[DropReason, Callable[[pa.
     yield DropReason.URL_TOO_LONG, lambda t: _mask(pc.greater(pc.binary_length(t["image_url"]), options.max_url_chars))
     if options.min_words > 1:
         yield DropReason.TOO_FEW_WORDS, lambda t: _mask(pc.less(_num_words(t["text"]), options.min_words))
+    if not options.file_names:
+        yield DropReason.FILE_NAME, lambda t: _mask(are_file_names(t["text"]))
     if options.min_letters > 0:
         yield DropReason.TOO_FEW_LETTERS, lambda t: _has_few_letters(t["text"], options.min_letters)
     if options.refuse_suffix:

@@ -41,7 +41,8 @@ def decode_attribute(value: str) -> str:
 def decode_again(text: str) -> str:
     """A text that was escaped more often than it was decoded.
 
-    Only what is a reference beyond doubt is decoded: a name of the standard or a number of a character, and a semicolon.
+    Only what is a reference beyond doubt is decoded: a name of the standard, or the number of a character, with its
+    semicolon.
 
     >>> decode_again("Tom &amp;amp; Jerry&#39;s &notit; &copy 2020")
     "Tom & Jerry's &notit; &copy 2020"

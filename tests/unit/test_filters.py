@@ -27,7 +27,6 @@ def refusal(text: str = "a cat", url: str = URL, **options):
         ({"text": "猫咪"}, None),
         ({"text": "x" * 1001}, DropReason.TEXT_TOO_LONG),
         ({"text": "cat", "min_words": 2}, DropReason.TOO_FEW_WORDS),
-        ({"text": "DSC_00012345"}, None),
         ({"text": "1234567890 a"}, DropReason.TOO_FEW_LETTERS),
         ({"text": "हिन्दी"}, None),
         ({"text": "12345", "min_letters": 0.0}, None),
@@ -51,6 +50,37 @@ def refusal(text: str = "a cat", url: str = URL, **options):
 )
 def test_each_filter_refuses_what_it_names(keywords, reason):
     assert refusal(**keywords) is reason
+
+
+NAMES = """
+IMG_1234.jpg; dsc-0001; DSC_0123 copy; img 20200101 WA0003; _MG_1234; P1012345.JPG; image001; photo-1234_640x480.png
+cat.jpg; the-cat-on-the-mat_2-300x200.PNG; images/2020/a.webp?x=1; C:\\Users\\me\\cat.bmp; File:Cat.jpg
+Name: DSC_0294.jpg; IMG_1234a-b_1
+http://a.example; https://a.example/a/cat; HTTPS://a.example/the cat.jpg; //cdn.a.example/x; www.a.example
+data:image/gif; 3f2504e0-4f89-11d3-9a0c-0305e82c3301; 3f2504e04f8911d39a0c0305e82c3301_z.jpg
+d41d8cd98f00b204e9800998ecf8427e
+Screenshot 2021-03-04 at 10.22.33; WhatsApp Image 2020-01-01 at 12.00.00 (1).jpeg; "cat.jpg"; [http://a.example/x]
+a.jpg, b.jpg; a.jpg http://a.example/b
+"""
+
+
+@pytest.mark.parametrize("text", [name for line in NAMES.split("\n") for name in line.split("; ") if name])
+def test_names_of_files_and_addresses_are_no_texts(text):
+    assert refusal(text) is DropReason.FILE_NAME
+    assert refusal(text, file_names=True) in (None, DropReason.TOO_FEW_LETTERS)
+
+
+TEXTS = """
+A cat; IMG; photo; Photo 51; Image 3; A cat.jpg; The cat at www.a.example; Cats: http://a.example/ and dogs; Node.js
+Booking.com; Canon MG6250; DCP-7055; Boeing 747; DSC 1 race; imagine-dragons-2012; Nike-Air-Max-90; Hong_Kong_at_night1
+Screenshot 2021-03-04 of the page; face; deadbeef; 猫の写真.jpg; A.Gift; e.g.; //; http; Mr. P1
+IMG_1234 the cat; DSC0001 is it; IMG_1234-thecat
+"""
+
+
+@pytest.mark.parametrize("text", [name for line in TEXTS.split("\n") for name in line.split("; ") if name])
+def test_texts_are_not_taken_for_names_of_files(text):
+    assert refusal(text, min_letters=0.0) is None
 
 
 def test_block_lists_are_read_from_files(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.extraction.html_text import decode_attribute, decode_text
+from pipeline.extraction.html_text import decode_again, decode_attribute, decode_text
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,21 @@ def test_references_in_text_mean_characters(text, decoded):
 )
 def test_a_name_without_semicolon_may_be_part_of_an_address(value, decoded):
     assert decode_attribute(value) == decoded
+
+
+@pytest.mark.parametrize(
+    ("text", "decoded"),
+    [
+        ("It&#39;s &quot;it&quot;", 'It\'s "it"'),
+        ("It&amp;#39;s", "It's"),
+        ("caf&eacute; &#xe9; &#XE9;", "café é é"),
+        ("&amp;amp;amp;amp; once", "&amp; once"),
+        ("AT&T &copy 2020 &notit; R&B; &; &#; &#x; &#0; &#xD800; &#99999999;",) * 2,
+        ("&nbsp;&#8217;", "\xa0’"),
+    ],
+)
+def test_what_was_escaped_twice_is_decoded_where_that_is_certain(text, decoded):
+    assert decode_again(text) == decoded
 
 
 @given(st.text(alphabet="&;#xXamplt0159Ff =é", max_size=30))
