@@ -9,7 +9,7 @@ import itertools
 from collections import defaultdict
 from typing import Final, NamedTuple
 
-from pipeline.extraction.html_names import ATTRIBUTES, JSON_LD, pass_tables
+from pipeline.extraction.html_names import ATTRIBUTES, JSON_LD, META_NAMES, pass_tables
 from pipeline.extraction.html_text import decode_attribute, decode_text
 from pipeline.extraction.page_metadata import NAMES
 from vocab.kernels import html_tokens, html_tree
@@ -46,7 +46,8 @@ class Elements:
         num_bytes: Of the page.
         language: As its html element gives it.
         base: The first href of a base element; empty when there is none.
-        metas: Names (or properties), in lower case, and contents of the meta elements whose names mean something here.
+        metas: Names (or properties, or http-equivs), in lower case, and contents of the meta elements whose names mean
+            something here.
         images: Its img elements.
         srcsets: Those of source elements, by the picture they are in.
         json_lds: The texts of its JSON-LD scripts.
@@ -88,8 +89,9 @@ class Elements:
         self.language = root.get("lang") or root.get("xml:lang") or ""
 
     def _add_meta(self, values: dict[str, str]) -> None:
-        name = (values.get("name") or values.get("property") or "").lower()
-        if name in NAMES and (content := values.get("content")):
+        names = (values.get(attribute, "").lower() for attribute in META_NAMES)
+        name = next((name for name in names if name in NAMES), "")
+        if name and (content := values.get("content")):
             self.metas.append((name, content))
 
     def link_title(self, token: int) -> str:

@@ -28,18 +28,19 @@ from vocab.kernels.html_tree import CODES
 JSON_LD: Final = "application/ld+json"
 
 _OF_IMAGES: Final = ("alt", "title", "aria-label", *REFERENCE_ATTRIBUTES)
+META_NAMES: Final = ("name", "property", "http-equiv")
 # Elements, and their attributes that are read.
 WANTED: Final = {
     "html": ("lang", "xml:lang"),
     "base": ("href",),
-    "meta": ("name", "property", "content"),
+    "meta": (*META_NAMES, "content"),
     "script": ("type",),
     "img": _OF_IMAGES,
     "image": _OF_IMAGES,
     "source": ("data-srcset", "srcset"),
     "a": ("title",),
 }
-_TELLING: Final = ("name", "property", "type")  # they come first, see `html_tokens.TELLING`
+_TELLING: Final = (*META_NAMES, "type")  # they come first, see `html_tokens.TELLING`
 ATTRIBUTES: Final = ("", *dict.fromkeys((*_TELLING, *(name for names in WANTED.values() for name in names))))
 
 _KINDS: Final = {

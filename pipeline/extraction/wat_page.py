@@ -47,6 +47,7 @@ class WatPage(NamedTuple):
 class _Meta(msgspec.Struct, gc=False):
     name: str | None = None
     property: str | None = None
+    http_equiv: str | None = msgspec.field(default=None, name="http-equiv")
     content: str | None = None
 
 
@@ -108,16 +109,17 @@ def decode_record(record: bytes, abridged: bytes | memoryview = b"") -> WatPage 
     if response.html is None:
         return DropReason.NOT_HTML
     head = response.html.head
-    metas = [
-        (name, unescape(meta.content))
-        for meta in head.metas
-        if (name := (meta.name or meta.property or "").lower()) in NAMES and meta.content
-    ]
+    metas = [(name, unescape(meta.content)) for meta in head.metas if meta.content and (name := _meaning_name(meta))]
     for name, values in response.headers.items():
         if (name := name.lower()) in NAMES:
             metas += [(name, value) for value in ([values] if isinstance(values, str) else values)]
     images = [link for link in response.html.links if link.path == _IMAGE_PATH]
     return WatPage(envelope.header.url, head.base or "", metas, images)
+
+
+def _meaning_name(meta: _Meta) -> str:
+    names = ((name or "").lower() for name in (meta.name, meta.property, meta.http_equiv))
+    return next((name for name in names if name in NAMES), "")
 
 
 def unescape(text: str) -> str:

@@ -1,7 +1,8 @@
 """What sites say against the use of their files in training, by header lines, meta elements, robots.txt and TDM files.
 
 In: names and values of header lines or meta elements; the body of ``/.well-known/tdmrep.json``. Out: whether use is
-forbidden. Where a text leaves room for doubt, its owner is taken to have said no.
+forbidden. Where a text leaves room for doubt, its owner is taken to have said no. What is said to all robots counts,
+what is said to this program, and what is said by name to robots that do what it does; see docs/extraction.md.
 Source: Google, robots meta tag and X-Robots-Tag specifications; DeviantArt's noai and noimageai; W3C TDM Reservation
 Protocol, community report 2024-05 (header, file, meta elements, their order); IETF draft-ietf-aipref-attach-05
 and -vocab-08 (Content-Usage; labels of earlier drafts too); draft-romm-aipref-contentsignals-00 (Content-Signal).
@@ -20,21 +21,32 @@ PRODUCT: Final = "wit400m"  # the name that robots.txt, X-Robots-Tag and meta el
 TDM_PATH: Final = "/.well-known/tdmrep.json"
 MAX_TDM_BYTES: Final = 512 * 1024
 USAGE_NAMES: Final = frozenset({"content-usage", "content-signal"})
-_ROBOTS_NAMES: Final = frozenset({"x-robots-tag", "robots", PRODUCT})
+# Robots whose work is part of ours: they index the whole web, or images, or collect data for training. What is
+# forbidden to one of them by name is forbidden to us; those for news, videos and advertisements do other work.
+_PEER_NAMES: Final = (
+    "googlebot googlebot-image bingbot msnbot msnbot-media slurp yandex yandexbot yandeximages baiduspider "
+    "baiduspider-image duckduckbot applebot petalbot seznambot yeti ccbot gptbot oai-searchbot chatgpt-user "
+    "google-extended googleother googleother-image anthropic-ai claudebot claude-web bytespider applebot-extended "
+    "amazonbot cohere-ai meta-externalagent facebookbot perplexitybot diffbot omgili omgilibot ai2bot img2dataset "
+    "imagesiftbot laiondownloader timpibot webzio-extended pangubot youbot"
+)
+_PEERS: Final = frozenset(_PEER_NAMES.split())
+_ROBOTS_NAMES: Final = _PEERS | {"x-robots-tag", "robots", PRODUCT}
 _RESERVATION: Final = "tdm-reservation"
 SIGNAL_NAMES: Final = USAGE_NAMES | _ROBOTS_NAMES | {_RESERVATION}  # of header lines and meta elements, in lower case
 
 _NO_TRAINING: Final = frozenset({"noai", "noimageai"})
 _NO_INDEX: Final = frozenset({"noindex", "noimageindex", "none"})
 _DATE: Final = "unavailable_after"
-_US: Final = frozenset({PRODUCT, "*", "robots"})  # by name, or among all
+_US: Final = _PEERS | {PRODUCT, "*", "robots"}  # by name, or among all
 # Directives that a name may stand before: "otherbot: nosnippet". Any other name with a colon has a value behind it.
 _HARMLESS: Final = (
     "all index follow archive snippet nofollow noarchive nocache nosnippet noodp noydir notranslate indexifembedded "
     "nositelinkssearchbox max-snippet max-image-preview max-video-preview"
 )
 _KNOWN: Final = _NO_TRAINING | _NO_INDEX | {_DATE, *_HARMLESS.split()}
-_WORD_ENDS: Final = re.compile(r"[\s;]+")
+_SEPARATORS: Final = re.compile("[,;|\uff0c\uff1b\u3001]")  # only commas are foreseen
+_WORD_ENDS: Final = re.compile(r"[\s\"'\u201c\u201d]+")
 _NAMED: Final = re.compile(r"\s*([\w.*/-]+)\s*:(.*)", re.DOTALL)
 _MORE_OF_A_DATE: Final = re.compile(r"\s*(?:\d|(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\b)")
 
@@ -162,7 +174,7 @@ def _directives(tag: str) -> Iterator[tuple[str, str]]:
         if not ours:
             continue
         name, _, value = part.partition(":")
-        words = value.split()
+        words = _WORD_ENDS.split(value.strip())
         if name.strip() == _DATE:
             yield _DATE, value
         else:
@@ -171,9 +183,9 @@ def _directives(tag: str) -> Iterator[tuple[str, str]]:
 
 
 def _split_directives(tag: str) -> list[str]:
-    """A line at its commas, but for those of a date."""
+    """A line at its separators, but for the commas of a date."""
     parts: list[str] = []
-    for part in tag.split(","):
+    for part in _SEPARATORS.split(tag):
         if parts and _DATE in parts[-1] and _MORE_OF_A_DATE.match(part) and _agent_list(part) is None:
             parts[-1] += "," + part
         else:

@@ -36,6 +36,15 @@ def forbids(*tags, noindex=True):
         ["something: new, noai"],
         ["nofollow noai"],
         ["nofollow; noai"],
+        ["noindex;noai"],
+        ["noindex|NoAI"],
+        ["noindex\n\tnoai"],
+        ["noindex\uff0cnoai"],
+        ["'noindex', \"noai\""],
+        ["max-image-preview:large;noai"],
+        ["otherbot: nofollow; wit400m: noai"],
+        ["GPTBot: noai"],
+        ["otherbot: noindex, ccbot: noimageai"],
         [" , noai , "],
         ["unavailable_after: 25 Jun 2030 15:00:00 GMT, noai"],
         ["unavailable_after: Wed, 01 Jan 2031 15:00:00 PST, noai"],
@@ -55,7 +64,20 @@ def test_tags_against_training_are_found(tags):
     assert forbids(*tags, noindex=False)
 
 
-@pytest.mark.parametrize("tag", ["noindex", "NOIMAGEINDEX", "none", "nofollow, noindex", "wit400m: none"])
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "noindex",
+        "NOIMAGEINDEX",
+        "none",
+        "nofollow, noindex",
+        "wit400m: none",
+        "nofollow;noindex",
+        "googlebot: noindex",
+        "Googlebot-Image: nofollow, noimageindex",
+        "otherbot: all, GPTBot: none",
+    ],
+)
 def test_tags_against_indexing_count_by_option(tag):
     assert forbids(tag)
     assert not forbids(tag, noindex=False)
@@ -71,6 +93,11 @@ def test_tags_against_indexing_count_by_option(tag):
         "max-image-preview:none, max-snippet:0",
         "otherbot: noai, noimageai",
         "otherbot: noindex, noai",
+        "otherbot: noindex; noai",
+        "googlebot-news: noindex",
+        "adsbot-google: noindex, noai",
+        "googlebot: nofollow, nosnippet",
+        "googlebot: unavailable_after: Wed, 01 Jan 2031 15:00:00 PST",
         "wit400m: all, otherbot: noai",
         "otherbot: unavailable_after: Wed, 01 Jan 2020 15:00:00 PST, noai",
         "unavailable_after: 2031-01-01, 360spider: noai",

@@ -62,6 +62,10 @@ def test_titles_and_card_images_are_read():
     [
         (wat(LINK, head={"Metas": [{"name": "Robots", "content": "noai"}]}), DropReason.OPTED_OUT),
         (wat(LINK, headers={"X-Robots-Tag": ["a", "noimageai"]}), DropReason.OPTED_OUT),
+        (wat(LINK, head={"Metas": [{"http-equiv": "X-Robots-Tag", "content": "noai"}]}), DropReason.OPTED_OUT),
+        (wat(LINK, head={"Metas": [{"name": "GPTBot", "content": "noindex;noai"}]}), DropReason.OPTED_OUT),
+        (wat(LINK, headers={"Content-Usage": "train-ai=n"}), DropReason.OPTED_OUT),
+        (wat(LINK, headers={"content-signal": "search=yes, ai-train=no"}), DropReason.OPTED_OUT),
         (wat(LINK, status="404"), DropReason.NOT_OK),
         (wat(LINK)[:-40], DropReason.CUT_JSON),
         (wat(LINK)[:20], DropReason.CUT_JSON),
@@ -70,7 +74,21 @@ def test_titles_and_card_images_are_read():
         (b'{"Envelope":{"Payload-Metadata":{"HTTP-Request-Metadata":{}}}}', None),
         (wat(), Page("", "", [])),
     ],
-    ids=["robots", "header", "status", "cut", "cut early", "wrong type", "no html", "request", "no image"],
+    ids=[
+        "robots",
+        "header",
+        "http-equiv",
+        "by name",
+        "usage",
+        "signal",
+        "status",
+        "cut",
+        "cut early",
+        "wrong type",
+        "no html",
+        "request",
+        "no image",
+    ],
 )
 def test_what_gives_no_page_says_why(record, outcome):
     assert parse_wat(record) == outcome

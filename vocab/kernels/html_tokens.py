@@ -31,7 +31,7 @@ HTML_ONLY: Final = 64  # no element of SVG or MathML has the name
 # Columns of tokens and of attributes.
 CODE, START, END, FIRST_ATTRIBUTE = 0, 1, 2, 3
 NAME, VALUE_START, VALUE_END = 0, 1, 2
-TELLING: Final = 0b1110  # numbers of attributes; a tag with none of a known value is read as one without attributes
+TELLING: Final = 0b11110  # numbers of attributes; a tag with none of a known value is read as one without attributes
 UNKNOWN: Final = 1 << 10  # codes of names that are in no table begin here
 
 _SLOTS: Final = 1 << 11  # of a table of names
