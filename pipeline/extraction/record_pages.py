@@ -14,10 +14,15 @@ from pipeline.extraction.pages import HTML_TYPES, PageRules, parse_page
 from pipeline.extraction.wat import parse_wat
 from pipeline.extraction.wat_links import Cutter, cut_links
 from pipeline.web.archives.records import ArchiveRecord
+from pipeline.web.bodies import decode_body
 
 MAX_PAGE_BYTES: Final = 16 << 20  # Common Crawl keeps 1 to 5 MiB of a page
 HTML_START: Final = re.compile(rb"\s*(?:<\?xml|<!doctype\s+html|<html|<!--|<head|<body)", re.IGNORECASE)
 
+_CODINGS: Final = ((b"\x1f\x8b\x08", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"))  # by how a body begins
+_BINARY: Final = bytes({*range(1, 9), *range(14, 27), *range(28, 32)})  # no text holds them
+_BINARY_START: Final = 1024
+_BINARY_SHARE: Final = 0.02
 _CHARSET: Final = re.compile(r"charset\s*=\s*[\"']?([^\"';\s]+)", re.IGNORECASE)
 
 
@@ -45,7 +50,7 @@ def _read_answer(record: ArchiveRecord, rules: PageRules) -> Page | DropReason |
         return DropReason.NOT_HTML
     if record.status not in (None, 200):
         return DropReason.NOT_OK
-    html = record.payload(MAX_PAGE_BYTES)
+    html = _read_html(record)
     if isinstance(html, DropReason):
         return html
     charset = _CHARSET.search(",".join(record.header_values("content-type")))
@@ -57,3 +62,20 @@ def _read_answer(record: ArchiveRecord, rules: PageRules) -> Page | DropReason |
         headers=record.headers,
         rules=rules,
     )
+
+
+def _read_html(record: ArchiveRecord) -> bytes | DropReason:
+    """The page, decoded by what its header lines say of its coding, or else by what it is."""
+    html = record.payload(MAX_PAGE_BYTES)
+    body = record.body if html is DropReason.BAD_ENCODING else html
+    if isinstance(body, bytes) and (coding := next((name for magic, name in _CODINGS if body.startswith(magic)), "")):
+        return decode_body(body, coding, max_bytes=MAX_PAGE_BYTES)
+    is_as_it_came = html == record.body and bool(record.header_values("content-encoding"))
+    return DropReason.BAD_ENCODING if is_as_it_came and _is_binary(record.body) else html
+
+
+def _is_binary(body: bytes) -> bool:
+    """Whether a body is of a coding that is not known, or damaged, and no text: UTF-16 says so at its start."""
+    start = body[:_BINARY_START]
+    num_others = len(start) - len(start.translate(None, _BINARY))
+    return num_others > _BINARY_SHARE * len(start) and not start.startswith((b"\xff\xfe", b"\xfe\xff"))

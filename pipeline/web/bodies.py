@@ -7,6 +7,7 @@ Source: RFC 9110 8.4 (content codings); RFC 1950-1952 (zlib, deflate, gzip); RFC
 (Zstandard and its window in HTTP).
 """
 
+import re
 import zlib
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
@@ -19,6 +20,7 @@ from pipeline.base.drops import DropReason
 _MOST_CODINGS: Final = 5  # in a row; no server has use for more
 _MOST_MEMBERS: Final = 10_000  # of one body; a member costs time even when it holds nothing
 _ZSTD_WINDOW: Final = 1 << 23  # RFC 9659
+_SKIPPED: Final = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18(.{4})", re.DOTALL)  # RFC 8878 3.1.2: a frame without content
 _REFUSED: Final = frozenset({"compress", "x-compress", "dcb", "dcz"})  # codings, but none that was asked for
 _IMAGES: Final = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")
 _RIFF_OR_BOX: Final = ((0, b"RIFF", 8, b"WEBP"), (4, b"ftyp", 8, b"avif"), (4, b"ftyp", 8, b"avis"))
@@ -107,6 +109,16 @@ def _feed_zstd(member: Any, part: bytes, room: int) -> tuple[bytes, int]:
     return found, len(part) - len(member.unused_data)
 
 
+def _skip_frames(body: bytes) -> bytes:
+    """A Zstandard body from its first frame that holds something."""
+    at = 0
+    for _ in range(_MOST_MEMBERS):
+        if not (skipped := _SKIPPED.match(body, at)):
+            break
+        at = skipped.end() + int.from_bytes(skipped[1], "little")
+    return body[at:]
+
+
 def _inflate(body: bytes, limit: int) -> bytes | None:
     # RFC 9110 means zlib's format, but many servers send the bare stream inside it
     is_zlib = len(body) > 1 and body[0] & 0x0F == 8 and int.from_bytes(body[:2], "big") % 31 == 0
@@ -136,7 +148,7 @@ _ZSTD: Final = _Kind(
 )
 _DECODERS: Final[dict[str, Callable[[bytes, int], bytes | None]]] = {
     "gzip": lambda body, limit: _join_members(body, _GZIP, limit),
-    "zstd": lambda body, limit: _join_members(body, _ZSTD, limit),
+    "zstd": lambda body, limit: _join_members(_skip_frames(body), _ZSTD, limit),
     "deflate": _inflate,
     "br": _unbrotli,
 }

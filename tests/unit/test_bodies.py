@@ -137,6 +137,12 @@ def test_a_bomb_takes_no_more_memory_than_its_cap_allows(coding):
         tracemalloc.stop()
 
 
+def test_frames_that_zstd_skips_are_skipped():
+    frame = b"\x5a\x2a\x4d\x18\x04\0\0\0abcd"
+    assert decode(frame * 3 + zstandard.ZstdCompressor().compress(b"text"), "zstd", 9) == b"text"
+    assert decode(frame + b"\x50\x2a\x4d\x18\xff\xff\xff\xff", "zstd", 99) == b""
+
+
 def test_a_zstd_window_beyond_that_of_http_is_refused():
     parameters = zstandard.ZstdCompressionParameters(window_log=24, write_content_size=False)
     packed = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
