@@ -256,6 +256,8 @@ def each(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
 def expand_inputs(patterns: Sequence[str]) -> list[str]:
     """The files that paths, folders and globs name, sorted by path, each once.
 
+    A folder names all files below it, but for working files and folders, whose names begin with a dot or ``_``.
+
     Raises:
         FileNotFoundError: For a pattern that names no file.
     """
@@ -440,13 +442,37 @@ def _expand(pattern: str) -> list[str]:
     if is_local(pattern):
         plain = _plain(pattern)
         if os.path.isdir(plain):
-            return list_files(plain)
+            return _local_tree(plain)
         if os.path.isfile(plain):
             return [plain]
         return [path for path in glob.glob(plain, recursive=True) if os.path.isfile(path)]
     with _store(pattern) as (system, inner):
         if glob.has_magic(inner) and system.protocol not in ("http", "https", ("http", "https")):
             return [system.unstrip_protocol(path) for path in system.glob(inner)]
-        is_folder = system.isdir(inner)
-        is_there = is_folder or system.exists(inner)
-    return list_files(pattern) if is_folder else [pattern] if is_there else []
+        if not system.isdir(inner):
+            return [pattern] if system.exists(inner) else []
+        if "http" not in system.protocol:
+            below = (path[len(inner.rstrip("/")) + 1 :] for path in system.find(inner))
+            return [join(pattern, name) for name in sorted(below) if name and not _is_working_file(name)]
+    return list_files(pattern)  # the pages of a site link to more than lies below
+
+
+def _local_tree(folder: str) -> list[str]:
+    """The files in a folder and those below it, also behind links, without working files; sorted."""
+    found: list[str] = []
+    seen: set[str] = set()
+    todo = [folder]
+    while todo:
+        parent = todo.pop()
+        if (real := os.path.realpath(parent)) in seen:
+            continue
+        seen.add(real)
+        with os.scandir(parent) as listed:
+            entries = [entry for entry in listed if entry.name[0] not in "._"]
+        found += [join(parent, entry.name) for entry in entries if entry.is_file()]
+        todo += [join(parent, entry.name) for entry in entries if entry.is_dir()]
+    return sorted(found)
+
+
+def _is_working_file(path: str) -> bool:
+    return any(name[0] in "._" for name in path.split("/") if name)

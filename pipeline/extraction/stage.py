@@ -54,8 +54,8 @@ class ExtractPairs(FilterOptions, Stage):
     output: str = option("", "Folder to write.", under_data="pairs")
     input: tuple[str, ...] = option(
         (),
-        "Files, folders or globs: WARC, WAT, WACZ, saved HTML, parquet, csv, tsv, jsonl, or lists of paths "
-        "(warc.paths.gz, wat.paths.gz).",
+        "Files, folders (with those below) or globs: WARC, WAT, WACZ, saved HTML, parquet, csv, tsv, jsonl, or lists "
+        "of paths (warc.paths.gz, wat.paths.gz).",
         identity=False,
     )
     path_base: str = option(

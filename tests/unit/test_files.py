@@ -62,6 +62,26 @@ def test_left_overs_of_killed_writers_are_removed_and_nothing_else(tmp_path):
     assert sorted(p.name for p in (tmp_path / "deep").iterdir()) == [".hidden", "a.tar"]
 
 
+@pytest.mark.parametrize("scheme", ["", "file://", "memory://m"])
+def test_a_folder_names_all_files_below_it_but_working_files(tmp_path, scheme):
+    folder = f"{scheme}{tmp_path}"
+    for name in ("b.warc", "crawl/2024/a.warc", "crawl/.hidden", "crawl/_stage.json", "_working/a.warc", ".git/a.warc"):
+        files.write_bytes_whole(files.join(folder, name), b"")
+    found = [path.rpartition(tmp_path.name)[2] for path in files.expand_inputs([folder])]
+    assert found == ["/b.warc", "/crawl/2024/a.warc"]
+
+
+def test_links_between_folders_are_followed_once(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.warc").touch()
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+    (tmp_path / "a" / "b").symlink_to(tmp_path / "b")
+    (tmp_path / "a" / "nowhere").symlink_to(tmp_path / "c")
+    names = [path.rpartition("/")[2] for path in files.expand_inputs([str(tmp_path / "a")])]
+    assert sorted(names) == ["a.warc", "b.warc"]
+
+
 def test_a_stamp_knows_content_and_name_but_not_folder(tmp_path):
     one, two = tmp_path / "one" / "a.bin", tmp_path / "two" / "a.bin"
     for path, content in ((one, b"x" * 3_000_000), (two, b"x" * 3_000_000)):
