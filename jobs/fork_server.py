@@ -26,7 +26,7 @@ from importlib import import_module
 from typing import Final, NamedTuple
 
 from jobs.interpreter import module_command, module_environment
-from jobs.worker import import_harness, run_harness
+from jobs.worker import PARENT, import_harness, run_harness
 
 _PACKAGES: Final = ("numba", "pipeline", "vocab")  # whose modules are imported for workers, those that are in use
 _ONE_THREAD: Final = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
@@ -192,7 +192,7 @@ def _lifeline_is_cut() -> bool:
 def _deaf(words: Sequence[str]) -> str:
     """A shell's command that does not hear a terminal's Ctrl-C, which is for the process that started it to hear."""
     path = shlex.quote(module_environment()["PYTHONPATH"])
-    return f"trap '' INT; PYTHONPATH={path} exec {shlex.join(words)}"
+    return f"trap '' INT; {PARENT}={os.getpid()} PYTHONPATH={path} exec {shlex.join(words)}"
 
 
 if __name__ == "__main__":

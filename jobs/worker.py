@@ -1,20 +1,35 @@
 """A worker process of a local map step: Beam's SDK harness, silent unless something fails.
 
 Its log records go to the process that started it, which prints what it wants; when that process is gone the worker
-leaves without a word, for finished files are whole and nobody waits for the rest.
+leaves without a word, for finished files are whole and nobody waits for the rest. It looks for itself, for Beam's
+harness would try for minutes to reach who is gone.
 """
 
 import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
+from typing import Final
+
+PARENT: Final = "WIT400M_PARENT"  # environment variable: the process that gives work, which may be gone already
+    "WIT400M_PARENT"  # environment variable: the process that gives work, which may be gone when this starts
+)
+_LOOK_S: Final = 0.5
 
 
 def main() -> int:
     """Runs the harness in a process of its own until the parent has no more work."""
-    parent = os.getppid()
+    parent = int(os.environ.get(PARENT) or os.getppid())
+    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
     return run_harness(lambda: os.getppid() != parent)
+
+
+def _leave_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_LOOK_S)
+    os._exit(1)
 
 
 def import_harness(is_orphan: Callable[[], bool]) -> None:
