@@ -14,8 +14,6 @@ from collections.abc import Callable
 from typing import Final
 
 PARENT: Final = "WIT400M_PARENT"  # environment variable: the process that gives work, which may be gone already
-    "WIT400M_PARENT"  # environment variable: the process that gives work, which may be gone when this starts
-)
 _LOOK_S: Final = 0.5
 
 

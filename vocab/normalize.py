@@ -4,7 +4,8 @@ In: any text. Out: its canonical tokens joined by single spaces, so that "the te
 `" query " in " text "` on the normalised strings. Two styles:
 
 `words` (the default)
-    Compatibility characters are unified (NFKC) and case is folded, unless `case="sensitive"`. Letters, numbers and
+    Compatibility characters are unified (NFKC) and case is folded, unless `case="sensitive"`: by Unicode's full
+    folding, without the dot that it leaves over an i, so that "İstanbul" and "Istanbul" are one. Letters, numbers and
     their marks make tokens; an apostrophe inside a word belongs to it; everything else separates. Scripts that
     write no spaces between words (Chinese, Japanese, Thai, Lao, Khmer, Burmese, Tibetan) give one token a character,
     its marks included. Normalising twice changes nothing.
@@ -164,13 +165,16 @@ _INVISIBLE = re.compile(
 )
 
 
+_DOTTED_I = re.compile("i\u0307+")  # what Unicode folds the Turkish capital to, and nobody writes
+
+
 def _normalize_joined(joined: bytes, case: Case) -> npt.NDArray[np.uint8]:
     """Normalises the rows between row marks; each may keep a space before its first token."""
     if joined.isascii():
         return _join_tokens(np.frombuffer(joined.lower() if case == "fold" else joined, np.uint8))
     text = unicodedata.normalize("NFKC", _INVISIBLE.sub("", joined.decode()))
     if case == "fold":
-        text = unicodedata.normalize("NFKC", text.casefold())
+        text = unicodedata.normalize("NFKC", _DOTTED_I.sub("i", text.casefold()))
     codes = _join_tokens(np.frombuffer(text.encode("utf-32-le"), np.uint32))
     return np.frombuffer(codes.tobytes().decode("utf-32-le").encode(), np.uint8)
 

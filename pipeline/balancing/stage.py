@@ -11,6 +11,7 @@ expected cuts are collected, then each table is filtered by the cuts alone.
 Source: Radford et al. 2021, section 2.2: up to 20,000 pairs a query.
 """
 
+import logging
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +20,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import pyarrow as pa
 
-from pipeline.balancing.caps import Floats, cap_for_pairs, cap_for_tail_share, fetch_cap, keep_shares
+from pipeline.balancing.caps import Floats, cap_for_pairs, cap_for_tail_share, expected_pairs, fetch_cap, keep_shares
 from pipeline.balancing.cutting import find_cuts
 from pipeline.balancing.keeping import keep_table, open_selection
 from pipeline.balancing.known import Side, known_step, without_known
@@ -67,7 +68,9 @@ class BalancePairs(Stage):
         maximum=1,
     )
     target_pairs: int | None = option(
-        None, "In place of cap: the largest cap expected to keep at most so many pairs.", minimum=1
+        None,
+        "In place of cap: the largest cap expected to keep at most so many pairs; every query keeps one.",
+        minimum=1,
     )
     hashes: Literal["independent", "coordinated"] = option(
         "independent", "Whether each query draws its own lot for a pair, or all the same one, which keeps fewer pairs."
@@ -171,8 +174,15 @@ class BalancePairs(Stage):
             sampling = sample_step(tables, self._working("sample"))
             yield Step("SamplePairs", sampling)
             sample = read_sample(sampling.outputs)
-            target = self.target_pairs / self.yield_
-            cap = cap_for_pairs(sample, alive, target, coordinated=self.hashes == "coordinated")
+            target, coordinated = self.target_pairs / self.yield_, self.hashes == "coordinated"
+            cap = cap_for_pairs(sample, alive, target, coordinated=coordinated)
+            fewest = expected_pairs(sample, keep_shares(alive, 1), coordinated=coordinated)
+            if fewest > target:
+                logging.getLogger(__name__).warning(
+                    "target-pairs %s cannot be met: about %s are kept, for every query keeps at least one of its pairs",
+                    f"{self.target_pairs:,}",
+                    f"{round(fewest * self.yield_):,}",
+                )
         elif self.tail_share is not None:
             cap = cap_for_tail_share(np.ceil(alive).astype(np.int64), self.tail_share)
         else:

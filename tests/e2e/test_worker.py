@@ -13,8 +13,6 @@ from jobs.worker import PARENT
 
 _PATIENCE_S = 60  # Beam's harness alone waits longer
 _START = f"import os, sys, subprocess as s; s.Popen(sys.argv[2:], env=os.environ | {{{PARENT!r}: str(os.getpid())}})"
-    f"import os, subprocess, sys; subprocess.Popen(sys.argv[2:], env=os.environ | {{{PARENT!r}: str(os.getpid())}})"
-)
 _WAIT = "; sys.argv[1] and sys.stdin.read()"
 
 

@@ -132,11 +132,20 @@ def test_without_a_rule_the_cap_is_that_of_clip(world):
 
 
 @pytest.mark.parametrize("hashes", ["independent", "coordinated"])
-def test_a_cap_for_a_target_keeps_about_so_many_pairs(world, hashes):
+def test_a_cap_for_a_target_keeps_about_so_many_pairs(world, capsys, hashes):
     assert balance(world, "out", "--target-pairs", 100, "--hashes", hashes) == 0
+    assert "cannot be met" not in capsys.readouterr().err
     counts = counts_of(world / "out")
     assert 90 < counts["expected_pairs"] <= 100
     assert abs(counts["pairs/kept"] - 100) < 25
+
+
+def test_a_target_below_one_pair_a_query_is_said_to_be_out_of_reach(world, capsys):
+    assert balance(world, "out", "--target-pairs", 2) == 0
+    counts = counts_of(world / "out")
+    assert counts["cap"] == 1 and counts["pairs/kept"] > 2
+    said = f"target-pairs 2 cannot be met: about {round(counts['expected_pairs'])} are kept, for every query keeps"
+    assert said in capsys.readouterr().err
 
 
 def test_a_cap_for_a_tail_share_is_that_of_the_counts(world):

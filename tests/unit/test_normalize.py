@@ -31,6 +31,9 @@ ODD_TEXT = st.text(
         ("Washington, D.C.", "washington d c"),
         ("rock 'n' roll, dogs' o’neill rock''n", "rock n roll dogs o'neill rock n"),
         ("Straße STRASSE", "strasse strasse"),
+        ("İstanbul I\u0307STANBUL istanbul Istanbul i\u0307\u0307", "istanbul istanbul istanbul istanbul i"),
+        ("Kadıköy KADIKÖY", "kadıköy kadiköy"),  # without a language, I is the capital of i
+        ("i\u0307\u0301 ẋ", "í ẋ"),
         ("ﬁne ２０２１ x²", "fine 2021 x2"),
         ("cafe\u0301 café", "café café"),
         ("co\u00adoperate zero\u200bwidth", "cooperate zero width"),
@@ -60,7 +63,7 @@ def normalize_slowly(text: str, case: str) -> str:
     text = re.sub("[\ufe00-\ufe0f\ufeff\U000e0000-\U000e0fff]", "", text)
     text = unicodedata.normalize("NFKC", text)
     if case == "fold":
-        text = unicodedata.normalize("NFKC", text.casefold())
+        text = unicodedata.normalize("NFKC", re.sub("i\u0307+", "i", text.casefold()))
     tokens = [""]
     for position, char in enumerate(text):
         category = unicodedata.category(char)
