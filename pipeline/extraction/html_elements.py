@@ -77,7 +77,7 @@ class Elements:
             elif code == _META:
                 self._add_meta(values)
             elif code == _SCRIPT:
-                if values.get("type", "").lower() == JSON_LD:
+                if values.get("type", "").lower() in JSON_LD:
                     self.json_lds.append(self._text_after(token))
             elif code == _SOURCE:
                 found = (values.get("data-srcset"), values.get("srcset"))  # lazy sources come first

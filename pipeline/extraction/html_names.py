@@ -25,7 +25,7 @@ from vocab.kernels.html_tokens import (
 )
 from vocab.kernels.html_tree import CODES
 
-JSON_LD: Final = "application/ld+json"
+JSON_LD: Final = tuple(f"application/ld+json{rest}" for rest in ("", ";charset=utf-8", "; charset=utf-8", ";", " "))
 
 _OF_IMAGES: Final = ("alt", "title", "aria-label", *REFERENCE_ATTRIBUTES)
 META_NAMES: Final = ("name", "property", "http-equiv")
@@ -77,5 +77,5 @@ def pass_tables() -> PassTables:
     numbers = {name: number for number, name in enumerate(ATTRIBUTES) if name}
     for tag, names in WANTED.items():
         wanted[CODES[tag]] = sum(1 << numbers[name] for name in names)
-    values = index_names(dict.fromkeys((*NAMES, JSON_LD), 1))
+    values = index_names(dict.fromkeys((*NAMES, *JSON_LD), 1))
     return PassTables(*index_names(CODES), kinds, wanted, (*index_names(numbers), *values))

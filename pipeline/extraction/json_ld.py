@@ -21,12 +21,14 @@ Node = Mapping[str, Any]
 
 _MOST_NODES: Final = 10_000  # of a script
 _MOST_FINDS: Final = 10_000  # of a page
+_MOST_TEXTS: Final = 50  # of an image
 _MARKS: Final = ("mage", "thumbnail")  # of scripts that name an image
 _IMAGE_TYPES: Final = frozenset({"imageobject", "imageobjectsnapshot", "barcode"})
 _ADDRESSES: Final = ("contentUrl", "url", "thumbnailUrl")
 _OWN_TEXTS: Final = ("caption", "description", "name", "alternateName", "headline")
 _NAMES: Final = ("name", "headline", "alternateName", "alternativeHeadline")
 _SHOWN_BY: Final = (("image", "photo", "primaryImageOfPage"), ("thumbnail", "thumbnailUrl"))  # the first are better
+_SHOWS: Final = frozenset(itertools.chain(*_SHOWN_BY))
 _IMAGE_NAME: Final = re.compile(r"\.(?:jpe?g|png|webp|gif|avif)(?:\?|$)", re.IGNORECASE)
 _INLINE_TAG: Final = re.compile(r"</?(?:a|abbr|b|cite|code|em|font|i|mark|q|s|small|span|strong|sub|sup|u)\b[^<>]*+>")
 _TAG: Final = re.compile(r"</?[A-Za-z][^<>]*+>")
@@ -68,31 +70,31 @@ class _Told:
     """References to images and the texts that some nodes have for them."""
 
     def __init__(self, nodes: list[Node], *, all_texts: bool) -> None:
-        self._nodes, self._all_texts = nodes, all_texts
-        self._images = {id_: node for node in reversed(nodes) if _is_image(node) and (id_ := _id(node))}
+        self._all_texts, self._most = all_texts, _MOST_TEXTS if all_texts else 1
+        self._objects = [node for node in nodes if _is_image(node)]
+        self._things = [node for node in nodes if not _SHOWS.isdisjoint(node) and not _is_image(node)]
+        self._images = {id_: node for node in reversed(self._objects) if (id_ := _id(node))}
         self._described: set[str] = set()
 
     def images(self) -> Iterator[tuple[str, str]]:
         """Those of the image objects."""
-        for node in self._nodes:
-            if _is_image(node):
-                yield from self._pair(_addresses(node), _texts(node, _OWN_TEXTS))
+        for node in self._objects:
+            yield from self._pair(_addresses(node), _texts(node, _OWN_TEXTS, self._most))
 
     def things(self) -> Iterator[tuple[str, str]]:
         """Those of the things that images show; after `images`."""
-        for node in self._nodes:
-            names = [] if _is_image(node) else _texts(node, _NAMES)
+        for node in self._things:
+            names = _texts(node, _NAMES, self._most)
             for value in _shown(node) if names else ():
                 image = self._resolve(value)
-                own = _texts(image, _OWN_TEXTS)
                 references = [one for one in _addresses(image) if self._all_texts or one not in self._described]
-                yield from self._pair(references, [*own, *names])
+                if references:
+                    yield from self._pair(references, [*_texts(image, _OWN_TEXTS, self._most), *names])
 
     def _pair(self, references: list[str], texts: list[str]) -> Iterator[tuple[str, str]]:
-        texts = texts if self._all_texts else texts[:1]
         for reference in references if texts else ():
             self._described.add(reference)
-            for text in texts:
+            for text in texts if self._all_texts else texts[:1]:
                 yield reference, text
 
     def _resolve(self, value: Any) -> Node:
@@ -108,11 +110,14 @@ def _walk(values: list[Any]) -> Iterator[Node]:
     while todo:
         value = todo.pop()
         if isinstance(value, list):
-            todo += reversed(value)
+            todo += value[::-1]
         elif isinstance(value, dict):
-            if any(":" in key for key in value):
+            if ":" in "".join(value):
                 value = {_plain_name(key): item for key, item in value.items()}
-            todo += [item for key, item in reversed(value.items()) if key != "@context"]
+            inner = [item for item in value.values() if isinstance(item, (list, dict))]
+            if "@context" in value:  # says what names mean, nothing of images
+                inner = [item for item in inner if item is not value["@context"]]
+            todo += inner[::-1]
             yield value
 
 
@@ -122,7 +127,10 @@ def _plain_name(name: str) -> str:
 
 
 def _is_image(node: Node) -> bool:
-    return any(_plain_name(kind).lower() in _IMAGE_TYPES for kind in _strings(node.get("@type")))
+    kind = node.get("@type")
+    if isinstance(kind, str):
+        return _plain_name(kind).lower() in _IMAGE_TYPES
+    return any(_plain_name(one).lower() in _IMAGE_TYPES for one in _strings(kind))
 
 
 def _id(node: Node) -> str:
@@ -137,10 +145,17 @@ def _addresses(node: Node) -> list[str]:
     return [id_] if _IMAGE_NAME.search(id_ := _id(node)) else []
 
 
-def _texts(node: Node, keys: Iterable[str]) -> list[str]:
-    """The texts of a node, the best one first."""
-    values = (_tidy_text(value) for key in keys for value in _strings(node.get(key)))
-    return list(dict.fromkeys(value for value in values if says_something(value)))
+def _texts(node: Node, keys: Iterable[str], most: int) -> list[str]:
+    """Some texts of a node, the best one first."""
+    found: list[str] = []
+    for key in keys:
+        for value in _strings(node.get(key)):
+            text = _tidy_text(value)
+            if says_something(text) and text not in found:
+                found.append(text)
+                if len(found) == most:
+                    return found
+    return found
 
 
 def _shown(node: Node) -> list[Any]:
@@ -154,6 +169,8 @@ def _shown(node: Node) -> list[Any]:
 
 def _strings(value: Any) -> list[str]:
     """The strings that a value is, as they stand or as the values and names of objects."""
+    if value is None or isinstance(value, str):
+        return [value] if value else []
     found = (one.get("@value") or one.get("@id") if isinstance(one, dict) else one for one in _flat(value))
     return [one for one in found if isinstance(one, str)]
 

@@ -19,12 +19,11 @@ from pipeline.extraction.html_text import decode_again
 _STRING: Final = r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)'
 # A quote is part of a string unless something follows that may follow a string.
 _LOOSE_STRING: Final = r'"(?:[^"\\]++|\\.|"(?!\s*(?:[:}\]]|,\s*(?:["{\[\d-]|(?:true|false|null)\b)|\Z)))*+(?:"|\\?\Z)'
-_SPACES: Final = r"[\s\ufeff\u200b\0]"
-_COMMENT: Final = (
-    rf"{_SPACES}*+(?:(?://)?[ \t]*+(?:<!--|-->|<!\[CDATA\[|(?:<!)?\]\]>)|/\*.*?(?:\*/|\Z)|//[^\r\n]*+)|{_SPACES}++"
-)
-_TOKENS: Final = tuple(re.compile(f"({string})|{_COMMENT}", re.DOTALL) for string in (_STRING, _LOOSE_STRING))
-_SEPARATORS: Final = re.compile(rf"({_STRING})|([\[{{]?)[\s,;]*+([\]}}]?)", re.DOTALL)
+_ODD_SPACES: Final = r"(?:[^\S \t\r\n]|[\ufeff\u200b\0])++"
+_NOTHING: Final = rf"(?://[ \t]*+)?(?:<!--|-->|<!\[CDATA\[|(?:<!)?\]\]>)|/\*.*?(?:\*/|\Z)|//[^\r\n]*+|{_ODD_SPACES}"
+_TOKENS: Final = tuple(re.compile(f"({string})|{_NOTHING}", re.DOTALL) for string in (_STRING, _LOOSE_STRING))
+_SEPARATORS: Final = re.compile(rf"({_STRING})|([\[{{])[\s,;]++([\]}}]?)|[,;][\s,;]*+([\]}}]?)", re.DOTALL)
+_BETWEEN: Final = re.compile(r"[\s,]*+")
 _ESCAPE: Final = re.compile(
     r'\\(?:(["\\/bfnrt]|u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u(?![dD][89a-fA-F])[0-9a-fA-F]{4})'
     r"|(u[dD][89a-fA-F][0-9a-fA-F]{2})|(.?))",
@@ -73,9 +72,11 @@ def read_json(text: str) -> ReadScript:
 def _read_values(text: str) -> ReadScript:
     values: list[Any] = []
     at = 0
-    while (at := at + text.startswith((" ", ","), at)) < len(text):
+    while match := _BETWEEN.match(text, at):
+        if match.end() == len(text):
+            break
         try:
-            value, at = _DECODER.raw_decode(text, at)
+            value, at = _DECODER.raw_decode(text, match.end())
         except (ValueError, RecursionError):
             return ReadScript(values, is_whole=False)
         values.append(value)
@@ -102,10 +103,8 @@ def _mend_escape(match: re.Match[str]) -> str:
 
 
 def _mend_separators(match: re.Match[str]) -> str:
-    """One comma or space in place of several, none where nothing is separated; strings and brackets stay."""
-    if match[1]:
-        return match[1]
-    opening, closing = match[2], match[3]
-    if opening or closing:
-        return opening + closing
-    return "," if match[0].strip() else " " if match[0] else ""
+    """One comma in place of several, none where nothing is separated; strings and brackets stay."""
+    string, opening, closing, closing_alone = match.groups()
+    if opening:
+        return f"{opening}{closing}"
+    return string or closing_alone or ","

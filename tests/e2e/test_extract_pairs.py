@@ -214,7 +214,7 @@ def test_all_real_crawls_pages_and_tables_become_pairs(real_data, tmp_path):
     assert pairs.num_rows == len(set(pairs["pair_id"].to_pylist())) == counts["pairs/kept"]
     by_source = Counter(pairs["source_file"].to_pylist())
     assert by_source["books.toscrape.warc"] == 20
-    assert by_source["laion_url_text_10k.parquet"] >= 9_980
+    assert by_source["laion_url_text_10k.parquet"] >= 9_940, "43 texts are file names or addresses"
     assert 90 <= by_source["IAH-20080430204825-00000-blackbook.warc.gz"] <= 110, "its 666 alts are 24 images"
     html = sum(number for name, number in by_source.items() if ".html" in name)
     assert html >= 950, "1,193 alts; furniture repeats"

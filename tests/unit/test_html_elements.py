@@ -44,12 +44,17 @@ def surroundings(image: LexborNode) -> tuple[str, str, list[str]]:
 def read_with_lexbor(html: bytes) -> dict[str, object]:
     tree = LexborHTMLParser(html, options=int(LexborDocumentOptions.WO_EVENTS))
     metas = [attributes(node) for node in tree.css("meta")]
-    names = [((meta.get("name") or meta.get("property") or "").lower(), meta.get("content")) for meta in metas]
+    several = [[(meta.get(name) or "").lower() for name in ("name", "property", "http-equiv")] for meta in metas]
+    names = [next((name for name in each if name in NAMES), "") for each in several]
     root = tree.css_first("html")
     language = attributes(root) if root else {}
     return {
         "images": [(attributes(node), *surroundings(node)) for node in tree.css("img")],
-        "metas": [(name, content) for name, content in names if name in NAMES and content],
+        "metas": [
+            (name, content)
+            for name, meta in zip(names, metas, strict=True)
+            if name and (content := meta.get("content"))
+        ],
         "base": next((href for node in tree.css("base") if (href := node.attributes.get("href"))), ""),
         "json-ld": [node.text() for node in tree.css('script[type="application/ld+json"]')],
         "language": language.get("lang") or language.get("xml:lang") or "",

@@ -54,6 +54,7 @@ IMAGE = {"@type": "ImageObject", "url": "a.jpg", "caption": "C"}
         ({"@type": "VideoObject", "name": "N", "thumbnailUrl": "t.jpg", "image": "a.jpg"}, [("a.jpg", "N")]),
         ({"@type": "Organization", "name": "N", "logo": "a.jpg"}, []),
         ({"@type": "Article", "image": "a.jpg"}, []),
+        ({"@context": {"name": "schema:name", "image": "schema:image"}}, []),
         ({"@type": "Article", "headline": 3, "image": [1, None, {}, ""]}, []),
         (IMAGE | {"caption": "Tom &amp;amp; Jerry&#39;s"}, [("a.jpg", "Tom & Jerry's")]),
         (IMAGE | {"caption": "<p>a<b>b</b> <br/>c</p>"}, [("a.jpg", " ab  c ")]),
@@ -141,6 +142,11 @@ def test_a_page_says_how_many_of_its_scripts_were_read():
     script = "<script type=application/ld+json>{}</script>"
     page = parse_page((script.format('{"image"') + script.format('{"image": 1}')).encode(), "http://a.example/")
     assert (page.num_json_lds, page.num_unread, page.candidates) == (2, 1, [])
+
+
+def test_a_type_may_name_the_charset_too():
+    html = '<script type=\'Application/LD+JSON; charset=UTF-8\'>{"image": "a.jpg", "name": "N"}</script>'
+    assert [candidate.text for candidate in parse_page(html.encode(), "http://a.example/").candidates] == ["N"]
 
 
 JSON = st.recursive(
