@@ -84,7 +84,7 @@ class _Told:
     def things(self) -> Iterator[tuple[str, str]]:
         """Those of the things that images show; after `images`."""
         for node in self._things:
-            names = _texts(node, _NAMES, self._most)
+            names = _texts(node, _NAMES, self._most) or _texts(node, ("description",), 1)
             for value in _shown(node) if names else ():
                 image = self._resolve(value)
                 references = [one for one in _addresses(image) if self._all_texts or one not in self._described]

@@ -475,6 +475,7 @@ def behave(base: str):
         [files.file_stamp(f"{base}/{name}") for name in ("large.bin", "a/one.bin", "a/empty.bin")],
         [files.file_digest(f"{base}/{name}") for name in ("large.bin", "a/empty.bin")],
         inner(files.expand_inputs([f"{base}/a", f"{base}/large.bin"])),
+        inner(files.expand_inputs([base])),
         inner(files.expand_inputs([f"{base}/b/*.json", f"{base}/?/o*.bin"])),
         Path(files.local_path(f"{base}/a/one.bin")).read_bytes(),
     ]

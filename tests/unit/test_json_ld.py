@@ -52,6 +52,8 @@ IMAGE = {"@type": "ImageObject", "url": "a.jpg", "caption": "C"}
         ([{"name": "N", "primaryImageOfPage": {"@id": "#1"}}, {"@id": "#1", "@type": "WebPage", "url": "/"}], []),
         ({"@type": "VideoObject", "name": "N", "thumbnailUrl": ["a.jpg"]}, [("a.jpg", "N")]),
         ({"@type": "VideoObject", "name": "N", "thumbnailUrl": "t.jpg", "image": "a.jpg"}, [("a.jpg", "N")]),
+        ({"@type": "Product", "name": "", "headline": None, "description": "D", "image": "a.jpg"}, [("a.jpg", "D")]),
+        ({"@type": "Product", "name": "N", "description": "D", "image": "a.jpg"}, [("a.jpg", "N")]),
         ({"@type": "Organization", "name": "N", "logo": "a.jpg"}, []),
         ({"@type": "Article", "image": "a.jpg"}, []),
         ({"@context": {"name": "schema:name", "image": "schema:image"}}, []),
