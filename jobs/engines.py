@@ -5,6 +5,7 @@ another engine and run on that) and never ``multi_threading`` (it loses data); s
 """
 
 import json
+import os
 import re
 import secrets
 import socket
@@ -105,7 +106,8 @@ class Engine:
         transform = step.transform
         workers = min(self.workers, max(1, transform.num_tasks)) if transform.shape is Shape.MAP else 1
         runner = FnApiRunner(default_environment=_worker_processes() if workers > 1 else None)
-        return beam.Pipeline(runner, PipelineOptions([*self.beam_flags, f"--direct_num_workers={workers}"]))
+        options = PipelineOptions([*self.beam_flags, f"--direct_num_workers={workers}"])
+        return _without_folder(beam.Pipeline(runner, options))
 
     def call_on_worker(self, function: Callable[[], None]) -> None:
         """Calls a function in a worker of another engine.
@@ -128,7 +130,8 @@ class Engine:
         return Pulse(folder) if _is_python_service(portable.job_endpoint) else None
 
     def _other_pipeline(self, more_flags: Sequence[str] = ()) -> beam.Pipeline:
-        return beam.Pipeline(options=PipelineOptions([*self.beam_flags, *more_flags, "--no_save_main_session"]))
+        options = PipelineOptions([*self.beam_flags, *more_flags, "--no_save_main_session"])
+        return _without_folder(beam.Pipeline(options=options))
 
     def _check_reachable(self) -> None:
         portable = self._portable
@@ -138,6 +141,13 @@ class Engine:
                 _connect("environment_config", _plain_address(portable.environment_config))
         elif endpoint:
             _connect("job_endpoint", endpoint)
+
+
+def _without_folder(pipeline: beam.Pipeline) -> beam.Pipeline:
+    """A pipeline without its temporary folder, which is for transforms of other languages, and outlives who is killed."""
+    with suppress(OSError):
+        os.rmdir(pipeline.local_tempdir)
+    return pipeline
 
 
 def _worker_processes() -> Environment:

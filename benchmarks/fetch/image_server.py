@@ -16,20 +16,23 @@ import sys
 from typing import Any
 
 import uvloop
-from slow_web import GOOD, Ask, parse_path
+from slow_web import ANSWERED, BUSY, GOOD, Ask, parse_path
 
 NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+EMPTY = b"HTTP/1.1 %d X\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n"
 COMMENT = b"\xff\xd8\xff\xfe\x00\x0a%08d"  # start of image, and a comment segment of eight digits
 START_BYTES = 2
+END = b"\xff\xd9"
 BACKLOG = 4096
 
 
 class ImageServer(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self, pictures: list[bytes]) -> None:
+    def __init__(self, pictures: list[bytes], met: set[int]) -> None:
         self._pictures = pictures
+        self._met = met  # pictures of who is busy that somebody has asked for
         self._received = b""
         self._mute = False
 
@@ -55,15 +58,29 @@ class ImageServer(asyncio.Protocol):
             self._give(ask, close)
 
     def _give(self, ask: Ask, close: bool) -> None:
+        answer = GOOD if ask.answer == BUSY and ask.picture in self._met else ask.answer
+        if answer == "reset":
+            self._transport.abort()
+        elif answer in ANSWERED:
+            self._met.add(ask.picture)
+            self._write([EMPTY % ANSWERED[answer]], close)
+        else:
+            self._give_picture(ask, answer, close)
+
+    def _give_picture(self, ask: Ask, answer: str, close: bool) -> None:
         picture = self._pictures[ask.picture % len(self._pictures)]
         comment = COMMENT % ask.picture
         rest = memoryview(picture)[START_BYTES:]
+        half = rest[: len(rest) // 2]
+        if answer == "broken":
+            self._write([HEAD % (len(comment) + len(half) + len(END)), comment, half, END], close)
+            return
         head = HEAD % (len(comment) + len(rest))
-        if ask.answer == GOOD:
+        if answer == GOOD:
             self._write([head, comment, rest], close)
         else:
             self._mute = True
-            self._write([head, comment, rest[: len(rest) // 2]], close=False)
+            self._write([head, comment, half], close=answer == "cut")
 
     def _write(self, parts: list[Any], close: bool) -> None:
         if self._transport.is_closing():
@@ -93,11 +110,16 @@ async def serve(pictures: list[bytes], ports: list[int], certificate: str | None
     if certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)
-    bound = {}
+    bound: dict[str, int] = {}
+    met: set[int] = set()
     for name, port, secure in (("http", ports[0], None), ("https", ports[1], context)):
         if name == "http" or secure:
             listener = await loop.create_server(
-                lambda: ImageServer(pictures), "0.0.0.0" if port else "127.0.0.1", port, ssl=secure, backlog=BACKLOG
+                lambda: ImageServer(pictures, met),
+                "0.0.0.0" if port else "127.0.0.1",
+                port,
+                ssl=secure,
+                backlog=BACKLOG,
             )
             bound[name] = listener.sockets[0].getsockname()[1]
     refusing = socket.socket()

@@ -18,15 +18,18 @@ QUALITIES = range(30, 100)
 Box = tuple[float, float, float, float]
 
 
-def make_pictures(photographs: str | None, size: tuple[int, int] = (WIDTH, HEIGHT)) -> list[bytes]:
-    """JPEGs of nearly `NUM_BYTES` each; of every photograph two, the second mirrored.
+def make_pictures(
+    photographs: str | None, size: tuple[int, int] = (WIDTH, HEIGHT), num_bytes: int = NUM_BYTES
+) -> list[bytes]:
+    """JPEGs of nearly as many bytes each; of every photograph two, the second mirrored.
 
     Args:
         photographs: A folder of JPEG files, or None for pictures that are drawn.
         size: Pixels, width and height.
+        num_bytes: Of a file, at most.
     """
     drawn = (draw(seed, size) for seed in range(NUM_DRAWN))
-    return [encode_near(picture, NUM_BYTES) for picture in (read(photographs, size) if photographs else drawn)]
+    return [encode_near(picture, num_bytes) for picture in (read(photographs, size) if photographs else drawn)]
 
 
 def read(folder: str, size: tuple[int, int]) -> Iterator[Image.Image]:

@@ -13,7 +13,12 @@ from inputs import write_inputs
 from programs import Scene
 from servers import image_server, make_certificates, name_server
 
-MANY_HOSTS, CERTIFIED_HOSTS, SLOW_HOSTS = 400, 100, 5_000  # a certificate names its hosts, and is sent every time
+MANY_HOSTS, CERTIFIED_HOSTS, SLOW_HOSTS, SOAKED_HOSTS = (
+    400,
+    100,
+    5_000,
+    400,
+)  # a certificate names its hosts, and is sent every time
 
 
 class Setting(NamedTuple):
@@ -65,6 +70,11 @@ def slow_hosts(setting: Setting) -> AbstractContextManager[Served]:
     if setting.num_images == 1:
         return fast_web(setting)
     return serve_web(setting, slow_web.plan_urls(setting.num_images, num_hosts=SLOW_HOSTS))
+
+
+def soaked_web(setting: Setting) -> AbstractContextManager[Served]:
+    """Hosts that answer at once, a twentieth of it with a fault."""
+    return serve_web(setting, slow_web.soaked_urls(setting.num_images, num_hosts=SOAKED_HOSTS))
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """A slow web, made up: which hosts there are, how each fails, and how long each of its images takes.
 
 In: numbers and a seed. Out: URLs. The URL itself says what the server is to do, so that the server keeps no state and a
-second try is answered like the first: ``http://KIND-NUMBER.example/DELAY_MS/ANSWER/PICTURE.jpg``. Every host is a
-site of its own (a public suffix and one label), as the limits by site of a polite fetcher would have it.
+second try is answered like the first: ``http://KIND-NUMBER.example/DELAY_MS/ANSWER/PICTURE.jpg``. Only who is `BUSY`
+has an image for those who come again. Every host is a site of its own (a public suffix and one label), as the limits by
+site of a polite fetcher would have it.
 """
 
 import math
@@ -17,6 +18,18 @@ LIVE = "up"
 DEAD_KINDS = ("refused", "hung", "mute")  # connect is refused; is never answered; is, and then nothing comes
 GOOD = "ok"
 FAULTS = ("stall", "hang")  # half an answer, then nothing; no answer
+BUSY = "busy"  # 429 with a pause to be made, and an image to the second who asks
+ANSWERED = {"lost": 404, "failing": 500, BUSY: 429}
+SOAK_FAULTS = {  # in 10,000 answers of hosts that are up, and the status that such a URL must end in
+    "broken": (100, "broken_image"),  # a picture that is cut, its end marked
+    "cut": (80, "broken_answer"),  # less than was promised
+    "reset": (80, "broken_answer"),
+    "lost": (80, "not_found"),
+    "failing": (70, "http_error"),
+    BUSY: (40, "ok"),
+    "stall": (10, "timed_out"),
+}
+SOAK_DEAD_SHARE = 0.005  # of hosts
 NORMAL_99 = 2.3263  # the 99 % quantile of the normal distribution
 
 
@@ -63,6 +76,36 @@ def draw_delay_s(rng: random.Random) -> float:
 def fast_urls(num_urls: int, *, num_hosts: int, scheme: str) -> list[str]:
     """URLs of hosts that answer at once, host by host in turn."""
     return [f"{scheme}://{LIVE}-{n % num_hosts}.example/0/{GOOD}/{n}.jpg" for n in range(num_urls)]
+
+
+def soaked_urls(num_urls: int, *, num_hosts: int, seed: int = 0) -> list[str]:
+    """URLs of hosts that answer at once, a twentieth of them with a fault; a few hosts refuse connections.
+
+    Args:
+        num_urls: How many.
+        num_hosts: Each has as many of them, but for one.
+        seed: Others with another number.
+    """
+    rng = random.Random(seed)
+    num_dead = round(num_hosts * SOAK_DEAD_SHARE)
+    hosts = [f"refused-{n}.example" if n < num_dead else f"{LIVE}-{n}.example" for n in range(num_hosts)]
+    answers = [GOOD, *SOAK_FAULTS]
+    shares = [number for number, _ in SOAK_FAULTS.values()]
+    drawn = rng.choices(answers, [10_000 - sum(shares), *shares], k=num_urls)
+    return [f"http://{hosts[n % num_hosts]}/0/{answer}/{n}.jpg" for n, answer in enumerate(drawn)]
+
+
+def soaked_status(url: str) -> str:
+    """The status that one of `soaked_urls` must end in.
+
+    >>> soaked_status("http://up-1.example/0/stall/7.jpg")
+    'timed_out'
+    """
+    host, path = split_url(url)
+    ask = parse_path(path)
+    if not host.startswith(LIVE):
+        return "connect_failed"
+    return SOAK_FAULTS[ask.answer][1] if ask and ask.answer != GOOD else "ok"
 
 
 def parse_path(path: str) -> Ask | None:

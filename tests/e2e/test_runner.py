@@ -123,7 +123,9 @@ def test_a_killed_worker_ends_the_run_with_an_error_and_a_re_run_continues(toy, 
         assert (tmp_path / "data" / "toy" / name).stat().st_mtime_ns == written
 
 
-def test_a_killed_run_continues_and_leaves_no_worker(toy, tmp_path):
+def test_a_killed_run_continues_and_leaves_no_worker_and_no_temporary(toy, tmp_path, monkeypatch):
+    (temporary := tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
     process = toy("--workers", "2", "--pause-s", "1")
     deadline = time.monotonic() + 100
     while not list((tmp_path / "data" / "toy").glob("u*")):
@@ -133,6 +135,7 @@ def test_a_killed_run_continues_and_leaves_no_worker(toy, tmp_path):
     process.communicate(timeout=30)
     assert not (tmp_path / "data" / "toy" / "_stage.json").exists()
     assert finish(toy("--workers", "2"))[0] == 0
+    assert os.listdir(temporary) == []
 
 
 @pytest.mark.parametrize("flags", [[], ["--overwrite"]])
