@@ -144,7 +144,7 @@ class Engine:
 
 
 def _without_folder(pipeline: beam.Pipeline) -> beam.Pipeline:
-    """A pipeline without its temporary folder, which is for transforms of other languages, and outlives who is killed."""
+    """A pipeline without its temporary folder, which other languages' steps need, and which outlives who is killed."""
     with suppress(OSError):
         os.rmdir(pipeline.local_tempdir)
     return pipeline

@@ -8,11 +8,12 @@
     python benchmarks/fetch/run.py start --peer-python peers/bin/python      # one image
     python benchmarks/fetch/run.py engine                                    # with Beam and without
     python benchmarks/fetch/run.py soak                                      # 300,000 URLs, 5 % faults, two SIGKILLs
+    python benchmarks/fetch/run.py hostile                                   # private addresses, files, bombs
 
 How to make ``peers`` is said in programs.py. Everything is on the loopback interface. Both sides write 256 pixels on
 the short side, JPEG quality 95, tars. Ratios are to the peer at its best (`raw`: storing unchecked; `engine`: without
-Beam). CPU is that of the whole process tree. A run of one image comes before, for what starting costs. `soak` compares
-with nobody: it says what is wrong, and ends with 1 if anything is.
+Beam). CPU is that of the whole process tree. A run of one image comes before, for what starting costs. `soak` and
+`hostile` compare with nobody: they say what is wrong, and end with 1 if anything is.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import NamedTuple
 
+from hostile import enter_hostile_network, meet_hostile_web
 from pictures import make_pictures
 from programs import Program, bare_engine, describe_peer, fetch_images, img2dataset, makes_many_contexts
 from rounds import run_rounds, write_starts, write_table
@@ -55,10 +57,10 @@ class Benchmark(NamedTuple):
 def main() -> int:
     """Runs one benchmark and prints its tables."""
     arguments = parse_arguments()
-    if arguments.benchmark in ("dns", "soak"):
+    if arguments.benchmark in TRIALS:
+        return run_trial(arguments)
+    if arguments.benchmark == "dns":
         enter_own_network()
-    if arguments.benchmark == "soak":
-        return run_soak(arguments)
     benchmark = BENCHMARKS[arguments.benchmark]
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     if arguments.peer_python:
@@ -82,21 +84,33 @@ def main() -> int:
     return 0
 
 
-def run_soak(arguments: argparse.Namespace) -> int:
-    """Fetches small pictures off hosts with faults; returns the exit code."""
-    num_urls = arguments.images or SOAKED_URLS
-    # a host is closed after some URLs in a row that fail by its fault, which depends on their order: never here
-    flags = ["--unit-urls", str(max(100, num_urls // SOAKED_UNIT)), "--host-failures", str(num_urls)]
-    with tempfile.TemporaryDirectory(prefix="fetch-soak-", dir=arguments.folder) as folder:
-        setting = Setting(folder, num_urls, make_pictures(None, SOAKED_SIZE, SOAKED_BYTES))
-        wrong = soak(setting, fetch_images("fetch-images", *flags), limit_s=arguments.limit_s)
+def run_trial(arguments: argparse.Namespace) -> int:
+    """Says what is wrong; returns the exit code."""
+    trial = TRIALS[arguments.benchmark]
+    (enter_hostile_network if trial is run_hostile else enter_own_network)()
+    with tempfile.TemporaryDirectory(prefix="fetch-trial-", dir=arguments.folder) as folder:
+        wrong = trial(folder, arguments)
     print("\n".join(wrong) or "nothing is wrong")
     return bool(wrong)
 
 
+def run_soak(folder: str, arguments: argparse.Namespace) -> list[str]:
+    """Fetches small pictures off hosts with faults."""
+    num_urls = arguments.images or SOAKED_URLS
+    # a host is closed after some URLs in a row that fail by its fault, which depends on their order: never here
+    flags = ["--unit-urls", str(max(100, num_urls // SOAKED_UNIT)), "--host-failures", str(num_urls)]
+    setting = Setting(folder, num_urls, make_pictures(None, SOAKED_SIZE, SOAKED_BYTES))
+    return soak(setting, fetch_images("fetch-images", *flags), limit_s=arguments.limit_s)
+
+
+def run_hostile(folder: str, arguments: argparse.Namespace) -> list[str]:
+    """Fetches what must not be fetched."""
+    return meet_hostile_web(folder, fetch_images("fetch-images", workers=1), limit_s=arguments.limit_s)
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("benchmark", choices=[*BENCHMARKS, "soak"])
+    parser.add_argument("benchmark", choices=[*BENCHMARKS, *TRIALS])
     parser.add_argument("--peer-python", default="", help="The interpreter that img2dataset is installed for")
     parser.add_argument("--images", type=int, metavar="N", help="URLs [by benchmark]")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="[3]")
@@ -104,7 +118,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--folder", help="Where to make a temporary folder [the system's place]")
     parser.add_argument("--limit-s", type=float, default=900.0, metavar="S", help="Longest run, seconds [900]")
     arguments = parser.parse_args()
-    if arguments.benchmark not in ("engine", "soak") and not arguments.peer_python:
+    if arguments.benchmark not in ("engine", *TRIALS) and not arguments.peer_python:
         parser.error(f"{arguments.benchmark} needs --peer-python")
     return arguments
 
@@ -173,6 +187,7 @@ BENCHMARKS = {
     "raw": Benchmark(fast_web, raw_programs, 4_000),
     "engine": Benchmark(fast_web, engine_programs, 4_000),
 }
+TRIALS = {"soak": run_soak, "hostile": run_hostile}
 
 
 if __name__ == "__main__":

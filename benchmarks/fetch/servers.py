@@ -93,20 +93,20 @@ def enter_own_network() -> None:
         return
     words = ["unshare", "--net", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
     if not (shutil.which("unshare") and shutil.which("ip")) or subprocess.run([*words, "true"]).returncode:
-        raise SystemExit("dns needs a network of its own: the commands unshare and ip, and the right to use them")
+        raise SystemExit("this needs a network of its own: the commands unshare and ip, and the right to use them")
     os.execvpe(words[0], [*words, sys.executable, *sys.argv], os.environ | {INSIDE: "1"})
 
 
 @contextmanager
-def name_server(folder: str) -> Iterator[int]:
-    """`names.py` as the resolver of this mount namespace; of resolv.conf all else is left at its defaults."""
+def name_server(folder: str, *command: str) -> Iterator[int]:
+    """A server, by default `names.py`, as the resolver of this mount namespace; resolv.conf has nothing else."""
     path = os.path.join(folder, "resolv.conf")
     with open(path, "w") as file:
         file.write(f"nameserver {NAME_SERVER}\n")
     place = os.path.realpath("/etc/resolv.conf")
     run_quietly("mount", "--bind", path, place)
     try:
-        with started("names.py", NAME_SERVER) as (process, _):
+        with started(*(command or ("names.py", NAME_SERVER))) as (process, _):
             yield process
     finally:
         run_quietly("umount", place)

@@ -14,6 +14,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from statistics import mean
 from typing import NamedTuple
@@ -150,7 +151,7 @@ def describe(lap: Lap, num_urls: int) -> str:
 def by_thirds(values: Sequence[float]) -> list[float]:
     """The mean of the first, the middle and the last third; nothing of fewer than three values."""
     edges = [len(values) * part // 3 for part in range(4)]
-    return [mean(values[a:b]) for a, b in zip(edges, edges[1:], strict=False)] if len(values) > 2 else []
+    return [mean(values[a:b]) for a, b in pairwise(edges)] if len(values) > 2 else []
 
 
 def flatness(memory_mib: Sequence[float]) -> Iterator[str]:

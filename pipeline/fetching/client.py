@@ -26,6 +26,7 @@ from yarl import URL
 from pipeline.base.drops import DropReason
 from pipeline.fetching.answers import classify_error, classify_status
 from pipeline.fetching.resolver import GuardedResolver, parse_redirection
+from pipeline.fetching.room import Room
 from pipeline.fetching.rules import FetchRules
 from pipeline.fetching.targets import parse_redirect
 from pipeline.web.bodies import decode_body
@@ -60,7 +61,7 @@ class WebClient:
 
     def __init__(self, rules: FetchRules) -> None:
         self._rules = rules
-        self._large_bodies = asyncio.Semaphore(_LARGE_AT_ONCE)
+        self._room, self._more_room = Room(_ROOM_BYTES), Room(_MORE_ROOM_BYTES)
         self._timeouts, self._short_timeouts = _timeouts(rules, 1.0), _timeouts(rules, 1.0 - _SILENT_SHARE)
         self.received_bytes = 0
 
@@ -179,7 +180,9 @@ class WebClient:
             return DropReason.OPTED_OUT
         if (response.content_length or 0) > max_bytes:
             return DropReason.TOO_MANY_BYTES
-        body = await self._read_up_to(response.content, max_bytes + 1, patience)
+        body = await self._read_up_to(response, max_bytes + 1, patience)
+        if len(body) > max_bytes:
+            return DropReason.TOO_MANY_BYTES
         return decode_body(body, _coding(response), max_bytes=max_bytes)
 
     async def _receive_site_file(
@@ -191,7 +194,7 @@ class WebClient:
         if refusal is not None:
             await self._drain(response)
             return refusal
-        body = await self._read_up_to(response.content, max_bytes, patience)
+        body = await self._read_up_to(response, max_bytes, patience)
         decoded = decode_body(body, _coding(response), max_bytes=_INFLATED * max_bytes)
         return decoded if isinstance(decoded, DropReason) else decoded[:max_bytes]
 
@@ -210,31 +213,34 @@ class WebClient:
         if response.content_length is not None and response.content_length <= _SHORT_BYTES:
             await response.content.readexactly(response.content_length)
 
-    async def _read_up_to(self, stream: aiohttp.StreamReader, max_bytes: int, patience: "_Patience") -> bytes:
+    async def _read_up_to(self, response: aiohttp.ClientResponse, max_bytes: int, patience: "_Patience") -> bytes:
+        """The first bytes of a body. Room for what is large is waited for; for what is larger than it seemed, again."""
         body = bytearray()
-        is_large = False
+        seems = min(response.content_length or _SUPPOSED_BYTES, max_bytes)
+        wanted = [(_LARGE_BYTES, self._room, seems), (seems, self._more_room, max_bytes)]
+        taken: list[tuple[Room, int]] = []
         try:
-            async for part in stream.iter_any():
+            async for part in response.content.iter_any():
                 body += part
                 self.received_bytes += len(part)
                 patience.hear()
                 if len(body) >= max_bytes:
                     break
-                if len(body) > _LARGE_BYTES and not is_large:
-                    await self._wait_for_room(patience)
-                    is_large = True
+                while wanted and len(body) > wanted[0][0]:
+                    _, room, num_bytes = wanted.pop(0)
+                    await self._wait_for_room(room, num_bytes, patience)
+                    taken.append((room, num_bytes))
         finally:
-            if is_large:
-                self._large_bodies.release()
-        return bytes(body[:max_bytes])
+            for room, num_bytes in taken:
+                room.give(num_bytes)
+        del body[max_bytes:]  # no copy of what is large
+        return bytes(body)
 
-    async def _wait_for_room(self, patience: "_Patience") -> None:
-        """Waits until a further large body may be held; that is no fault of its server's, so the time does not run."""
-        if not self._large_bodies.locked():
-            await self._large_bodies.acquire()
-            return
-        with patience.at_rest():
-            await self._large_bodies.acquire()
+    async def _wait_for_room(self, room: Room, num_bytes: int, patience: "_Patience") -> None:
+        """Waits until more may be held; that is no fault of the server's, so the time does not run."""
+        if not room.take_at_once(num_bytes):
+            with patience.at_rest():
+                await room.take(num_bytes)
 
 
 class _Patience:
@@ -257,6 +263,7 @@ class _Patience:
     def begin(self) -> None:
         """The request has left."""
         if self._when_silent:
+            self.end()
             self.hear()
             self._look = self._loop.call_later(self._silence_s, self._listen)
 
@@ -405,7 +412,9 @@ _SHORT_BYTES: Final = 1 << 14
 _LARGE_BYTES: Final = 1 << 18  # smaller bodies are held by as many requests as there are
 _CONNECT_SHARE: Final = 0.5  # of two tries each
 _SILENT_SHARE: Final = 0.5  # of what silence may last: then a second request begins, with what is left
-_LARGE_AT_ONCE: Final = 16
+_SUPPOSED_BYTES: Final = 2 << 20  # of a large body that does not say how long it is
+_ROOM_BYTES: Final = 48 << 20  # of all large bodies together, as long as they seem
+_MORE_ROOM_BYTES: Final = 32 << 20  # of those that turned out longer; who has it waits for nobody
 _INFLATED: Final = 8  # times as long as what is wanted of it a file with rules may be
 _HEAD_END: Final = re.compile(rb"\r?\n\r?\n")
 _INTERIM: Final = re.compile(rb"HTTP/1\.[01] 1(?!01)")  # an answer comes after it

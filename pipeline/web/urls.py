@@ -115,12 +115,12 @@ class UrlResolver:
 
 
 def url_host(url: str) -> str:
-    """The host of a canonical URL, without its port.
+    """The host of a canonical URL, without its port; of what is none, something, or nothing.
 
-    >>> url_host("http://a.example:8080/b")
-    'a.example'
+    >>> url_host("http://a.example:8080/b"), url_host("unix:/run/x")
+    ('a.example', '')
     """
-    authority = url.split("/", 3)[2]
+    authority = url.partition("//")[2].partition("/")[0]
     end = authority.find("]") + 1  # of an IPv6 address
     return authority[:end] if end else authority.partition(":")[0]
 

@@ -12,7 +12,9 @@ from statistics import median, quantiles
 import numpy as np
 import pytest
 
+from pipeline.base.drops import DropReason
 from pipeline.fetching.resolver import parse_redirection
+from pipeline.fetching.targets import parse_target
 
 
 def load(checkout, name):
@@ -121,6 +123,55 @@ def test_a_name_is_answered_as_it_says(names, name, kind, answer):
 def test_a_fifth_of_the_names_is_dead_half_of_them_unknown(names):
     kinds = Counter(name.partition("-")[0] for name in names.plan_names(1_000))
     assert kinds == {"up": 800, "nxdomain": 100, "silent": 50, "servfail": 50}
+
+
+def test_a_twentieth_of_what_is_soaked_is_faulty_and_says_what_it_must_come_to(slow_web):
+    urls = slow_web.soaked_urls(40_000, num_hosts=400)
+    assert urls == slow_web.soaked_urls(40_000, num_hosts=400)
+    statuses = Counter(map(slow_web.soaked_status, urls))
+    assert statuses["connect_failed"] == 200, "two hosts of a hundred URLs each"
+    assert math.isclose(1 - statuses["ok"] / len(urls), 0.047, rel_tol=0.1)
+    assert {"broken_image", "broken_answer", "not_found", "http_error", "timed_out"} < set(statuses)
+    assert len({slow_web.split_url(url)[0] for url in urls}) == 400
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "addresses"),
+    [
+        ("up-3.example", 0, ["93.184.216.34"]),
+        ("only-7f000001.example", 0, ["127.0.0.1"]),
+        ("only-00000000000000000000000000000001.example", 0, ["::1"]),
+        ("both-0a000001.example", 0, ["93.184.216.34", "10.0.0.1"]),
+        ("turns-0a000001.example", 0, ["93.184.216.34"]),
+        ("turns-0a000001.example", 1, ["10.0.0.1"]),
+    ],
+)
+def test_names_of_the_hostile_web_say_their_addresses(checkout, monkeypatch, name, asked, addresses):
+    monkeypatch.syspath_prepend(str(checkout / "benchmarks" / "fetch"))
+    assert load(checkout, "hostile_web").addresses_of(name, asked) == addresses
+
+
+def test_only_private_addresses_are_among_those_that_nobody_may_contact(checkout, monkeypatch):
+    monkeypatch.syspath_prepend(str(checkout / "benchmarks" / "fetch"))
+    hostile = load(checkout, "hostile")
+    listed = hostile.cases("file:///canary.jpg")
+    assert len({case.url for case in listed}) == len(listed)
+    for case in listed:
+        target = parse_target(case.url)
+        if isinstance(target, DropReason):
+            assert str(target) in case.statuses, case.url
+    assert list(hostile.name_contacts([("93.184.216.34", 80), ("10.0.0.1", 80)])) == [
+        "1 connections to 10.0.0.1, port 80"
+    ]
+
+
+def test_memory_that_grows_is_told(checkout, monkeypatch):
+    monkeypatch.syspath_prepend(str(checkout / "benchmarks" / "fetch"))
+    soak = load(checkout, "soak")
+    assert list(soak.flatness([0, 1, 100, 100, 100, 109])) == []
+    assert list(soak.flatness([0, 1, 100, 100, 100, 130])) == [
+        "memory grows: 100 MiB in the middle third, 115 in the last"
+    ]
 
 
 def test_descendants_are_children_and_theirs(measuring):

@@ -81,6 +81,12 @@ def test_hosts_are_found_whatever_their_port():
     assert host_column(urls).to_pylist() == ["a.example", "a.example", "[::1]"]
 
 
+def test_what_is_no_url_goes_to_a_unit_too_and_ends_nothing():
+    urls = ["unix:/run/x", "//", "", "data:image/png;base64,AA", "file:///etc/passwd", "http://", "http://[::1"]
+    assert host_column(pa.array(urls)).to_pylist() == ["", "", "", "", "", "", "["]
+    assert host_buckets(host_column(pa.array(urls))).shape == (len(urls),)
+
+
 def test_all_hosts_of_a_site_have_one_bucket_and_other_sites_others():
     hosts = [f"img{number}.{site}" for site in ("one.example", "two.co.uk", "three.co.uk") for number in range(300)]
     buckets = host_buckets(pa.array(hosts)).reshape(3, 300)
