@@ -2,9 +2,9 @@
 
     python benchmarks/fetch/hostile_web.py NAME_SERVER RECORD
 
-Runs in a network of its own (`hostile.enter_hostile_network`), where every IPv4 and IPv6 address leads here. RECORD gets
-a line for each connection: the address and port it was made to. Names, all of the zone ``example``, say themselves which
-addresses they have, by `addresses_of`; paths say what is answered, by `answer`.
+Runs in a network of its own (`hostile.enter_hostile_network`), where every IPv4 and IPv6 address leads here. RECORD
+gets a line for each connection: the address and port it was made to. Names, all of the zone ``example``, say themselves
+which addresses they have, by `addresses_of`; paths say what is answered, by `answer`.
 """
 
 import asyncio
