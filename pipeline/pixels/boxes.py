@@ -1,7 +1,8 @@
 """AVIF files: boxes of which some hold metadata.
 
 In: the bytes of a file. Out: `FileParts`. Places in an AVIF file are counted from its start, so what must not be kept
-is overwritten with nothing where it lies: EXIF and XMP items, and boxes that no picture needs. A tail is cut.
+is overwritten with nothing where it lies: EXIF and XMP items, and boxes that no picture needs. A tail is cut. A picture
+with a hole - a piece of the file that never came, and is zeros - is refused here: decoders make something of it.
 Source: ISO/IEC 14496-12 8.11 (meta, iloc, iinf), 4.2 (boxes); ISO/IEC 23008-12 A.2 (Exif item).
 """
 
@@ -17,6 +18,8 @@ _EMPTY_BOXES: Final = frozenset({b"free", b"skip", b"uuid", b"udta", b"pdin", b"
 _EMPTY_EXIF: Final = b"\0\0\0\0MM\0*\0\0\0\x08"  # and zeros: what a decoder takes for EXIF data without a field
 _MAX_BOXES: Final = 10_000
 _MAX_EXTENTS: Final = 1_000  # of all items together; a photograph has some ten
+_PICTURE_ITEM: Final = b"av01"
+_HOLE: Final = bytes(512)  # the code words of AV1 have no such run: flat pictures of any size have none of eight
 _METADATA_ITEMS: Final = frozenset({b"Exif", b"mime", b"uri "})
 
 
@@ -51,10 +54,14 @@ def read_avif(source: bytes) -> FileParts | None:
             if box.kind in _EMPTY_BOXES:
                 kept[box.data : box.end] = bytes(box.end - box.data)
             elif box.kind == b"meta":
-                for start, stop in _metadata_places(source, box):
-                    if stop > len(source):
+                for item in _items(source, box):
+                    if item.end > len(source):
                         return None
-                    kept[start:stop] = _EMPTY_EXIF[: stop - start].ljust(stop - start, b"\0")
+                    if item.kind in _METADATA_ITEMS:
+                        num_bytes = item.end - item.data
+                        kept[item.data : item.end] = _EMPTY_EXIF[:num_bytes].ljust(num_bytes, b"\0")
+                    elif source.find(_HOLE, item.data, item.end) >= 0:
+                        return None
             elif box.kind == b"moov":
                 num_frames = 2
                 for inner in _boxes(source, box.data, box.end):
@@ -84,17 +91,17 @@ def _boxes(source: bytes, start: int, end: int) -> Iterator[_Box]:
         place = stop
 
 
-def _metadata_places(source: bytes, meta: _Box) -> list[tuple[int, int]]:
-    """Where in the file the items lie that tell about the picture."""
+def _items(source: bytes, meta: _Box) -> list[_Box]:
+    """Where in the file the items lie that tell about the picture, or are one; each piece of them."""
     inner = {box.kind: box for box in _boxes(source, meta.data + 4, meta.end)}
     if b"iinf" not in inner or b"iloc" not in inner:
         return []
-    items = _item_kinds(source, inner[b"iinf"])
+    kinds = _item_kinds(source, inner[b"iinf"])
     idat = inner[b"idat"].data if b"idat" in inner else 0
     return [
-        place
+        _Box(kind, *place)
         for item, places in _item_places(source, inner[b"iloc"], idat).items()
-        if items.get(item) in _METADATA_ITEMS
+        if (kind := kinds.get(item, b"")) in _METADATA_ITEMS or kind == _PICTURE_ITEM
         for place in places
     ]
 

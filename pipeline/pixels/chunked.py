@@ -24,6 +24,8 @@ _ADAM7: Final = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 
 _INFLATED_BYTES: Final = 1 << 18  # at once
 _WEBP_PICTURE: Final = frozenset({b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"})
 _WEBP_ICC, _WEBP_EXIF, _WEBP_XMP, _WEBP_ALPHA, _WEBP_MOTION = 0x20, 0x08, 0x04, 0x10, 0x02  # bits of VP8X
+_HOLE: Final = bytes(256)  # what a piece of a file is that never came; a code of large flat pictures, too
+_END_BYTES: Final = 64  # of a code, without which no picture can be made of it
 _MAX_CHUNKS: Final = 200_000  # of a file that is looked at
 _MAX_BLOCKS: Final = 1_000_000  # of a GIF file, of 255 bytes where they are full
 
@@ -106,6 +108,24 @@ def read_webp(source: bytes, *, keep_icc: bool, orientation_kept: bool) -> FileP
     return FileParts(
         _webp_file(first, _WEBP_ALPHA | _WEBP_MOTION), _webp_file(kept, flags), icc, exif, min(num_frames, 2)
     )
+
+
+def webp_without_end(picture: bytes) -> bytes | None:
+    """A WebP file whose picture lacks its end, so that decoding it must fail; None where there is no doubt of the file.
+
+    A decoder that comes to a hole goes on with other numbers than were meant, and either lacks some in the end, which is
+    an error, or has some left, which is none to it. It is for those who doubt to try.
+
+    Args:
+        picture: A file of one picture (`FileParts.picture`); of one frame of an animation nothing is known.
+    """
+    chunks = list(_webp_chunks(picture, len(picture)))
+    coded = [chunk for chunk in chunks if chunk.kind in (b"VP8 ", b"VP8L")]
+    if len(coded) != 1 or picture.find(_HOLE, coded[0].data, coded[0].end) < 0:
+        return None
+    cut = _webp_chunk(coded[0].kind, picture[coded[0].data : coded[0].end - _END_BYTES])
+    pieces = [cut if chunk is coded[0] else picture[chunk.start : chunk.end + (chunk.end & 1)] for chunk in chunks]
+    return _webp_file(pieces, 0xFF)
 
 
 def read_gif(source: bytes, *, all_frames: bool) -> FileParts | None:

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.pixels.boxes import read_avif
-from pipeline.pixels.chunked import has_all_rows, read_bmp, read_gif, read_png, read_webp
+from pipeline.pixels.chunked import has_all_rows, read_bmp, read_gif, read_png, read_webp, webp_without_end
 from pipeline.pixels.file_parts import ORIENTATION_TAG, UPRIGHT, FileParts
 from pipeline.pixels.image_headers import Size
 from pipeline.pixels.jpeg import decode_jpeg, is_common, read_jpeg, read_orientation
@@ -96,6 +96,8 @@ def decode(mime: str, size: Size, parts: FileParts, *, wanted: Size, gray: bool)
         return Decoded(pixels, size, orientation, parts.icc, parts.exif, pixels.shape[2] == 3)
     if mime == "image/png" and not has_all_rows(parts.picture):
         raise ValueError("rows are missing")
+    if mime == "image/webp" and _needs_no_end(parts.picture, size):
+        raise ValueError("a hole in its code")
     with Image.open(io.BytesIO(parts.picture), formats=(_FORMATS[mime],)) as image:
         opened = Size(*image.size)
         if opened.width * opened.height > size.width * size.height:
@@ -108,6 +110,21 @@ def decode(mime: str, size: Size, parts: FileParts, *, wanted: Size, gray: bool)
         image.load()
         is_plain = image.mode == "RGB" and not image.has_transparency_data
         return Decoded(to_pixels(image), opened, orientation, icc, exif, is_plain)
+
+
+def _needs_no_end(picture: bytes, size: Size) -> bool:
+    """Whether a WebP file can be decoded without its end, where there is a doubt of it."""
+    short = webp_without_end(picture)
+    if short is None:
+        return False
+    try:
+        with Image.open(io.BytesIO(short), formats=("WEBP",)) as image:
+            if image.width * image.height <= size.width * size.height:
+                image.load()
+                return True
+    except DECODER_ERRORS:
+        pass
+    return False
 
 
 def to_pixels(image: Image.Image) -> Pixels:
