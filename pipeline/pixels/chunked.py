@@ -113,8 +113,8 @@ def read_webp(source: bytes, *, keep_icc: bool, orientation_kept: bool) -> FileP
 def webp_without_end(picture: bytes) -> bytes | None:
     """A WebP file whose picture lacks its end, so that decoding it must fail; None where there is no doubt of the file.
 
-    A decoder that comes to a hole goes on with other numbers than were meant, and either lacks some in the end, which is
-    an error, or has some left, which is none to it. It is for those who doubt to try.
+    A decoder that comes to a hole goes on with other numbers than were meant, and either lacks some in the end, which
+    is an error, or has some left, which is none to it. It is for those who doubt to try.
 
     Args:
         picture: A file of one picture (`FileParts.picture`); of one frame of an animation nothing is known.

@@ -2,8 +2,8 @@
 
 In: the header and the parts of a file. Out: bytes of memory at the peak, or the reason to leave it alone. A small file
 may ask for a lot: a flat PNG picture of 95 kB unfolds to 100 million bytes and more; every scan of a progressive JPEG
-goes over the whole picture, whatever it brings. There is no deadline: a decoder in a thread cannot be stopped, and what is
-let in ends by itself - in a second, or three where a JPEG file has all the scans that it may have.
+goes over the whole picture, whatever it brings. There is no deadline: a decoder in a thread cannot be stopped, and what
+is let in ends by itself - in a second, or three where a JPEG file has all the scans that it may have.
 Source: peaks of the process's memory over its memory before, measured on flat pictures of 16 megapixels, for each
 decoder of Pillow 12.3 and libjpeg-turbo 3.1.
 """
