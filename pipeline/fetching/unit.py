@@ -2,7 +2,9 @@
 
 In: the plan of a unit (`PLAN`) and where images come from, the network or archives. Out: ``raw-NNNNN.tar``, the samples
 in key order, and ``raw-NNNNN.index.parquet`` (`RAW_INDEX`, a row for every pair of the plan), which is written last:
-where it lies, the unit is done. The bytes of both depend on plan and answers alone, not on their order or speed.
+where it lies, the unit is done. The bytes of both depend on plan and answers alone, not on their order or speed. Where
+a unit is written anew, its new index is laid ready in a working folder before the new tar takes the place of the old
+one: whoever is killed between the two leaves a tar that has an index all the same.
 """
 
 import contextlib
@@ -132,6 +134,9 @@ class FetchUnit:
             Counts of images: one for every row of the plan.
         """
         places: list[Place | None] = []
+        answers = [self._stored[url].fetched for url in self._plan["image_url"].to_pylist()]
+        drops = Counter(str(answer.image) for answer in answers if isinstance(answer.image, DropReason))
+        counts = drop_counts("images", len(answers) - drops.total(), drops) | {"urls": len(self._stored)}
         offset = 0
         with contextlib.ExitStack() as opened:
             opened.enter_context(self._spool)
@@ -142,15 +147,16 @@ class FetchUnit:
                 places.append(Place(offset, length) if length else None)
                 offset += length
             tar.write(END_OF_ARCHIVE)
-        answers = [self._stored[url].fetched for url in self._plan["image_url"].to_pylist()]
-        drops = Counter(str(answer.image) for answer in answers if isinstance(answer.image, DropReason))
-        counts = drop_counts("images", len(answers) - drops.total(), drops) | {"urls": len(self._stored)}
+            table = index_unit(self._plan, answers, places)
+            if self._known:
+                with files.record_writes():  # in a list of its own: it is none of the unit's files
+                    write_table(next_of(index), table, RAW_INDEX, counts)
         files.write_json(stats_of(index), describe_counts(counts))
         if waits:
             files.write_json(waits_of(index), waits)
         else:
             files.remove_file(waits_of(index))
-        write_table(index, index_unit(self._plan, answers, places), RAW_INDEX, counts)
+        write_table(index, table, RAW_INDEX, counts)
         return counts
 
     def _samples(self, queries: pa.Array, img2dataset_names: bool, known: KnownSamples | None) -> Iterator[bytes]:
@@ -224,12 +230,14 @@ def read_known(index: str, plan: pa.Table) -> KnownUnit | None:
         plan: The plan it must be of.
     """
     tar = raw_tar_of(index)
-    if not files.exists(index) or not files.exists(tar):
+    if not files.exists(tar):
         return None
-    known = read_table(index)
-    ends = pc.max(pc.add(known["offset"], known["length"])).as_py() or 0
-    is_whole = files.file_size(tar) == ends + len(END_OF_ARCHIVE)
-    return KnownUnit(known, tar) if is_whole and known["pair_id"].equals(plan["pair_id"]) else None
+    num_bytes = files.file_size(tar)
+    for path in (index, next_of(index)):
+        known = read_table(path) if files.exists(path) else None
+        if known is not None and known["pair_id"].equals(plan["pair_id"]) and num_bytes == _tar_bytes(known):
+            return KnownUnit(known, tar)
+    return None
 
 
 def fetch_unit(
@@ -268,6 +276,12 @@ def stats_of(index: str) -> str:
 def waits_of(index: str) -> str:
     """Where it is said which hosts of a unit want to be asked later, if there are any."""
     return raw_tar_of(index).removesuffix(".tar") + ".waiting.json"
+
+
+def next_of(index: str) -> str:
+    """Where the index of a unit that is written anew is laid ready, until the stage is done."""
+    name = files.basename(index)
+    return files.join(index.removesuffix(name), "_next", name)
 
 
 def describe_counts(counts: Counts) -> dict[str, Any]:
@@ -337,6 +351,12 @@ def describe_sample(row: dict[str, Any], image: CheckedImage, *, img2dataset_nam
             "exif": json.dumps(image.exif or {}),
         }
     return described
+
+
+def _tar_bytes(index: pa.Table) -> int:
+    """How long the tar of an index is."""
+    ends = pc.max(pc.add(index["offset"], index["length"])).as_py() or 0
+    return int(ends) + len(END_OF_ARCHIVE)
 
 
 def _fetched_before(row: dict[str, Any]) -> Fetched:

@@ -319,6 +319,39 @@ def test_a_retry_asks_for_what_failed_in_the_way_named_and_keeps_all_else(tmp_pa
     )
 
 
+@pytest.mark.parametrize("killed_at", ["tar", "index"])
+def test_a_retry_that_is_killed_between_its_tar_and_its_index_costs_no_image(tmp_path, loopback, killed_at):
+    write_data(tmp_path, [(url, url) for url in images(20)])
+    for seed in range(6):
+        loopback.handlers[f"/image/{seed}.jpg"] = answers_in_turn(answer(b"", 500), image)
+    options = {"retries": 0, "min_success": 0.0}
+    assert run_stage(stage_for(tmp_path, loopback, **options), quiet=True)["images/kept"] == 14
+    before = tar_bytes(tmp_path / "raw")
+    code = (
+        "import os, signal, sys; from jobs.__main__ import main; from pipeline.fetching import unit\n"
+        "rename = os.replace\n"
+        "def die(source, target):\n"
+        f"    if target.endswith('raw/raw-00000.{'tar' if killed_at == 'tar' else 'index.parquet'}'):\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    rename(source, target)\n"
+        "os.replace = die; sys.exit(main(sys.argv[1:]))"
+    )
+    flags = ["fetch-images", "--data", str(tmp_path), "--contact", "me@lab.example", "--host-rate", "0", "--quiet"]
+    flags += ["--retries", "0", "--workers", "1", "--connect-to", *loopback.connect_to, "--retry", "5xx"]
+    ended = subprocess.run([sys.executable, "-c", code, *flags], timeout=120)
+    assert ended.returncode == -9
+    assert (tar_bytes(tmp_path / "raw") == before) == (killed_at == "tar")
+    loopback.seen.clear()
+    counts = run_stage(stage_for(tmp_path, loopback, **options, retry=("5xx",)), quiet=True)
+    asked = {path for _, path in loopback.seen if path.startswith("/image/")}
+    assert asked == ({f"/image/{seed}.jpg" for seed in range(6)} if killed_at == "tar" else set())
+    assert counts["images/kept"] == 20
+    run_stage(stage_for(tmp_path, loopback, output="whole", **options), quiet=True)
+    assert tar_bytes(tmp_path / "raw") == tar_bytes(tmp_path / "whole")
+    assert read_index(tmp_path / "raw") == read_index(tmp_path / "whole")
+    assert not list((tmp_path / "raw").glob("_next*"))
+
+
 def test_who_asks_for_a_long_pause_is_named_with_its_time_and_asked_when_it_is_over(tmp_path, loopback):
     write_data(tmp_path, [(url, url) for url in [*images(4), *images(4, "busy.example")]])
     long = answer(b"", 429, Retry_After="30")
