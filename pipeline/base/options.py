@@ -27,6 +27,7 @@ class OptionSpec(NamedTuple):
     under_data: str | None
     identity: bool
     made_by: tuple[str, ...]
+    off: float | None
 
 
 class Option(NamedTuple):
@@ -79,6 +80,7 @@ def option(
     under_data: str | None = None,
     identity: bool = True,
     made_by: tuple[str, ...] = (),
+    off: float | None = None,
 ) -> Any:
     """Declares a dataclass field that is also a flag and a TOML key; one of some strings is annotated as `Literal`.
 
@@ -90,8 +92,9 @@ def option(
         under_data: For a path: where it lies below the data folder when it is left empty.
         identity: Whether the value can change the bytes of the output (time-outs and worker counts cannot).
         made_by: For a folder of a finished stage: the stages that may have made it.
+        off: The value that switches a rule off which does not change the output, and is told all the same.
     """
-    spec = OptionSpec(help, minimum, maximum, under_data, identity, made_by)
+    spec = OptionSpec(help, minimum, maximum, under_data, identity, made_by, off)
     return dataclasses.field(default=default, metadata={_METADATA_KEY: spec})
 
 
@@ -164,6 +167,12 @@ def check_options(instance: object) -> None:
         values = value if opt.is_list else (value,)
         for item in values:
             _check_value(type(instance), opt, item)
+
+
+def switched_off(instance: object) -> list[str]:
+    """The options whose value switches a rule off, of those that do not change the output; sorted."""
+    options = (opt for opt in options_of(type(instance)) if opt.spec.off is not None)
+    return sorted(opt.name for opt in options if getattr(instance, opt.name) == opt.spec.off)
 
 
 def identity_of(instance: object) -> dict[str, Any]:

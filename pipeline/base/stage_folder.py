@@ -1,8 +1,8 @@
 """How the output folder of a stage tells whether it is done, cut short, or somebody else's.
 
 The folder holds ``_started.json`` from the beginning and ``_stage.json`` as its last file: identity (options and inputs
-that decide the output), counts, the counts of the stages before it, outputs and versions. A folder whose identity
-matches is skipped or continued; any other is refused.
+that decide the output), the rules that one of its runs switched off, counts, the counts of the stages before it,
+outputs and versions. A folder whose identity matches is skipped or continued; any other is refused.
 """
 
 import json
@@ -25,10 +25,11 @@ from pipeline.base.lineage import (
     stage_folders,
     stage_stamp,
 )
-from pipeline.base.options import identity_of
+from pipeline.base.options import identity_of, switched_off
 
 STARTED_NAME: Final = "_started.json"
 _RECORDED_PACKAGES: Final = ("wit400m", "apache-beam", "pyarrow", "numpy", "Pillow")
+_SWITCHED_OFF: Final = "switched_off"
 _ADVICE: Final = "--overwrite makes it anew, another --output keeps both"
 
 
@@ -77,15 +78,30 @@ def open_stage(stage: Maker, identity: Mapping[str, Any]) -> State:
     state = find_state(stage, identity)
     if state is State.CUT_SHORT:
         files.remove_temporaries(stage.output)
-    if state is State.FRESH:
-        files.write_json(files.join(stage.output, STARTED_NAME), {"identity": identity})
+    if state is not State.DONE:
+        _mark_started(stage, identity, STARTED_NAME if state is State.CUT_SHORT else None)
     return state
 
 
 def reopen_stage(stage: Maker, identity: Mapping[str, Any]) -> None:
     """Marks a folder that is done as one that is worked on; its files stay, and count as what was there before."""
-    files.write_json(files.join(stage.output, STARTED_NAME), {"identity": identity})
+    _mark_started(stage, identity, STAGE_NAME)
     files.remove_file(files.join(stage.output, STAGE_NAME))
+
+
+def _mark_started(stage: Maker, identity: Mapping[str, Any], before: str | None) -> None:
+    """Writes ``_started.json``, unless it says already what it has to.
+
+    Args:
+        stage: The stage.
+        identity: Its `stage_identity`.
+        before: The file that tells of the runs before; None: there were none.
+    """
+    known = files.read_json(files.join(stage.output, before)) if before else {}
+    off = sorted({*known.get(_SWITCHED_OFF, []), *switched_off(stage)})
+    content = {"identity": identity, _SWITCHED_OFF: off}
+    if before != STARTED_NAME or known != content:
+        files.write_json(files.join(stage.output, STARTED_NAME), content)
 
 
 def find_state(stage: Maker, identity: Mapping[str, Any]) -> State:
@@ -128,6 +144,7 @@ def commit_stage(
         counts=counts,
         outputs=_outputs(stage.output, written),
         made_from=stage_folders(stage),
+        switched_off=files.read_json(files.join(stage.output, STARTED_NAME)).get(_SWITCHED_OFF, []),
     )
     files.remove_temporaries(stage.output)
     files.remove_working_folders(stage.output)
@@ -140,6 +157,7 @@ def close_folder(
     counts: Mapping[str, int],
     outputs: Sequence[Mapping[str, Any]],
     made_from: Sequence[str],
+    switched_off: Sequence[str] = (),
 ) -> None:
     """Writes ``_stage.json``.
 
@@ -149,10 +167,12 @@ def close_folder(
         counts: What it counted.
         outputs: ``{"name": …, "bytes": …, "sha256": …}`` of each file.
         made_from: The folders of the stages before.
+        switched_off: The options by which a run switched a rule off, of those that do not change the output.
     """
     before = [read_stage(path) for path in made_from]
     content = {
         "identity": identity,
+        _SWITCHED_OFF: list(switched_off),
         "ancestors": ancestors_of(before),
         "counts": counts,
         "history": _history(before),
@@ -165,8 +185,9 @@ def close_folder(
 def history_of(stage: Maker) -> list[dict[str, Any]]:
     """What the stages before this one counted, and by which options, in the order they ran.
 
-    ``{"stage": name, "counts": counts, "options": options}`` each: those options that decide an output; in folders of
-    older versions none are named. A stage that ran in several rounds is there once a round.
+    ``{"stage": name, "counts": counts, "options": options, "switched_off": names}`` each: those options that decide an
+    output, and of the others those that switched a rule off; in folders of older versions none are named. A stage that
+    ran in several rounds is there once a round.
     """
     return _history([read_stage(folder) for folder in stage_folders(stage)])
 
@@ -177,6 +198,7 @@ def _history(contents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         identity = content["identity"]
         own = {"stage": identity["stage"], "counts": content["counts"]}
         own |= {"options": identity["options"]} if "options" in identity else {}
+        own |= {_SWITCHED_OFF: off} if (off := content.get(_SWITCHED_OFF)) else {}
         entries = [*content["history"], own]
         history |= {(entry["stage"], json.dumps(entry, sort_keys=True)): entry for entry in entries}
     order = list(STAGES)

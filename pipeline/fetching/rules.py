@@ -59,13 +59,15 @@ class FetchRules:
     concurrency: int = option(1_024, "Requests under way in one worker.", minimum=1, identity=False)
     host_connections: int = option(4, "Connections to one host, over all workers.", minimum=1, identity=False)
     host_rate: float = option(
-        20.0, "Requests a second to one host, over all workers; 0: no limit.", minimum=0, identity=False
+        20.0, "Requests a second to one host, over all workers; 0: no limit.", minimum=0, identity=False, off=0
     )
     shared_limit: float = option(
         5.0,
-        "Hosts of one site, and hosts of one address, are together asked as often as so many hosts; 0: no limit.",
+        "Hosts of one site, and hosts of one address, are together asked as often as so many hosts; 0: no limit. Hosts "
+        "that connect-to sends elsewhere are not counted by address.",
         minimum=0,
         identity=False,
+        off=0,
     )
     host_failures: int = option(
         8, "URLs that fail in a row by a host's fault until it is left alone.", minimum=1, identity=False

@@ -40,11 +40,13 @@ class Manner(NamedTuple):
 MANNERS: Final = (
     Manner("extract-pairs", "noindex", False, "Pages that ask search engines to leave them out (noindex) were read."),
     Manner("fetch-images", "robots", False, "No robots.txt was read, and none obeyed."),
+    Manner("fetch-images", "tdm_file", False, "No tdmrep.json was read, and none obeyed."),
     Manner("fetch-images", "respect_noindex", False, "Images whose answers say noindex or noimageindex were taken."),
     Manner("fetch-images", "allow_private", True, "Private and local addresses were asked too."),
     Manner("fetch-images", "high_ports", True, "Ports from 1024 on were asked too."),
     Manner("fetch-images", "verify_tls", False, "Certificates of servers were not verified."),
     Manner("fetch-images", "host_rate", 0, "Requests to one host were not held to a rate."),
+    Manner("fetch-images", "shared_limit", 0, "Requests to the hosts of one site or address were not held to a rate."),
 )
 
 
@@ -78,12 +80,18 @@ def switched_off(history: Sequence[Mapping[str, Any]]) -> list[str]:
     sentences = []
     for manner in MANNERS:
         runs = [run for run in history if run["stage"] == manner.stage]
-        off = [run for run in runs if run.get("options", {}).get(manner.option) == manner.off]
+        off = [run for run in runs if _is_off(manner, run)]
         if off:
             where = f"{manner.stage}, {manner.option.replace('_', '-')}"
             sentences.append(f"{manner.sentence} ({where}; in {len(off):,} of {len(runs):,} runs)")
     unknown = sum(run["stage"] in {manner.stage for manner in MANNERS} and "options" not in run for run in history)
     return [*sentences, f"Of {unknown:,} runs of an older version it is not known."] if unknown else sentences
+
+
+def _is_off(manner: Manner, run: Mapping[str, Any]) -> bool:
+    """Whether a run switched a rule off; options that do not change an output are told by name."""
+    value = run.get("options", {}).get(manner.option)
+    return value == manner.off or manner.option in run.get("switched_off", [])
 
 
 def card_text(queries: pa.Table, history: Sequence[Mapping[str, Any]]) -> str:

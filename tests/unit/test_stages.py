@@ -16,6 +16,7 @@ from pipeline.base.stage_folder import (
     discard_stage,
     history_of,
     open_stage,
+    reopen_stage,
     stage_identity,
 )
 from pipeline.steps import Stage
@@ -29,6 +30,7 @@ class Match(Stage):
     cap: int = option(1, "Cap.")
     workers: int = option(1, "Processes.", identity=False)
     sources: tuple[str, ...] = ()
+    rate: float = option(20.0, "Requests a second; 0: no limit.", identity=False, off=0)
     before: tuple[str, ...] = option((), "Folders.", identity=False, made_by=("extract-pairs", "match-pairs"))
 
     def inputs(self):
@@ -144,6 +146,27 @@ def test_counts_travel_with_the_data(tmp_path):
     assert [entry["stage"] for entry in history_of(after)] == ["extract-pairs", "match-pairs"]
     assert history_of(after)[1]["counts"]["pairs/kept"] == 2
     assert [entry["options"] for entry in history_of(after)] == [identity_of(before), identity_of(stage)]
+
+
+@pytest.mark.parametrize("rates", [(0.0,), (0.0, 5.0), (5.0, 0.0)], ids=["once", "at first", "later"])
+def test_a_rule_that_any_run_switched_off_is_told_though_it_decides_no_output(tmp_path, rates):
+    output = str(tmp_path / "out")
+    for rate in rates:
+        stage = Extract(output=output, rate=rate)
+        assert open_stage(stage, stage_identity(stage)) is not State.DONE
+    commit_stage(stage, stage_identity(stage), {})
+    following = Match(output=str(tmp_path / "next"), before=(output,))
+    assert history_of(following)[0]["switched_off"] == ["rate"]
+    kept = Extract(output=output, rate=5.0)
+    assert state_of(kept) is State.DONE
+    reopen_stage(kept, stage_identity(kept))
+    commit_stage(kept, stage_identity(kept), {})
+    assert history_of(following)[0]["switched_off"] == ["rate"], "a retry makes nothing undone"
+
+
+def test_where_all_rules_were_kept_none_is_named(tmp_path):
+    finish(Extract(output=str(tmp_path / "out")))
+    assert "switched_off" not in history_of(Match(output=str(tmp_path / "next"), before=(str(tmp_path / "out"),)))[0]
 
 
 def test_the_commit_removes_working_folders_and_names_the_outputs(tmp_path):
