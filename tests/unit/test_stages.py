@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.base import files
 from pipeline.base.folders import PairsFolder
-from pipeline.base.lineage import STAGE_NAME, StageMismatch
+from pipeline.base.lineage import STAGE_NAME, StageMismatch, stage_stamp
 from pipeline.base.options import identity_of, option
 from pipeline.base.stage_folder import (
     State,
@@ -162,6 +162,12 @@ def test_a_rule_that_any_run_switched_off_is_told_though_it_decides_no_output(tm
     reopen_stage(kept, stage_identity(kept))
     commit_stage(kept, stage_identity(kept), {})
     assert history_of(following)[0]["switched_off"] == ["rate"], "a retry makes nothing undone"
+
+
+def test_folders_that_differ_in_such_a_rule_alone_are_the_same_data(tmp_path):
+    for rate in (0.0, 5.0):
+        finish(Extract(output=str(tmp_path / f"{rate}"), rate=rate))
+    assert stage_stamp(str(tmp_path / "0.0")) == stage_stamp(str(tmp_path / "5.0"))
 
 
 def test_where_all_rules_were_kept_none_is_named(tmp_path):
