@@ -13,10 +13,7 @@ from pipeline.base import files
 from pipeline.base.options import Option, options_of
 
 STAGE_NAME: Final = "_stage.json"
-_OF_A_RUN: Final = (
-    "versions",
-    "switched_off",
-)  # what a folder says of itself that does not count
+_OF_A_RUN: Final = ("versions", "switched_off")  # what a folder says of itself that does not count
 
 Stamp = dict[str, Any]  # "name" of the stage or file, "digest"; of a file "bytes" too
 
