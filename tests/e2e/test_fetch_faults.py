@@ -250,7 +250,8 @@ def test_no_host_is_asked_faster_than_its_rate_however_many_units_and_workers(tm
     for host in ("a.example", "b.example"):
         moments = [moment for (name, _), moment in zip(loopback.seen, loopback.seen_at, strict=True) if name == host]
         assert len(moments) >= 24
-        assert all(later - earlier > 0.03 for earlier, later in pairwise(moments)), "20 a second, but for the way there"
+        spans = [later - earlier for earlier, later in zip(moments, moments[10:], strict=False)]
+        assert min(spans) > 0.35, "ten take half a second, but for what the way there may differ"
         assert [path for name, path in loopback.seen if name == host].count("/robots.txt") == 1
 
 
