@@ -74,7 +74,6 @@ EQUIVALENT = {
     "urls: reference[:1] -> reference[:0]": "a shorter way for plain references is not taken",
     "urls: reference[:1] -> reference[:2]": "a shorter way for plain references is taken less often",
     "urls: reference[:1] -> reference[:]": "a shorter way for plain references is taken less often",
-    "urls: url.split('/', 3) -> url.split('/', 4)": "the third part is the same",
     "lots: shares < 1 -> shares <= 1": "numpy casts 2^64 to the largest word",
     "lots: cap - 1 -> cap - 2": "with its neighbours in place an element is in place",
     "lots: len(lots) - 1 -> len(lots) - 2": "with its neighbours in place an element is in place",
