@@ -652,7 +652,7 @@ class Crawler:
                 self._settle(host, errand, reply, content)
             else:  # after the others, in case it is this URL alone; its host knows for how long, and may be closed
                 self._add(host, errand)
-        elif content in RETRIED and errand.tries < self._retries(errand, content):
+        elif isinstance(content, DropReason) and content in RETRIED and errand.tries < self._retries(errand, content):
             errand.tries += 1
             host.put_off(errand, time.monotonic() + pause_s(errand.tries))
         elif isinstance(content, bytes) and errand.site_file is None:

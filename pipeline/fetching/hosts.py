@@ -256,9 +256,9 @@ class Host(Generic[T]):
             outcome: A `DropReason`, or anything else when there is an image.
             is_refusal: Whether it was refused to us as everything may be: 401, 403, or a page for people.
         """
-        if not isinstance(outcome, DropReason):
-            self._gave_image = True
-        self._failures = self._failures + 1 if outcome in HOST_FAILURES else 0
+        is_image = not isinstance(outcome, DropReason)
+        self._gave_image = self._gave_image or is_image
+        self._failures = 0 if is_image or outcome not in HOST_FAILURES else self._failures + 1
         self._refusals = self._refusals + 1 if is_refusal else 0
         if self._failures >= self._rules.host_failures:
             self.close(DropReason.HOST_DOWN)

@@ -415,3 +415,15 @@ def test_a_run_that_goes_on_does_not_show_what_the_one_before_did(tmp_path, loop
     events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     [last] = [event for event in events if event["event"] == "fetch"]
     assert (last["images"], last["urls"], last["workers"]) == (0, 1, 0)
+
+
+@pytest.mark.parametrize("names", [False, True], ids=["ours", "img2dataset's too"])
+def test_what_cameras_wrote_is_kept_beside_images_off_the_network(tmp_path, loopback, names):
+    write_data(tmp_path, [("http://www.example/sideways.jpg", "a"), ("http://www.example/good.jpg", "b")])
+    counts = run_stage(stage_for(tmp_path, loopback, exif="keep", img2dataset_names=names), quiet=True)
+    assert counts["images/kept"] == 2
+    [path] = (tmp_path / "raw").glob("*.tar")
+    with tarfile.open(path) as tar:
+        found = [json.load(tar.extractfile(name)) for name in tar.getnames() if name.endswith(".json")]
+    fields = [json.loads(one["exif"]) if names else one["exif"] for one in found]
+    assert sorted(fields, key=len) == [{}, {"Orientation": "6"}]
