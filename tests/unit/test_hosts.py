@@ -196,6 +196,100 @@ def test_a_host_that_was_closed_has_another_chance_in_a_unit_that_comes_much_lat
     assert busy.closed is None
 
 
+def test_a_host_is_idle_only_while_nothing_is_wanted_of_it():
+    assert host_of(errands="").is_idle
+    asked, waiting, listed = (host_of(errands="") for _ in range(3))
+    asked.begin(100.0)
+    waiting.put_off("a", 120.0)
+    listed.listed = True
+    for host in (host_of(errands="a"), asked, waiting, listed):
+        assert not host.is_idle
+    asked.end()
+    assert asked.is_idle
+
+
+def test_a_host_of_which_all_is_put_off_is_looked_at_when_the_first_of_it_is_due():
+    host = host_of(errands="")
+    assert host.next_later is host.next_look(100.0) is None
+    for name, until in (("late", 130.0), ("first", 110.0), ("later", 140.0)):
+        host.put_off(name, until)
+    assert host.next_later == host.next_look(100.0) == 110.0
+
+
+def test_what_is_due_at_once_is_asked_in_the_order_it_was_put_off_whatever_it_is():
+    host = host_of(errands="")
+    for errand in ("c", "a", "b", "d"):
+        host.put_off(errand, 110.0)
+    host.take_due(110.0)
+    assert list(host.errands) == ["c", "a", "b", "d"]
+
+
+def test_trouble_makes_a_host_s_pause_so_much_longer_and_no_more():
+    complaining, failing = host_of(host_rate=10.0, host_failures=100), host_of(host_rate=10.0)
+    for number in range(40):
+        throttled(complaining, 100.0 + number, 0.5)
+        failing.note_answer(DropReason.HTTP_ERROR, 500, None, begun=100.0, now=100.0)
+    assert complaining.pause_s == pytest.approx(6.4)
+    assert failing.pause_s == pytest.approx(0.4)
+    failing.note_answer(GOOD, 200, None, begun=100.0, now=100.0)
+    assert failing.pause_s == pytest.approx(0.3)
+
+
+def test_a_host_without_a_rate_has_a_pause_while_it_is_in_trouble():
+    host = host_of(host_rate=0.0)
+    assert host.pause_s == 0.0
+    throttled(host, 100.0, 0.5)
+    assert host.pause_s == pytest.approx(0.1)
+
+
+def test_a_host_that_names_no_time_is_left_alone_for_five_minutes_at_most():
+    host, now = host_of(host_rate=0.0, host_failures=100), 100.0
+    for _ in range(12):
+        throttled(host, now)
+        last, now = now, host.next_look(now)
+    assert now - last == 300.0
+
+
+def test_complaints_are_counted_anew_after_an_answer():
+    host, now = host_of(host_rate=0.0, host_failures=2), 100.0
+    for _ in range(3):
+        for _ in range(2):
+            throttled(host, now, 1.0)
+            now += 10
+        host.note_answer(GOOD, 200, None, begun=now, now=now)
+    throttled(host, now + 10)
+    assert host.closed is None
+    assert host.next_look(now + 10) == now + 11, "and so is the time that it is left alone for"
+
+
+def test_who_never_answered_is_asked_on_more_connections_once_one_has_failed():
+    host = host_of(host_rate=0.0, host_connections=2, is_known=False)
+    assert not Host("b.example", FetchRules(), Paces()).is_known
+    host.begin(100.0)
+    assert host.next_look(100.0) is None
+    host.note_answer(DropReason.CONNECT_FAILED, None, None, begun=100.0, now=101.0)
+    assert host.next_look(101.0) == 101.0
+    assert not host.is_known
+
+
+def test_refusals_that_something_else_comes_between_are_counted_anew():
+    host = host_of(host_failures=2)
+    for _ in range(3):
+        for _ in range(3):
+            host.note_url(DropReason.HTTP_REFUSED, is_refusal=True)
+        host.note_url(DropReason.NOT_FOUND, is_refusal=False)
+    assert host.closed is None
+
+
+def test_a_host_that_was_closed_twice_waits_twice():
+    host = host_of(host_failures=1)
+    for start in (10.0, 2000.0):
+        host.note_url(BAD, is_refusal=False)
+        for now, is_open in ((start, False), (start + 600.0, False), (start + 601.0, True)):
+            host.begin_unit(now)
+            assert (host.closed is None) == is_open, now
+
+
 def test_hosts_of_one_site_share_its_turns():
     paces = Paces()
     gate = Gate(slot_of("site", "example"), 1.0)
