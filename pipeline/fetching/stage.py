@@ -70,7 +70,9 @@ class FetchImages(FetchRules, ImageRules, Stage):
     )
 
     img2dataset_names: bool = option(
-        False, "Describe samples under img2dataset's names too: caption, key, status, error_message, exif."
+        False,
+        "Describe samples under img2dataset's names too (caption, key, status, error_message, exif), and units by the "
+        "tables that it writes beside its tars.",
     )
     retry: tuple[str, ...] = option(
         (),

@@ -10,11 +10,12 @@ one: whoever is killed between the two leaves a tar that has an index all the sa
 import contextlib
 import io
 import json
+import tarfile
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,6 +29,7 @@ from pipeline.base.shard_format import describe_probability, raw_name, sample_ke
 from pipeline.base.tables import read_table, write_table
 from pipeline.base.tar import END_OF_ARCHIVE
 from pipeline.fetching.answers import Fetched, Store
+from pipeline.fetching.peer_table import PEER_TABLE, describe_index
 from pipeline.fetching.raw import encode_sample
 from pipeline.pixels.images import CheckedImage
 
@@ -137,12 +139,14 @@ class FetchUnit:
         answers = [self._stored[url].fetched for url in self._plan["image_url"].to_pylist()]
         drops = Counter(str(answer.image) for answer in answers if isinstance(answer.image, DropReason))
         counts = drop_counts("images", len(answers) - drops.total(), drops) | {"urls": len(self._stored)}
-        offset = 0
+        offset, exif = 0, dict[str, str]()
         with contextlib.ExitStack() as opened:
             opened.enter_context(self._spool)
             known = opened.enter_context(self._known.open()) if self._known and self._kept else None
             tar = opened.enter_context(files.write_whole(raw_tar_of(index)))
             for sample in self._samples(queries, img2dataset_names, known):
+                if sample and img2dataset_names:
+                    exif.update([_exif_of(sample)])
                 length = tar.write(sample)
                 places.append(Place(offset, length) if length else None)
                 offset += length
@@ -152,6 +156,8 @@ class FetchUnit:
                 with files.record_writes():  # in a list of its own: it is none of the unit's files
                     write_table(next_of(index), table, RAW_INDEX, counts)
         files.write_json(stats_of(index), describe_counts(counts))
+        if img2dataset_names:
+            write_table(peer_table_of(index), describe_index(table, exif=exif, unfit=_UNFIT), PEER_TABLE)
         if waits:
             files.write_json(waits_of(index), waits)
         else:
@@ -278,6 +284,11 @@ def waits_of(index: str) -> str:
     return raw_tar_of(index).removesuffix(".tar") + ".waiting.json"
 
 
+def peer_table_of(index: str) -> str:
+    """Where the table lies that tells of a unit under img2dataset's names, if it was asked for."""
+    return raw_tar_of(index).removesuffix(".tar") + ".parquet"
+
+
 def next_of(index: str) -> str:
     """Where the index of a unit that is written anew is laid ready, until the stage is done."""
     name = files.basename(index)
@@ -351,6 +362,14 @@ def describe_sample(row: dict[str, Any], image: CheckedImage, *, img2dataset_nam
             "exif": json.dumps(image.exif or {}),
         }
     return described
+
+
+def _exif_of(members: bytes) -> tuple[str, str]:
+    """The key of a sample that tells of itself under img2dataset's names, and what it says of its camera."""
+    with tarfile.open(fileobj=io.BytesIO(members), mode="r:") as tar:
+        described = next(member for member in tar if member.name.endswith(".json"))
+        content = json.load(cast(BinaryIO, tar.extractfile(described)))
+    return content["key"], content["exif"]
 
 
 def _tar_bytes(index: pa.Table) -> int:

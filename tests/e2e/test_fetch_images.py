@@ -17,6 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import webdataset
 
@@ -427,3 +428,34 @@ def test_what_cameras_wrote_is_kept_beside_images_off_the_network(tmp_path, loop
         found = [json.load(tar.extractfile(name)) for name in tar.getnames() if name.endswith(".json")]
     fields = [json.loads(one["exif"]) if names else one["exif"] for one in found]
     assert sorted(fields, key=len) == [{}, {"Orientation": "6"}]
+
+
+def test_units_are_told_in_img2dataset_s_tables_too_and_a_retry_keeps_what_they_say(tmp_path, loopback):
+    urls = [f"http://www.example/{name}.jpg" for name in ("sideways", "good", "nothing", "truncated", "fails-once")]
+    write_data(tmp_path, [(url, f"text of {url}") for url in urls])
+    options = {"exif": "keep", "img2dataset_names": True, "retries": 0, "min_success": 0.0}
+    run_stage(stage_for(tmp_path, loopback, **options), quiet=True)
+    run_stage(stage_for(tmp_path, loopback, **options, retry=("5xx",)), quiet=True)
+    table = pq.read_table(tmp_path / "raw" / "raw-00000.parquet")
+    integers = ["width", "height", "original_width", "original_height"]
+    strings = ["caption", "url", "key", "status", "error_message", "exif", "sha256"]
+    assert {field.name: field.type for field in table.schema} == {
+        **dict.fromkeys(strings, pa.string()),
+        **dict.fromkeys(integers, pa.int32()),
+    }
+    rows = {row["url"].rpartition("/")[2]: row for row in table.to_pylist()}
+    assert {name: (row["status"], row["error_message"]) for name, row in rows.items()} == {
+        "sideways.jpg": ("success", None),
+        "good.jpg": ("success", None),
+        "fails-once.jpg": ("success", None),
+        "nothing.jpg": ("failed_to_download", "not_found"),
+        "truncated.jpg": ("failed_to_resize", "broken_image"),
+    }
+    with tarfile.open(tmp_path / "raw" / "raw-00000.tar") as tar:
+        described = [json.load(tar.extractfile(name)) for name in tar.getnames() if name.endswith(".json")]
+    assert len(described) == 3
+    for one in described:
+        row = rows[one["url"].rpartition("/")[2]]
+        assert row == {name: one[name] for name in row}
+    assert rows["sideways.jpg"]["exif"] == '{"Orientation": "6"}'
+    assert rows["nothing.jpg"]["exif"] is rows["nothing.jpg"]["width"] is rows["nothing.jpg"]["sha256"] is None
