@@ -29,6 +29,7 @@ class DropReason(StrEnum):
     CUT_RECORD = "cut_record"  # cut off, corrupt or too large
     NOT_HTML = "not_html"
     NOT_OK = "not_ok"  # an HTTP status other than 200
+    UNREAD_ENCODING = "unread_encoding"  # hz-gb-2312, iso-2022-kr…: no browser decodes it
     CUT_JSON = "cut_json"
     BAD_JSON = "bad_json"  # of a JSON-LD script, which costs its page nothing else
     # extract-pairs: candidates

@@ -1,96 +1,123 @@
 """The characters of a page, whatever encoding its bytes are in.
 
-In: the bytes of a page and the charset of its Content-Type. Out: the same page as valid UTF-8.
-Source: WHATWG HTML 13.2.3.2 (byte order mark, then HTTP header, then meta, then detection); WHATWG Encoding 4.2
-(labels mean the larger encoding that contains them: iso-8859-1 is windows-1252, gb2312 is gb18030).
+In: the bytes of a page, the charset of its Content-Type and where it was found. Out: the same page as valid UTF-8, and
+the encoding it was in.
+Source: WHATWG HTML 13.2.3.2 (byte order mark, then HTTP header, then the page's own declaration, then detection).
 """
 
 import codecs
 import re
-from typing import Final
+from functools import cache
+from typing import Final, NamedTuple
 
-import charset_normalizer
 import numpy as np
 import pyarrow as pa
 
-_META_BYTES: Final = 4096  # browsers look at 1024; many pages declare it later
+from pipeline.base.drops import DropReason
+from pipeline.extraction.prescan import find_late_meta, prescan
+from pipeline.web.encodings import REPLACEMENT, decode, find_encoding
+from pipeline.web.urls import canonicalize_url, url_host
+
+_PRESCAN_BYTES: Final = 1024
+_BOMS: Final = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16le"), (codecs.BOM_UTF16_BE, "utf-16be"))
+_ISO_2022_JP: Final = re.compile(rb"\x1b(?:\$[@B]|\(J)")
+_ASCII: Final = bytes(range(0x80))
+# Detection. The first detector knows scripts apart, the second Latin ones, both better than the other; the second
+# has to be told what is likely where there is not much to tell from, and a country tells more than it.
 _DETECTION_BYTES: Final = 8192
-_BOMS: Final = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
-_META: Final = re.compile(
-    rb"""<meta\b[^>]{0,512}?\bcharset\s*=\s*["']?\s*([\w.:-]{2,40})|<\?xml\b[^>]{0,256}?\bencoding\s*=\s*["']([\w.:-]{2,40})""",
-    re.IGNORECASE,
-)
-_NON_ASCII_RUN: Final = re.compile(rb"[^<>]{0,64}[\x80-\xff][^<>]{0,256}")
-_FALLBACK: Final = "cp1252"
-# Python's name of a declared encoding -> the codec that reads it as browsers do; what is not here is not believed.
-_CODECS: Final = {
-    "utf-8": "utf-8", "utf-16": "utf-16-le", "utf-16-le": "utf-16-le", "utf-16-be": "utf-16-be",
-    "ascii": "cp1252", "iso8859-1": "cp1252", "cp1252": "cp1252", "iso8859-9": "cp1254", "tis-620": "cp874",
-    "iso8859-11": "cp874", "gb2312": "gb18030", "gbk": "gb18030", "gb18030": "gb18030", "hz": "hz",
-    "big5": "big5hkscs", "big5hkscs": "big5hkscs", "cp950": "big5hkscs", "euc_jp": "euc_jp", "shift_jis": "cp932",
-    "cp932": "cp932", "iso2022_jp": "iso2022_jp", "euc_kr": "cp949", "cp949": "cp949", "koi8-r": "koi8-r",
-    "koi8-u": "koi8-u", "mac-roman": "mac-roman", "mac-cyrillic": "mac-cyrillic",
-    **{name: name for name in ("cp866", "cp874", *(f"cp125{n}" for n in range(9) if n != 2))},
-    **{f"iso8859-{n}": f"iso8859-{n}" for n in (2, 3, 4, 5, 6, 7, 8, 10, 13, 14, 15, 16)},
-}  # fmt: skip
-_DETECTED: Final = [
-    "cp1252",
-    "cp1251",
-    "cp932",
-    "gb18030",
-    "big5hkscs",
-    "euc_jp",
-    "cp949",
-    "cp1250",
-    "cp1253",
-    "cp1256",
-]
+_LONG_BYTES: Final = 100  # that are not ASCII
+_LATIN: Final = (
+    "iso-8859-2", "iso-8859-4", "iso-8859-10", "iso-8859-13", "iso-8859-15",
+    "windows-1250", "windows-1252", "windows-1254", "windows-1257", "windows-1258",
+)  # fmt: skip
+_RARE: Final = (
+    "iso-8859-3", "iso-8859-14", "iso-8859-16", "macintosh", "windows-1251", "koi8-r", "ibm866", "x-mac-cyrillic",
+)  # fmt: skip
+_DOS: Final = "ibm866"  # as which the first takes long Dutch pages
+_TURKISH: Final = "windows-1254"  # where the second sees Icelandic
+_TAG_MARKS: Final = re.compile(rb"[<>]")
 
 
-def to_utf8(page: bytes, charset: str = "") -> bytes:
-    """The page as valid UTF-8, without a byte order mark; what cannot be decoded becomes U+FFFD.
+class DecodedPage(NamedTuple):
+    """A page as text.
+
+    Attributes:
+        html: Valid UTF-8, without a byte order mark; what could not be decoded is U+FFFD.
+        encoding: The name of the encoding it was in, in lower case.
+    """
+
+    html: bytes
+    encoding: str
+
+
+def decode_page(page: bytes, *, charset: str = "", url: str = "") -> DecodedPage | DropReason:
+    """Decodes a page, or says that it is in an encoding that nobody decodes.
 
     Args:
-        page: Bytes of a page.
+        page: Its bytes.
         charset: As its Content-Type header says; may be empty or nonsense.
+        url: Where it was found; a hint where nothing is declared.
     """
-    for bom, codec in _BOMS:
+    for bom, encoding in _BOMS:
         if page.startswith(bom):
-            return _transcode(page[len(bom) :], codec)
-    declared = find_codec(charset) or _meta_codec(page)
-    if declared is None:
-        declared = "utf-8" if is_utf8(page) else _detect_codec(page)
-    return _transcode(page, declared)
+            return DecodedPage(_to_utf8(page[len(bom) :], encoding), encoding)
+    encoding = find_encoding(charset) or prescan(page, _PRESCAN_BYTES) or _find_undeclared(page, url)
+    if encoding == REPLACEMENT:
+        return DropReason.UNREAD_ENCODING
+    return DecodedPage(_to_utf8(page, encoding), encoding)
 
 
-def find_codec(label: str) -> str | None:
-    """The codec that reads pages of a declared encoding, or None for a label that means nothing.
+def _find_undeclared(page: bytes, url: str) -> str:
+    """The encoding of a page that does not begin with a declaration: valid UTF-8 can hardly be anything else."""
+    if page.startswith((b"<\0", b"\0<")):
+        return "utf-16le" if page[1] == 0 else "utf-16be"
+    if is_utf8(page):
+        return "iso-2022-jp" if b"\x1b" in page and page.isascii() and _ISO_2022_JP.search(page) else "utf-8"
+    return find_late_meta(page) or detect_encoding(page, url)
 
-    >>> find_codec(" ISO-8859-1 "), find_codec("x-sjis"), find_codec("hex")
-    ('cp1252', 'cp932', None)
+
+def detect_encoding(page: bytes, url: str = "") -> str:
+    """A guess.
+
+    Args:
+        page: Bytes that are not UTF-8.
+        url: Where they were found.
+
+    >>> detect_encoding("<p>Привет, мир</p>".encode("koi8-r"))
+    'koi8-u'
     """
-    label = label.strip(" \t\r\n\"';").lower()
-    try:
-        name = codecs.lookup(label.removeprefix("x-")).name if label.isascii() and label else ""
-    except (LookupError, ValueError):
-        return None
-    return _CODECS.get(name.replace("iso8859_", "iso8859-"))
+    from chardetng_py import EncodingDetector  # with its models, for the few pages that need it
+
+    country = _country_of(url)
+    detector = EncodingDetector()
+    detector.feed(page, last=True)
+    guess = detector.guess(tld=country.encode() or None, allow_utf8=False).lower()
+    is_long = len(page.translate(None, _ASCII)) >= _LONG_BYTES
+    if guess not in (*_LATIN, _DOS) or (not is_long and (country or guess in (_DOS, _TURKISH))):
+        return guess
+    return _detect_latin(page, is_long=is_long) or guess
 
 
-def _meta_codec(page: bytes) -> str | None:
-    found = _META.search(page, 0, _META_BYTES)
-    if found is None:
-        return None
-    codec = find_codec((found[1] or found[2]).decode("ascii", "replace"))
-    # a declaration that was read as ASCII is not in UTF-16
-    return "utf-8" if codec and codec.startswith("utf-16") else codec
+def _detect_latin(page: bytes, *, is_long: bool) -> str | None:
+    import chardet
+
+    texts = [text for text in _TAG_MARKS.split(page) if not text.isascii()]
+    sample = b" ".join(texts)[:_DETECTION_BYTES]
+    return find_encoding(chardet.detect(sample, include_encodings=_chardet_names(is_long=is_long))["encoding"] or "")
 
 
-def _detect_codec(page: bytes) -> str:
-    """A guess from the texts around non-ASCII bytes; markup, which is ASCII, would only dilute them."""
-    sample = b" ".join(_NON_ASCII_RUN.findall(page[: 64 * _DETECTION_BYTES]))[:_DETECTION_BYTES]
-    best = charset_normalizer.from_bytes(sample, cp_isolation=_DETECTED).best()
-    return best.encoding if best else _FALLBACK
+@cache
+def _chardet_names(*, is_long: bool) -> tuple[str, ...]:
+    """The encodings that are to be told apart, as the detector calls them: it refuses names of no Python codec."""
+    names = {"macintosh": "mac-roman", "x-mac-cyrillic": "mac-cyrillic"}
+    return tuple(names.get(name, name) for name in (*_LATIN, *(_RARE if is_long else ())))
+
+
+def _country_of(url: str) -> str:
+    """The top domain of an address when it is that of a country, else nothing."""
+    canonical = canonicalize_url(url)
+    domain = url_host(canonical).rstrip(".").rpartition(".")[2] if canonical else ""
+    return domain if (len(domain) == 2 and domain.isalpha()) or domain.startswith("xn--") else ""
 
 
 def is_utf8(page: bytes) -> bool:
@@ -103,7 +130,7 @@ def is_utf8(page: bytes) -> bool:
     return True
 
 
-def _transcode(page: bytes, codec: str) -> bytes:
-    if codec == "utf-8" and is_utf8(page):
+def _to_utf8(page: bytes, encoding: str) -> bytes:
+    if encoding == "utf-8" and is_utf8(page):
         return page
-    return page.decode(codec, "replace").encode("utf-8", "replace")
+    return decode(page, encoding).encode("utf-8", "replace")

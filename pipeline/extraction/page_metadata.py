@@ -55,21 +55,22 @@ def find_card_images(metas: Sequence[tuple[str, str]]) -> Iterator[Find]:
             yield Find(reference, text, text_source if text else "")
 
 
-def resolve_finds(finds: Iterable[Find], *, url: str, base: str) -> list[Candidate]:
+def resolve_finds(finds: Iterable[Find], *, url: str, base: str, encoding: str = "utf-8") -> list[Candidate]:
     """Makes candidates of finds.
 
     Args:
         finds: As they stand in the page.
         url: Of the page; may be empty.
         base: The href of its base element; may be empty.
+        encoding: Of the page, in which the queries of its references are escaped.
     """
-    resolve = page_resolver(url=url, base=base).resolve
+    resolve = page_resolver(url=url, base=base, encoding=encoding).resolve
     return [resolve_find(find, resolve) for find in finds]
 
 
-def page_resolver(*, url: str, base: str) -> UrlResolver:
+def page_resolver(*, url: str, base: str, encoding: str = "utf-8") -> UrlResolver:
     """What resolves the references of a page; see `resolve_finds`."""
-    return UrlResolver((base and UrlResolver(url).resolve(base)) or url)
+    return UrlResolver((base and UrlResolver(url, encoding).resolve(base)) or url, encoding)
 
 
 def resolve_find(find: Find, resolve: Callable[[str], str | None]) -> Candidate:

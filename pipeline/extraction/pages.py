@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pipeline.base.drops import DropReason
 from pipeline.extraction.candidates import Page
-from pipeline.extraction.encodings import to_utf8
+from pipeline.extraction.encodings import decode_page
 from pipeline.extraction.image_references import choose_reference
 from pipeline.extraction.json_ld import find_json_ld
 from pipeline.extraction.page_metadata import (
@@ -75,7 +75,10 @@ def parse_page(
     """
     from pipeline.extraction.html_elements import Elements  # loads numba
 
-    html = to_utf8(html, charset)
+    decoded = decode_page(html, charset=charset, url=url)
+    if isinstance(decoded, DropReason):
+        return decoded
+    html, encoding = decoded
     if mime == _XHTML:
         html = _SELF_CLOSED.sub(rb"<\1\2></\1>", html)
     elements = Elements(html)
@@ -85,7 +88,7 @@ def parse_page(
     url = url or next((content for name, content in metas if name == "og:url"), "")
     told = find_json_ld(elements.json_lds, all_texts=rules.all_texts, target_px=rules.target_px)
     finds = [*_find_images(elements, rules), *told.finds, *find_card_images(metas)]
-    candidates = resolve_finds(finds, url=url, base=elements.base)
+    candidates = resolve_finds(finds, url=url, base=elements.base, encoding=encoding)
     return Page(url, _tidy_language(elements.language), candidates, told.num_scripts, told.num_unread)
 
 

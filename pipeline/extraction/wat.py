@@ -29,9 +29,9 @@ from pipeline.web.urls import UrlResolver
 _MARK_OF_ANSWER: Final = b'"HTTP-Response-Metadata"'
 _MARK_OF_HTML: Final = b'"HTML-Metadata"'
 # Most addresses; `choose_reference` and `UrlResolver.resolve` would change nothing in them but an empty fragment, where
-# they are no placeholders, not too long, and hold no segment that begins with a dot.
+# they are no placeholders, not too long, and hold no segment that begins with a dot and no encoded label of a host.
 _PLAIN: Final = re.compile(
-    r"((?:(?:https?:)?//[a-z0-9-]++(?:\.[a-z0-9-]++)++)?"
+    r"((?:(?:https?:)?//(?:[a-z0-9-]++\.)++[a-z][a-z0-9-]*+)?"
     r"/(?!/)(?:[A-Za-z0-9_~.&=+,;@!()*:/?-]++|%(?:2[0-9A-CF]|3[A-F]|[89A-F][0-9A-F]))*+)#?"
 )
 _MAX_PLAIN_CHARS: Final = 2000
@@ -102,7 +102,9 @@ def _image_texts(image: Link, rules: PageRules) -> Sequence[tuple[str, str]]:
 
 def _image_address(url: str, resolver: UrlResolver, rules: PageRules) -> str | DropReason:
     plain = _PLAIN.fullmatch(url)
-    is_plain = plain and "/." not in url and len(url) <= _MAX_PLAIN_CHARS and not is_placeholder(url)
+    is_plain = (
+        plain and "/." not in url and "xn--" not in url and len(url) <= _MAX_PLAIN_CHARS and not is_placeholder(url)
+    )
     if plain and is_plain and (address := resolver.resolve_plain(plain[1])):
         return address
     if url.startswith("data:"):

@@ -1,32 +1,36 @@
 """The canonical form of image URLs, so that one image has one address and one pair id.
 
-In: a reference as written in a page, and the page's base URL. Out: an absolute http(s) URL in ASCII: scheme and host
-in lower case, IDNA host, no default port, no fragment, no dot segments, everything else percent-encoded as UTF-8.
-Source: RFC 3986 5.2 (references), 6.2 (normalisation); RFC 5891 and UTS 46 (hosts); WHATWG URL (backslashes).
+In: a reference as written in a page, the page's base URL and encoding. Out: an absolute http(s) URL in ASCII: parsed as
+browsers parse it, without a fragment, its escapes in one form. None for what no browser would load an image from, or
+no name server knows.
+Source: WHATWG URL (its parser is the package `ada-url`); WHATWG Fetch 2.9 (port 0); RFC 3986 6.2.2 (escapes); RFC 1035
+2.3.4 (lengths of names).
 """
 
 import re
 from typing import Final
 
-import idna
+import ada_url
+
+from pipeline.web.query_encoding import encode_query
 
 # Path and query with nothing to encode, and no escape that is to be undone.
 _CANONICAL_PATH: Final = (
     r"/(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]++|%(?:2[0-9A-CF]|3[A-F]|[89A-F][0-9A-F]))*+"
-    r"(?:\?(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]++|%(?:2[0-9A-CF]|3[A-F]|[89A-F][0-9A-F]))*+)?"
+    r"(?:\?(?:[A-Za-z0-9._~!$&()*+,;=:@/?-]++|%(?:2[0-9A-CF]|3[A-F]|[89A-F][0-9A-F]))*+)?"
 )
-# ASCII, lower-case host, no port: where no path segment begins with a dot, most URLs, left as they are.
-_CANONICAL: Final = re.compile(r"https?://[a-z0-9-]++(?:\.[a-z0-9-]++)++" + _CANONICAL_PATH)
-_PARTS: Final = re.compile(r"(https?)://([^/?#]*)([^?#]*)(\?[^#]*)?", re.ASCII | re.IGNORECASE)
-_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:", re.ASCII)
-_HOST: Final = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?|\[[0-9a-f:.]+\]")
-_AUTHORITY: Final = re.compile(r"([^:@\[\]]+|\[[^@\[\]]*\])(?::([0-9]{0,5}))?")
-_ESCAPE: Final = re.compile(r"%[0-9A-Fa-f]{2}|[^A-Za-z0-9._~!$&'()*+,;=:@/?-]")
-_IGNORED: Final = str.maketrans("", "", "\t\r\n")
+# ASCII, lower-case host that is no number, no port: where no path segment begins with a dot and no label of the host is
+# encoded, most URLs, left as they are.
+_CANONICAL: Final = re.compile(r"https?://(?:[a-z0-9-]++\.)++[a-z][a-z0-9-]*+" + _CANONICAL_PATH)
+_PARTS: Final = re.compile(r"(https?)://([^/?#]*)([^?#]*)(\?[^#]*)?", re.ASCII)
+_HOST: Final = re.compile(r"((?:[a-z0-9_-]++\.)*+[a-z0-9_-]*+|\[[0-9a-f:]+\])(?::[1-9][0-9]*)?")
+_MAX_HOST_CHARS: Final = 253  # RFC 1035 2.3.4
+_MAX_LABEL_CHARS: Final = 63
+# No escape is touched that follows a lone percent sign, or it might become another.
+_ESCAPE: Final = re.compile(r"(?<!%)(?<!%[0-9A-Fa-f])%[0-9A-Fa-f]{2}|[^A-Za-z0-9._~!$&'()*+,;=:@/?%-]")
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 _EDGES: Final = "".join(map(chr, range(0x21)))  # C0 controls and space
 _UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-_MAX_HOST_CHARS: Final = 253  # RFC 1035 2.3.4
 
 
 def canonicalize_url(url: str) -> str | None:
@@ -41,30 +45,21 @@ def canonicalize_url(url: str) -> str | None:
     >>> canonicalize_url("HTTP://Bücher.Example:80/a/../b c.jpg?q=ä#top")
     'http://xn--bcher-kva.example/b%20c.jpg?q=%C3%A4'
     """
-    url = url.partition("#")[0]
-    if _is_canonical(url):
-        return url
-    parts = _PARTS.match(_tidy(url))
-    if parts is None:
-        return None
-    scheme = parts[1].lower()
-    authority = _canonical_authority(parts[2], _DEFAULT_PORTS[scheme])
-    if authority is None:
-        return None
-    path = _remove_dot_segments(encode_path(parts[3]) or "/")
-    return f"{scheme}://{authority}{path}{encode_path(parts[4] or '')}"
+    before, mark, _ = url.partition("#")
+    return before if _is_canonical(before) else _parse(before, mark, base="")
 
 
 class UrlResolver:
     """Resolves the references of one page, many of them, against its base URL."""
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, encoding: str = "utf-8") -> None:
         base = canonicalize_url(base_url)
         parts = _PARTS.match(base) if base else None
+        self._base = base or ""
+        self._encoding = encoding
         self._scheme = parts[1] if parts else ""
         self._origin = f"{parts[1]}://{parts[2]}" if parts else ""
-        self._path = parts[3] if parts else ""
-        self._folder = self._origin + self._path[: self._path.rfind("/") + 1]
+        self._folder = self._origin + parts[3][: parts[3].rfind("/") + 1] if parts else ""
         self._plain_origin = self._origin if _is_canonical(f"{self._origin}/") else ""
 
     def resolve(self, reference: str) -> str | None:
@@ -76,23 +71,15 @@ class UrlResolver:
         >>> UrlResolver("http://a.example/b/c.html").resolve("../d.png")
         'http://a.example/d.png'
         """
-        reference = reference.partition("#")[0]
+        reference, mark, _ = reference.partition("#")
         if _is_canonical(reference):
             return reference
         if self._origin and (absolute := self._join(reference)) and _is_canonical(absolute):
             return absolute
-        reference = _tidy(reference)
-        if _SCHEME.match(reference):
-            return canonicalize_url(reference)
-        if not self._origin or not reference:
-            return None
-        if reference.startswith("//"):
-            return canonicalize_url(f"{self._scheme}:{reference}")
-        if reference[0] == "/":
-            return canonicalize_url(self._origin + reference)
-        if reference[0] == "?":
-            return canonicalize_url(self._origin + self._path + reference)
-        return canonicalize_url(self._folder + reference)
+        if "?" in reference and not reference.isascii():
+            path, _, query = _SURROGATE.sub("\ufffd", reference).partition("?")
+            reference = f"{path}?{encode_query(query, self._encoding)}"
+        return _parse(reference, mark, base=self._base)
 
     def resolve_plain(self, reference: str) -> str | None:
         """What `resolve` gives for a plain reference, at less cost; None where that takes a closer look.
@@ -128,38 +115,51 @@ def url_host(url: str) -> str:
 def encode_path(text: str) -> str:
     """A path or query in its canonical form: escaped what must be and nothing else, in capitals.
 
-    >>> encode_path("/b%7ec%2f d?ä")
-    '/b~c%2F%20d?%C3%A4'
+    >>> encode_path("/b%7ec%2f d?ä 100%")
+    '/b~c%2F%20d?%C3%A4%20100%'
     """
     return _ESCAPE.sub(_encode_match, text)
 
 
 def _is_canonical(url: str) -> bool:
-    return "/." not in url and _CANONICAL.fullmatch(url) is not None
+    return "/." not in url and "xn--" not in url and _CANONICAL.fullmatch(url) is not None
 
 
-def _tidy(url: str) -> str:
-    """A URL as browsers read it: some characters are ignored, backslashes before the query are slashes."""
-    head, mark, query = url.strip(_EDGES).translate(_IGNORED).partition("?")
-    return head.replace("\\", "/") + mark + query
+def _parse(reference: str, mark: str, *, base: str) -> str | None:
+    """The canonical form of what a browser reads in a reference; an empty one names no image.
 
-
-def _canonical_authority(authority: str, default_port: int) -> str | None:
-    parts = _AUTHORITY.fullmatch(authority)
-    if parts is None:
+    Args:
+        reference: Without its fragment.
+        mark: The mark before a fragment, if there was one: white space is cut off at the end of all.
+        base: Canonical, or empty.
+    """
+    if not reference.strip(_EDGES):
         return None
-    host = parts[1].lower()
-    if len(host) > _MAX_HOST_CHARS:
+    if not reference.isascii():
+        reference = _SURROGATE.sub("\ufffd", reference)
+    try:
+        url = ada_url.join_url(base, reference + mark) if base else ada_url.normalize_url(reference + mark)
+    except ValueError:
         return None
-    if not host.isascii():
-        try:
-            host = idna.encode(host, uts46=True).decode("ascii")
-        except idna.IDNAError:
-            return None
-    port = int(parts[2] or default_port)
-    if not _HOST.fullmatch(host) or not 0 < port < 65_536:
+    parts = _PARTS.match(url)
+    if parts is None or not _is_name(parts[2]):
         return None
-    return host if port == default_port else f"{host}:{port}"
+    return f"{parts[1]}://{parts[2]}{encode_path(parts[3])}{encode_path(parts[4] or '')}"
+
+
+def _is_name(authority: str) -> bool:
+    """Whether there may be a server of a name, and a port that browsers ask."""
+    host = _HOST.fullmatch(authority)
+    if host is None or not 0 < len(host[1]) <= _MAX_HOST_CHARS or host[1].startswith("."):
+        return False
+    return all(_is_encoded_label(label) for label in host[1].split(".") if label.startswith("xn--"))
+
+
+def _is_encoded_label(label: str) -> bool:
+    try:
+        return len(label) <= _MAX_LABEL_CHARS and not label[4:].encode().decode("punycode").isascii()
+    except UnicodeError:
+        return False
 
 
 def _encode_match(match: re.Match[str]) -> str:
@@ -168,18 +168,3 @@ def _encode_match(match: re.Match[str]) -> str:
         code = int(found[1:], 16)
         return chr(code) if code in _UNRESERVED else found.upper()
     return "".join(f"%{byte:02X}" for byte in found.encode("utf-8", "replace"))
-
-
-def _remove_dot_segments(path: str) -> str:
-    if "/." not in path:
-        return path
-    kept: list[str] = []
-    segments = path.split("/")[1:]
-    for segment in segments:
-        if segment == "..":
-            del kept[-1:]
-        elif segment != ".":
-            kept.append(segment)
-    if segments[-1] in (".", ".."):
-        kept.append("")
-    return "/" + "/".join(kept)

@@ -1,8 +1,12 @@
+import json
+from collections import Counter
+from pathlib import Path
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline.web.urls import UrlResolver, canonicalize_url, url_host
+from pipeline.web.urls import UrlResolver, canonicalize_url, encode_path, url_host
 
 BASE = "http://a/b/c/d;p?q"
 RFC_3986_5_4 = {
@@ -39,7 +43,7 @@ def test_references_resolve_as_in_rfc_3986(reference, path):
         ("https://h:443/a", "https://h/a"),
         ("https://h:8443/a#b", "https://h:8443/a"),
         ("http://h/%7eA/%c3%a4", "http://h/~A/%C3%A4"),
-        ("http://h/100%.jpg", "http://h/100%25.jpg"),
+        ("http://h/100%.jpg", "http://h/100%.jpg"),
         ("http://h/a b\n.jpg", "http://h/a%20b.jpg"),
         ("http://h/ä?ö=ü", "http://h/%C3%A4?%C3%B6=%C3%BC"),
         ("http://bücher.example/", "http://xn--bcher-kva.example/"),
@@ -60,7 +64,6 @@ def test_one_image_has_one_address(url, canonical):
         "",
         "data:image/gif;base64,R0",
         "ftp://h/a",
-        "http:///a",
         "http://u:p@h/",
         "http://a b/",
         "http://h:0/",
@@ -206,10 +209,103 @@ def test_plain_references_need_no_second_look_where_the_base_is_plain(base, refe
     assert UrlResolver(base).resolve_plain(reference) == url
 
 
-def test_what_cannot_be_encoded_is_a_question_mark_and_an_escape_in_a_query_is_normalised():
-    assert canonicalize_url("http://h/\ud800?%7e%3d\ud800") == "http://h/%3F?~%3D%3F"
+def test_half_a_character_is_the_replacement_character_and_an_escape_in_a_query_is_normalised():
+    assert canonicalize_url("http://h/\ud800?%7e%3d\ud800") == "http://h/%EF%BF%BD?~%3D%EF%BF%BD"
 
 
 @pytest.mark.parametrize("host", ["bücher..example", "xn--\u00fc", "a" * 64 + "ü", "\u2488.com"])
 def test_hosts_that_no_name_server_knows_are_refused(host):
     assert canonicalize_url(f"http://{host}/") is None
+
+
+# The cases of web-platform-tests (url/resources/urltestdata.json) with http(s) in the reference, the base or the
+# result: reference, base, result without its fragment (empty: none that is http(s)), and why ours is another.
+WEB_PLATFORM_TESTS = [
+    tuple(json.loads(f'"{field}"') for field in line.split("\t"))
+    for line in Path(__file__).with_name("url_cases.tsv").read_text().splitlines()
+]
+NO_IMAGE = ("credentials", "port", "nothing", "no name")
+
+
+def test_addresses_are_parsed_as_web_platform_tests_say():
+    for reference, base, url, reason in WEB_PLATFORM_TESTS:
+        found = UrlResolver(base).resolve(reference) if base else canonicalize_url(reference)
+        if reason == "":
+            assert found == (url or None), reference
+        elif reason == "escapes":
+            scheme, _, rest = url.partition("://")
+            host, slash, path = rest.partition("/")
+            assert found == f"{scheme}://{host}{encode_path(slash + path)}" != url
+        elif reason in NO_IMAGE:
+            assert found is None and url
+        else:
+            assert reason == "encoded label" and found and not url
+
+
+def test_the_exceptions_from_web_platform_tests_are_counted():
+    assert len(WEB_PLATFORM_TESTS) == 427
+    assert Counter(reason for *_, reason in WEB_PLATFORM_TESTS if reason) == {
+        "credentials": 25, "escapes": 10, "nothing": 8, "encoded label": 6, "no name": 4, "port": 2,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("reference", "url"),
+    [
+        ("http:/c.example/x.jpg", "http://h.example/c.example/x.jpg"),
+        ("http:img/x.jpg", "http://h.example/a/img/x.jpg"),
+        ("https:/c.example/x.jpg", "https://c.example/x.jpg"),
+        ("https:c.example/x.jpg", "https://c.example/x.jpg"),
+        ("///c.example/x.jpg", "http://c.example/x.jpg"),
+        ("////c.example//x.jpg", "http://c.example//x.jpg"),
+        ("\\/c.example\\x.jpg", "http://c.example/x.jpg"),
+        ("http:\\\\c.example\\x.jpg", "http://c.example/x.jpg"),
+        ("ht\ntp://c.exa\tmple/x.jpg", "http://c.example/x.jpg"),
+        ("//c.example:443/x", "http://c.example:443/x"),
+        ("//c.example:/x", "http://c.example/x"),
+        ("//☕.example/x", "http://xn--53h.example/x"),
+        ("//c。example/x", "http://c.example/x"),
+        ("//%63.example/x", "http://c.example/x"),
+        ("//0x7f.1/x", "http://127.0.0.1/x"),
+        ("//1.2.3/x", "http://1.2.0.3/x"),
+        ("//256.1.1.1/x", None),
+        ("//c.example.1/x", None),
+        ("//[1::0:1]/x", "http://[1::1]/x"),
+        ("//c d.example/x", None),
+        ("//c<d.example/x", None),
+        ("100%.jpg", "http://h.example/a/100%.jpg"),
+        ("%", "http://h.example/a/%"),
+        ("%%41", "http://h.example/a/%%41"),
+        ("%4%31", "http://h.example/a/%4%31"),
+        ("%zz%7e?%&%7E", "http://h.example/a/%zz~?%&~"),
+        ("%2e%2E/x", "http://h.example/x"),
+        ("x?it's=|[a]^`", "http://h.example/a/x?it%27s=%7C%5Ba%5D%5E%60"),
+        ("x?a#b?c", "http://h.example/a/x?a"),
+        ("x?", "http://h.example/a/x?"),
+        (" x.jpg #", "http://h.example/a/x.jpg%20"),
+    ],
+)
+def test_references_mean_what_they_mean_to_browsers(reference, url):
+    assert UrlResolver("http://h.example/a/b?c").resolve(reference) == url
+
+
+@pytest.mark.parametrize(
+    ("encoding", "reference", "url"),
+    [
+        ("gbk", "/图.jpg?q=图&r=é😀#图", "/%E5%9B%BE.jpg?q=%CD%BC&r=%A8%A6%26%23128512%3B"),
+        ("euc-jp", "?q=図", "/a?q=%BF%DE"),
+        ("shift_jis", "?q=表 x", "/a?q=%95%5C%20x"),
+        ("iso-2022-jp", "?図", "/a?%1B$B?%5E%1B(B"),
+        ("windows-1251", " ?q=ж%\n", "/a?q=%E6%"),
+        ("utf-16be", "?ж", "/a?%D0%B6"),
+        ("utf-8", "?ж\ud800", "/a?%D0%B6%EF%BF%BD"),
+    ],
+)
+def test_queries_are_escaped_in_the_encoding_of_the_page(encoding, reference, url):
+    assert UrlResolver("http://h.example/a", encoding).resolve(reference) == f"http://h.example{url}"
+
+
+@given(st.text(alphabet="%4aF~.", max_size=9))
+@example("%%%411")
+def test_escapes_in_one_form_stay_as_they_are_and_keep_their_meaning(text):
+    assert encode_path(encode_path(text)) == encode_path(text)

@@ -1,0 +1,114 @@
+"""The encoding that a page declares in its own bytes.
+
+In: the bytes of a page, and how many of them count. Out: the name of an encoding, or None. A declaration is a meta
+element with charset, or with http-equiv and content, outside comments; or else that of XML.
+Source: WHATWG HTML 13.2.3.2 (prescan, get an attribute, get an XML encoding), 2.6 (extracting a character encoding from
+a meta element).
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from pipeline.web.encodings import UTF_16, find_encoding
+
+_META: Final = re.compile(rb"<meta(?=[\t\n\f\r /])", re.IGNORECASE)
+_TAG: Final = re.compile(rb"</?[A-Za-z][^\t\n\f\r >]*")
+_RAW_TEXT: Final = re.compile(
+    rb"<(script|style|title|textarea|xmp|iframe|noembed|noframes)(?=[\t\n\f\r />])", re.IGNORECASE
+)
+_ATTRIBUTE: Final = re.compile(
+    rb"""[\t\n\f\r /]*+(?:(?P<end>>)|(?P<name>[^\t\n\f\r />][^\t\n\f\r />=]*+)"""
+    rb"""(?:[\t\n\f\r ]*+=[\t\n\f\r ]*+(?:"(?P<double>[^"]*+)"|'(?P<single>[^']*+)'|"""
+    rb"""(?P<bare>[^\t\n\f\r >"'][^\t\n\f\r >]*+)|(?=>))|(?![\t\n\f\r ]*+=)))"""
+)
+_IN_CONTENT: Final = re.compile(
+    rb"""charset[\t\n\f\r ]*+=[\t\n\f\r ]*+(?:"([^"]*+)"|'([^']*+)'|([^"'\t\n\f\r ;][^\t\n\f\r ;]*+))?""", re.IGNORECASE
+)
+_XML: Final = re.compile(
+    rb"""<\?xml(?:(?!encoding)[^>])*+encoding[\x00-\x20]*+=[\x00-\x20]*+(?:"([^"\x00-\x20>]*+)"|'([^'\x00-\x20>]*+)')"""
+)
+_UTF_16_XML: Final = ((b"<\0?\0x\0", "utf-16le"), (b"\0<\0?\0x", "utf-16be"))
+
+
+def prescan(page: bytes, num_bytes: int) -> str | None:
+    """The encoding declared in the first bytes of a page.
+
+    Args:
+        page: Its bytes.
+        num_bytes: How many of them are looked at.
+
+    >>> prescan(b"<!-- <meta charset=big5> --><meta charset=koi>", 1024)
+    'koi8-r'
+    """
+    head = page[:num_bytes]
+    for start, encoding in _UTF_16_XML:
+        if head.startswith(start):
+            return encoding
+    return next(_find_metas(head, skips_raw_text=False), None) or _find_xml(head)
+
+
+def find_late_meta(page: bytes) -> str | None:
+    """The encoding declared anywhere in a page, by a meta element that is none of a script's text."""
+    return next(_find_metas(page, skips_raw_text=True), None)
+
+
+def _find_metas(page: bytes, *, skips_raw_text: bool) -> Iterator[str]:
+    """The encodings that meta elements declare; it ends where the page breaks off within anything."""
+    at = page.find(b"<")
+    while at >= 0:
+        if page.startswith(b"<!--", at):
+            at = page.find(b"-->", at + 2)
+        elif tag := _META.match(page, at) or _TAG.match(page, at):
+            end, attributes = _read_attributes(page, tag.end())
+            if tag.re is _META and end >= 0 and (encoding := _declared(attributes)):
+                yield encoding
+            raw = _RAW_TEXT.match(page, at) if skips_raw_text and end >= 0 else None
+            at = _find_end_tag(page, raw[1], end) if raw else end
+        elif page[at + 1 : at + 2] in (b"!", b"/", b"?"):
+            at = page.find(b">", at)
+        if at < 0:
+            return
+        at = page.find(b"<", at + 1)
+
+
+def _read_attributes(page: bytes, at: int) -> tuple[int, dict[bytes, bytes]]:
+    """Where a tag ends, or -1 when the page ends first; names and values of its attributes, in lower case."""
+    attributes: dict[bytes, bytes] = {}
+    while (found := _ATTRIBUTE.match(page, at)) and (found["end"] or found.end() < len(page)):
+        if found["end"]:
+            return found.end() - 1, attributes
+        value = found["double"] or found["single"] or found["bare"] or b""
+        attributes.setdefault(found["name"].lower(), value.lower())
+        at = found.end()
+    return -1, attributes
+
+
+def _declared(attributes: dict[bytes, bytes]) -> str | None:
+    """What a meta element declares."""
+    if (charset := attributes.get(b"charset")) is not None:
+        return _believed(charset)
+    if attributes.get(b"http-equiv") != b"content-type":
+        return None
+    for found in _IN_CONTENT.finditer(attributes.get(b"content", b"")):
+        return _believed(found[1] or found[2] or found[3] or b"")
+    return None
+
+
+def _believed(label: bytes) -> str | None:
+    """An encoding that is declared in ASCII, which it therefore is not when it is UTF-16."""
+    encoding = find_encoding(label.decode("latin-1"))
+    if encoding in UTF_16:
+        return "utf-8"
+    return "windows-1252" if encoding == "x-user-defined" else encoding
+
+
+def _find_xml(page: bytes) -> str | None:
+    found = _XML.match(page)
+    return _believed(found[1] or found[2] or b"") if found else None
+
+
+def _find_end_tag(page: bytes, name: bytes, at: int) -> int:
+    """Where the end of an element of raw text begins; -1 when it never ends."""
+    found = re.compile(rb"</" + name + rb"(?=[\t\n\f\r />])", re.IGNORECASE).search(page, at)
+    return found.start() - 1 if found else -1
