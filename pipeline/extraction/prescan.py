@@ -7,7 +7,7 @@ a meta element).
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from pipeline.web.encodings import UTF_16, find_encoding
@@ -61,7 +61,7 @@ def _find_metas(page: bytes, *, skips_raw_text: bool) -> Iterator[str]:
             at = page.find(b"-->", at + 2)
         elif tag := _META.match(page, at) or _TAG.match(page, at):
             end, attributes = _read_attributes(page, tag.end())
-            if tag.re is _META and end >= 0 and (encoding := _declared(attributes)):
+            if tag.re is _META and end >= 0 and (encoding := read_declaration(attributes)):
                 yield encoding
             raw = _RAW_TEXT.match(page, at) if skips_raw_text and end >= 0 else None
             at = _find_end_tag(page, raw[1], end) if raw else end
@@ -84,8 +84,12 @@ def _read_attributes(page: bytes, at: int) -> tuple[int, dict[bytes, bytes]]:
     return -1, attributes
 
 
-def _declared(attributes: dict[bytes, bytes]) -> str | None:
-    """What a meta element declares."""
+def read_declaration(attributes: Mapping[bytes, bytes]) -> str | None:
+    """The encoding that a meta element declares, if any.
+
+    Args:
+        attributes: Names and values, in lower case.
+    """
     if (charset := attributes.get(b"charset")) is not None:
         return _believed(charset)
     if attributes.get(b"http-equiv") != b"content-type":

@@ -15,6 +15,7 @@ from pipeline.extraction.wat import parse_wat
 from pipeline.extraction.wat_links import Cutter, cut_links
 from pipeline.web.archives.records import ArchiveRecord
 from pipeline.web.bodies import decode_body
+from pipeline.web.http import parse_charset
 
 MAX_PAGE_BYTES: Final = 16 << 20  # Common Crawl keeps 1 to 5 MiB of a page
 HTML_START: Final = re.compile(rb"\s*(?:<\?xml|<!doctype\s+html|<html|<!--|<head|<body)", re.IGNORECASE)
@@ -23,7 +24,6 @@ _CODINGS: Final = ((b"\x1f\x8b\x08", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"))  # 
 _BINARY: Final = bytes({*range(1, 9), *range(14, 27), *range(28, 32)})  # no text holds them
 _BINARY_START: Final = 1024
 _BINARY_SHARE: Final = 0.02
-_CHARSET: Final = re.compile(r"charset\s*=\s*[\"']?([^\"';\s]+)", re.IGNORECASE)
 
 
 def read_pages(
@@ -53,12 +53,11 @@ def _read_answer(record: ArchiveRecord, rules: PageRules) -> Page | DropReason |
     html = _read_html(record)
     if isinstance(html, DropReason):
         return html
-    charset = _CHARSET.search(",".join(record.header_values("content-type")))
     return parse_page(
         html,
         record.url,
         mime=record.mime,
-        charset=charset[1] if charset else "",
+        charset=parse_charset(record.header_values("content-type")),
         headers=record.headers,
         rules=rules,
     )

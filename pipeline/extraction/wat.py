@@ -21,8 +21,11 @@ from pipeline.extraction.page_metadata import (
     says_something,
 )
 from pipeline.extraction.pages import DEFAULT_RULES, PageRules
+from pipeline.extraction.prescan import read_declaration
 from pipeline.extraction.wat_links import Cutter, cut_links
 from pipeline.extraction.wat_page import Link, WatPage, decode_record, unescape
+from pipeline.web.encodings import find_encoding
+from pipeline.web.http import parse_charset
 from pipeline.web.optouts import header_opt_out
 from pipeline.web.urls import UrlResolver
 
@@ -73,7 +76,7 @@ def _may_hold_images(record: bytes) -> bool:
 def _read_page(page: WatPage, rules: PageRules) -> Page | DropReason:
     if page.metas and header_opt_out(page.metas, noindex=rules.noindex):
         return DropReason.OPTED_OUT
-    resolver = page_resolver(url=page.url, base=unescape(page.base))
+    resolver = page_resolver(url=page.url, base=unescape(page.base), encoding=_query_encoding(page))
     candidates: list[Candidate] = []
     num_bare = 0
     for image in page.images:
@@ -88,6 +91,17 @@ def _read_page(page: WatPage, rules: PageRules) -> Page | DropReason:
     candidates += [resolve_find(find, resolver.resolve) for find in find_card_images(page.metas)]
     candidates += [NO_CANDIDATE] * num_bare
     return Page(page.url, "", candidates)
+
+
+def _query_encoding(page: WatPage) -> str:
+    """The encoding that the page declares, where it makes a difference to an address."""
+    if not any(image.url and not image.url.isascii() and "?" in image.url for image in page.images):
+        return "utf-8"
+    declared = (
+        read_declaration({name.encode(): unescape(value).lower().encode() for name, value in meta.items() if value})
+        for meta in page.declarations
+    )
+    return find_encoding(parse_charset(page.content_types)) or next(filter(None, declared), "utf-8")
 
 
 def _image_texts(image: Link, rules: PageRules) -> Sequence[tuple[str, str]]:

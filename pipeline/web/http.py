@@ -1,11 +1,13 @@
 """One client's rules for HTTP: who it says it is, which answers may pass, how long it waits before it asks again.
 
-In: what an answer says, and how often was asked. Out: seconds, or whether to ask again. Nothing is sent from here.
-Source: RFC 9110 10.1.5 (User-Agent), 10.2.3 (Retry-After), 5.6.7 (dates), 15 (statuses); RFC 9111 1.2.2 (seconds that
-are too many).
+In: what an answer says, and how often was asked. Out: seconds, or whether to ask again; the charset of a Content-Type.
+Nothing is sent from here.
+Source: RFC 9110 10.1.5 (User-Agent), 10.2.3 (Retry-After), 5.6.7 (dates), 8.3 (Content-Type), 15 (statuses); RFC 9111
+1.2.2 (seconds that are too many); WHATWG MIME Sniffing 4.4 (parameters), Fetch 2.2.2 (of several lines the last).
 """
 
 import re
+from collections.abc import Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Final
@@ -18,6 +20,9 @@ MOST_SECONDS: Final = 2.0**31  # that an answer can ask for; RFC 9111 1.2.2
 _VERSION: Final = "1.0"  # of this client's behaviour, for the logs of those who are asked
 _SECONDS: Final = re.compile(r"[ \t]*([0-9]+)[ \t]*")
 _MAX_DOUBLINGS: Final = 64
+_CHARSET: Final = re.compile(
+    r"""(?:;|^)[ \t\r\n]*charset[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([^ \t\r\n;,"']+))""", re.IGNORECASE
+)
 
 
 def user_agent(role: str, contact: str) -> str:
@@ -77,3 +82,16 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
     if date.tzinfo is None:
         date = date.replace(tzinfo=UTC)
     return min(max(0.0, date.timestamp() - now), MOST_SECONDS)
+
+
+def parse_charset(content_types: Sequence[str]) -> str:
+    """The charset that an answer declares; empty when it declares none.
+
+    Args:
+        content_types: The values of its Content-Type lines, in their order.
+
+    >>> parse_charset(["text/html; boundary=charset=x; charset='gbk'; charset=big5"])
+    'gbk'
+    """
+    found = [match for value in content_types if (match := _CHARSET.search(value))]
+    return next((text for text in found[-1].groups() if text), "") if found else ""

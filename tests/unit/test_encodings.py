@@ -119,3 +119,24 @@ def test_an_escape_character_alone_is_no_japanese():
 def test_every_page_becomes_valid_utf_8(page, charset, url):
     decoded = decode_page(page, charset=charset, url=url)
     assert isinstance(decoded, DropReason) or decoded.html.decode("utf-8") is not None
+
+
+@pytest.mark.parametrize(
+    ("page", "charset", "url"),
+    [
+        ("<img src='/a.php?图' alt='a cat'>".encode("gbk"), "gb2312", "http://a.example/a.php?%CD%BC"),
+        ("<meta charset=euc-jp><img src='?図' alt='a cat'>".encode("euc-jp"), "", "http://a.example/?%BF%DE"),
+        (
+            "<base href='/b?図'><img src='a.php?図' alt='a cat'>".encode("cp932"),
+            "sjis",
+            "http://a.example/a.php?%90%7D",
+        ),
+        ("<img src='/图.php?图' alt='a cat'>".encode(), "", "http://a.example/%E5%9B%BE.php?%E5%9B%BE"),
+        ("<img src='?图' alt='a cat'>".encode("utf-16"), "", "http://a.example/?%E5%9B%BE"),
+    ],
+    ids=["header", "meta", "base", "utf-8", "utf-16"],
+)
+def test_queries_of_a_page_are_escaped_in_its_encoding(page, charset, url):
+    found = parse_page(page, "http://a.example/", charset=charset)
+    assert not isinstance(found, DropReason)
+    assert [candidate.image_url for candidate in found.candidates] == [url]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.dumps.downloads import Manners
 from pipeline.fetching.rules import FetchRules
-from pipeline.web.http import MOST_SECONDS, may_pass, parse_retry_after, pause_s, user_agent
+from pipeline.web.http import MOST_SECONDS, may_pass, parse_charset, parse_retry_after, pause_s, user_agent
 
 DATE = "Thu, 01 Jan 1970 00:01:40"
 
@@ -113,3 +113,25 @@ def test_the_user_agent_names_program_role_and_contact():
     assert FetchRules(contact="a@b.c").user_agent == "wit400m/1.0 (image-text data set builder; a@b.c)"
     assert Manners().user_agent == "wit400m/1.0 (vocabulary builder)"
     assert Manners(contact="http://b.c").user_agent == "wit400m/1.0 (vocabulary builder; http://b.c)"
+
+
+@pytest.mark.parametrize(
+    ("lines", "charset"),
+    [
+        ([], ""),
+        (["text/html"], ""),
+        (["text/html;charset=GBK"], "GBK"),
+        (["text/html ; Charset = gbk ; x=y"], "gbk"),
+        (['text/html; charset="gbk"'], "gbk"),
+        (["text/html; charset='gbk'"], "gbk"),
+        (["text/html; charset=;charset=gbk"], "gbk"),
+        (["charset=gbk"], "gbk"),
+        (["text/html; xcharset=gbk"], ""),
+        (["text/html; x=charset=gbk"], ""),
+        (["text/html; charset=gbk; charset=big5"], "gbk"),
+        (["text/html; charset=gbk", "text/html; charset=big5"], "big5"),
+        (["text/html; charset=gbk", "text/html"], "gbk"),
+    ],
+)
+def test_the_charset_of_an_answer_is_that_parameter_and_no_other(lines, charset):
+    assert parse_charset(lines) == charset

@@ -45,6 +45,23 @@ def test_the_base_of_the_page_is_honoured():
     assert page.candidates[0].image_url == "http://b.example/y/a.jpg"
 
 
+@pytest.mark.parametrize(
+    ("headers", "metas", "escaped"),
+    [
+        ({}, [], "%E5%9B%BE"),
+        ({"Content-Type": "text/html; charset=gbk"}, [], "%CD%BC"),
+        ({"Content-Type": ["text/html"]}, [{"charset": "GB2312"}], "%CD%BC"),
+        ({}, [{"http-equiv": "Content-Type", "content": "text/html; charset=gbk"}], "%CD%BC"),
+        ({}, [{"name": "x", "content": "text/html; charset=gbk"}], "%E5%9B%BE"),
+        ({"Content-Type": "text/html; charset=utf-8"}, [{"charset": "gbk"}], "%E5%9B%BE"),
+    ],
+)
+def test_queries_are_escaped_in_the_encoding_that_the_page_declares(headers, metas, escaped):
+    link = {**LINK, "url": "a.php?图"}
+    page = parse_wat(wat(link, head={"Metas": metas}, headers=headers))
+    assert page.candidates[0].image_url == f"http://a.example/x/a.php?{escaped}"
+
+
 def test_titles_and_card_images_are_read():
     metas = [{"property": "og:image", "content": "/o.jpg"}, {"property": "og:image:alt", "content": "O"}]
     link = {"path": "IMG@/src", "url": "a.jpg", "title": "T", "alt": None}
