@@ -7,7 +7,6 @@ Source: WHATWG HTML 13.2.3.2 (byte order mark, then HTTP header, then the page's
 
 import codecs
 import re
-from functools import cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -34,6 +33,8 @@ _RARE: Final = (
     "iso-8859-3", "iso-8859-14", "iso-8859-16", "macintosh", "windows-1251", "koi8-r", "ibm866", "x-mac-cyrillic",
 )  # fmt: skip
 _DOS: Final = "ibm866"  # as which the first takes long Dutch pages
+_CYRILLIC: Final = ("windows-1251", "x-mac-cyrillic")  # which the first does not tell apart
+_CHARDET_NAMES: Final = {"macintosh": "mac-roman", "x-mac-cyrillic": "mac-cyrillic"}
 _TURKISH: Final = "windows-1254"  # where the second sees Icelandic
 _TAG_MARKS: Final = re.compile(rb"[<>]")
 
@@ -61,19 +62,27 @@ def decode_page(page: bytes, *, charset: str = "", url: str = "") -> DecodedPage
     for bom, encoding in _BOMS:
         if page.startswith(bom):
             return DecodedPage(_to_utf8(page[len(bom) :], encoding), encoding)
-    encoding = find_encoding(charset) or prescan(page, _PRESCAN_BYTES) or _find_undeclared(page, url)
+    declared = find_encoding(charset) or prescan(page, _PRESCAN_BYTES)
+    if (declared or "utf-8") == "utf-8" and is_utf8(page) and not (declared is None and _may_be_others(page)):
+        return DecodedPage(page, "utf-8")
+    encoding = declared or _find_undeclared(page, url)
     if encoding == REPLACEMENT:
         return DropReason.UNREAD_ENCODING
     return DecodedPage(_to_utf8(page, encoding), encoding)
 
 
+def _may_be_others(page: bytes) -> bool:
+    """Whether valid UTF-8 that nobody calls so may be in one of the encodings that are made of ASCII bytes."""
+    return page.startswith((b"<\0", b"\0<")) or (b"\x1b" in page and _ISO_2022_JP.search(page) is not None)
+
+
 def _find_undeclared(page: bytes, url: str) -> str:
-    """The encoding of a page that does not begin with a declaration: valid UTF-8 can hardly be anything else."""
+    """The encoding of a page that does not begin with a declaration and is not plainly UTF-8."""
     if page.startswith((b"<\0", b"\0<")):
         return "utf-16le" if page[1] == 0 else "utf-16be"
-    if is_utf8(page):
-        return "iso-2022-jp" if b"\x1b" in page and page.isascii() and _ISO_2022_JP.search(page) else "utf-8"
-    return find_late_meta(page) or detect_encoding(page, url)
+    if page.isascii():
+        return "iso-2022-jp"
+    return "utf-8" if is_utf8(page) else find_late_meta(page) or detect_encoding(page, url)
 
 
 def detect_encoding(page: bytes, url: str = "") -> str:
@@ -93,24 +102,23 @@ def detect_encoding(page: bytes, url: str = "") -> str:
     detector.feed(page, last=True)
     guess = detector.guess(tld=country.encode() or None, allow_utf8=False).lower()
     is_long = len(page.translate(None, _ASCII)) >= _LONG_BYTES
-    if guess not in (*_LATIN, _DOS) or (not is_long and (country or guess in (_DOS, _TURKISH))):
-        return guess
-    return _detect_latin(page, is_long=is_long) or guess
+    if guess in (*_LATIN, _DOS):
+        is_settled = not is_long and (bool(country) or guess in (_DOS, _TURKISH))
+        rivals = (*_LATIN, *_RARE) if is_long else _LATIN
+    else:
+        is_settled = not is_long or guess not in _CYRILLIC
+        rivals = _CYRILLIC
+    return guess if is_settled else _tell_apart(page, rivals) or guess
 
 
-def _detect_latin(page: bytes, *, is_long: bool) -> str | None:
+def _tell_apart(page: bytes, encodings: tuple[str, ...]) -> str | None:
     import chardet
 
     texts = [text for text in _TAG_MARKS.split(page) if not text.isascii()]
     sample = b" ".join(texts)[:_DETECTION_BYTES]
-    return find_encoding(chardet.detect(sample, include_encodings=_chardet_names(is_long=is_long))["encoding"] or "")
-
-
-@cache
-def _chardet_names(*, is_long: bool) -> tuple[str, ...]:
-    """The encodings that are to be told apart, as the detector calls them: it refuses names of no Python codec."""
-    names = {"macintosh": "mac-roman", "x-mac-cyrillic": "mac-cyrillic"}
-    return tuple(names.get(name, name) for name in (*_LATIN, *(_RARE if is_long else ())))
+    names = {_CHARDET_NAMES.get(name, name): name for name in encodings}
+    found = chardet.detect(sample, include_encodings=names, compat_names=False)["encoding"] or ""
+    return names.get(found) or find_encoding(found)
 
 
 def _country_of(url: str) -> str:
@@ -131,6 +139,6 @@ def is_utf8(page: bytes) -> bool:
 
 
 def _to_utf8(page: bytes, encoding: str) -> bytes:
-    if encoding == "utf-8" and is_utf8(page):
+    if encoding == "utf-8" and is_utf8(page):  # behind a byte order mark
         return page
     return decode(page, encoding).encode("utf-8", "replace")

@@ -12,15 +12,16 @@ from typing import Final
 
 from pipeline.web.encodings import UTF_16, find_encoding
 
-_META: Final = re.compile(rb"<meta(?=[\t\n\f\r /])", re.IGNORECASE)
-_TAG: Final = re.compile(rb"</?[A-Za-z][^\t\n\f\r >]*")
+# A name, and perhaps a value: in double quotes, in single ones, or bare.
+_NAME: Final = rb"[^\t\n\f\r />][^\t\n\f\r />=]*+"
+_VALUE: Final = rb"""[\t\n\f\r ]*+=[\t\n\f\r ]*+(?:"([^"]*+)"|'([^']*+)'|([^\t\n\f\r >"'][^\t\n\f\r >]*+)|(?=>))"""
+_ATTRIBUTE: Final = re.compile(rb"[\t\n\f\r /]*+(" + _NAME + rb")(?:" + _VALUE + rb"|(?![\t\n\f\r ]*+=))")
+_ATTRIBUTES: Final = rb"(?:" + _ATTRIBUTE.pattern + rb")*+[\t\n\f\r /]*+>"  # to the end of the tag
+_TAG: Final = re.compile(rb"</?[A-Za-z][^\t\n\f\r >]*+" + _ATTRIBUTES)
+_META: Final = re.compile(rb"<meta(?=[\t\n\f\r /])" + _ATTRIBUTES, re.IGNORECASE)
+_META_CHARS: Final = len("<meta")
 _RAW_TEXT: Final = re.compile(
     rb"<(script|style|title|textarea|xmp|iframe|noembed|noframes)(?=[\t\n\f\r />])", re.IGNORECASE
-)
-_ATTRIBUTE: Final = re.compile(
-    rb"""[\t\n\f\r /]*+(?:(?P<end>>)|(?P<name>[^\t\n\f\r />][^\t\n\f\r />=]*+)"""
-    rb"""(?:[\t\n\f\r ]*+=[\t\n\f\r ]*+(?:"(?P<double>[^"]*+)"|'(?P<single>[^']*+)'|"""
-    rb"""(?P<bare>[^\t\n\f\r >"'][^\t\n\f\r >]*+)|(?=>))|(?![\t\n\f\r ]*+=)))"""
 )
 _IN_CONTENT: Final = re.compile(
     rb"""charset[\t\n\f\r ]*+=[\t\n\f\r ]*+(?:"([^"]*+)"|'([^']*+)'|([^"'\t\n\f\r ;][^\t\n\f\r ;]*+))?""", re.IGNORECASE
@@ -57,31 +58,30 @@ def _find_metas(page: bytes, *, skips_raw_text: bool) -> Iterator[str]:
     """The encodings that meta elements declare; it ends where the page breaks off within anything."""
     at = page.find(b"<")
     while at >= 0:
-        if page.startswith(b"<!--", at):
-            at = page.find(b"-->", at + 2)
-        elif tag := _META.match(page, at) or _TAG.match(page, at):
-            end, attributes = _read_attributes(page, tag.end())
-            if tag.re is _META and end >= 0 and (encoding := read_declaration(attributes)):
+        following = page[at + 1 : at + 2]
+        if following.isalpha() or (following == b"/" and page[at + 2 : at + 3].isalpha()):
+            tag = _META.match(page, at) or _TAG.match(page, at)
+            if tag and tag.re is _META and (encoding := read_declaration(_read_attributes(page, *tag.span()))):
                 yield encoding
-            raw = _RAW_TEXT.match(page, at) if skips_raw_text and end >= 0 else None
-            at = _find_end_tag(page, raw[1], end) if raw else end
-        elif page[at + 1 : at + 2] in (b"!", b"/", b"?"):
+            raw = _RAW_TEXT.match(page, at) if skips_raw_text and tag else None
+            at = tag.end() - 1 if tag else -1
+            at = _find_end_tag(page, raw[1], at) if raw else at
+        elif page.startswith(b"<!--", at):
+            at = page.find(b"-->", at + 2)
+        elif following in (b"!", b"/", b"?"):
             at = page.find(b">", at)
         if at < 0:
             return
         at = page.find(b"<", at + 1)
 
 
-def _read_attributes(page: bytes, at: int) -> tuple[int, dict[bytes, bytes]]:
-    """Where a tag ends, or -1 when the page ends first; names and values of its attributes, in lower case."""
+def _read_attributes(page: bytes, start: int, end: int) -> dict[bytes, bytes]:
+    """Names and values of a meta element's attributes, in lower case."""
     attributes: dict[bytes, bytes] = {}
-    while (found := _ATTRIBUTE.match(page, at)) and (found["end"] or found.end() < len(page)):
-        if found["end"]:
-            return found.end() - 1, attributes
-        value = found["double"] or found["single"] or found["bare"] or b""
-        attributes.setdefault(found["name"].lower(), value.lower())
-        at = found.end()
-    return -1, attributes
+    for found in _ATTRIBUTE.finditer(page, start + _META_CHARS, end):
+        name, double, single, bare = found.groups()
+        attributes.setdefault(name.lower(), (double or single or bare or b"").lower())
+    return attributes
 
 
 def read_declaration(attributes: Mapping[bytes, bytes]) -> str | None:

@@ -23,7 +23,7 @@ from pipeline.extraction.page_metadata import (
 from pipeline.extraction.pages import DEFAULT_RULES, PageRules
 from pipeline.extraction.prescan import read_declaration
 from pipeline.extraction.wat_links import Cutter, cut_links
-from pipeline.extraction.wat_page import Link, WatPage, decode_record, unescape
+from pipeline.extraction.wat_page import Link, WatPage, decode_record, find_declarations, unescape
 from pipeline.web.encodings import find_encoding
 from pipeline.web.http import parse_charset
 from pipeline.web.optouts import header_opt_out
@@ -59,7 +59,7 @@ def parse_wat(
     if not abridged and not _may_hold_images(record):
         return Page("", "", [])
     page = decode_record(record, abridged)
-    return _read_page(page, rules) if isinstance(page, WatPage) else page
+    return _read_page(page, record, rules) if isinstance(page, WatPage) else page
 
 
 def _refuse_record(record: bytes) -> DropReason | None:
@@ -73,10 +73,10 @@ def _may_hold_images(record: bytes) -> bool:
     return b"IMG@" in record or b"og:image" in record or b"twitter:image" in record
 
 
-def _read_page(page: WatPage, rules: PageRules) -> Page | DropReason:
+def _read_page(page: WatPage, record: bytes, rules: PageRules) -> Page | DropReason:
     if page.metas and header_opt_out(page.metas, noindex=rules.noindex):
         return DropReason.OPTED_OUT
-    resolver = page_resolver(url=page.url, base=unescape(page.base), encoding=_query_encoding(page))
+    resolver = page_resolver(url=page.url, base=unescape(page.base), encoding=_query_encoding(page, record))
     candidates: list[Candidate] = []
     num_bare = 0
     for image in page.images:
@@ -93,15 +93,13 @@ def _read_page(page: WatPage, rules: PageRules) -> Page | DropReason:
     return Page(page.url, "", candidates)
 
 
-def _query_encoding(page: WatPage) -> str:
-    """The encoding that the page declares, where it makes a difference to an address."""
+def _query_encoding(page: WatPage, record: bytes) -> str:
+    """The encoding that a page declares, where it makes a difference to an address."""
     if not any(image.url and not image.url.isascii() and "?" in image.url for image in page.images):
         return "utf-8"
-    declared = (
-        read_declaration({name.encode(): unescape(value).lower().encode() for name, value in meta.items() if value})
-        for meta in page.declarations
-    )
-    return find_encoding(parse_charset(page.content_types)) or next(filter(None, declared), "utf-8")
+    content_types, metas = find_declarations(record)
+    attributes = ({name.encode(): value.lower().encode() for name, value in meta.items()} for meta in metas)
+    return find_encoding(parse_charset(content_types)) or next(filter(None, map(read_declaration, attributes)), "utf-8")
 
 
 def _image_texts(image: Link, rules: PageRules) -> Sequence[tuple[str, str]]:

@@ -36,24 +36,18 @@ class WatPage(NamedTuple):
         base: The href of its base element; may be empty.
         metas: Names in lower case, and contents, of the meta elements and header lines of `NAMES`.
         images: Of every img with src.
-        content_types: Of its header lines.
-        declarations: Attributes of the meta elements that may declare its encoding.
     """
 
     url: str
     base: str
     metas: list[tuple[str, str]]
     images: list[Link]
-    content_types: list[str]
-    declarations: list[dict[str, str | None]]
 
 
 class _Meta(msgspec.Struct, gc=False):
     name: str | None = None
     property: str | None = None
     content: str | None = None
-    charset: str | None = None
-    http_equiv: str | None = msgspec.field(default=None, name="http-equiv")
 
 
 class _Head(msgspec.Struct, gc=False):
@@ -115,19 +109,29 @@ def decode_record(record: bytes, abridged: bytes | memoryview = b"") -> WatPage 
         return DropReason.NOT_HTML
     head = response.html.head
     metas = [(name, unescape(meta.content)) for meta in head.metas if meta.content and (name := _meaning_name(meta))]
-    content_types: list[str] = []
     for name, values in response.headers.items():
         if (name := name.lower()) in NAMES:
             metas += [(name, value) for value in ([values] if isinstance(values, str) else values)]
-        elif name == "content-type":
-            content_types += [values] if isinstance(values, str) else values
     images = [link for link in response.html.links if link.path == _IMAGE_PATH]
-    declarations = [
-        {"charset": meta.charset, "http-equiv": meta.http_equiv, "content": meta.content}
-        for meta in head.metas
-        if meta.charset or meta.http_equiv
-    ]
-    return WatPage(envelope.header.url, head.base or "", metas, images, content_types, declarations)
+    return WatPage(envelope.header.url, head.base or "", metas, images)
+
+
+def find_declarations(record: bytes) -> tuple[list[str], list[dict[str, str]]]:
+    """What declares the encoding of a page: its Content-Type lines, and the attributes of its meta elements.
+
+    Args:
+        record: JSON that `decode_record` made a page of; it is decoded once more, since few pages are asked.
+    """
+    try:
+        response = msgspec.json.decode(record)["Envelope"]["Payload-Metadata"]["HTTP-Response-Metadata"]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return [], []
+    lines: list[str] = []
+    for name, values in response.get("Headers", {}).items():
+        if name.lower() == "content-type":
+            lines += [values] if isinstance(values, str) else values
+    metas = response["HTML-Metadata"].get("Head", {}).get("Metas", [])
+    return lines, [{name: unescape(value) for name, value in meta.items() if isinstance(value, str)} for meta in metas]
 
 
 def _meaning_name(meta: _Meta) -> str:
