@@ -104,7 +104,7 @@ def detect_encoding(page: bytes, url: str = "") -> str:
     is_long = len(page.translate(None, _ASCII)) >= _LONG_BYTES
     if guess in (*_LATIN, _DOS):
         is_settled = not is_long and (bool(country) or guess in (_DOS, _TURKISH))
-        rivals = (*_LATIN, *_RARE) if is_long else _LATIN
+        rivals: tuple[str, ...] = (*_LATIN, *_RARE) if is_long else _LATIN
     else:
         is_settled = not is_long or guess not in _CYRILLIC
         rivals = _CYRILLIC
