@@ -61,6 +61,9 @@ def run_job(stage_class: type[Stage], argv: Sequence[str] | None = None) -> int:
     for flag, question in stage_class.questions.items():
         parser.add_argument(f"--{flag}", metavar=question.metavar, help=question.help, default=argparse.SUPPRESS)
     arguments, beam_flags = parser.parse_known_args(argv)
+    if stage_class.operand:
+        operands, beam_flags = split_operands(beam_flags)
+        setattr(arguments, stage_class.operand, [*getattr(arguments, stage_class.operand, ()), *operands])
     values = {name: value for name, value in vars(arguments).items() if name not in _RUN_FLAGS}
     asked = {flag: values.pop(flag) for flag in stage_class.questions if flag in values}
 
@@ -88,6 +91,19 @@ def run_job(stage_class: type[Stage], argv: Sequence[str] | None = None) -> int:
         )
 
     return guard(run, prog=parser.prog, verbose=arguments.verbose, log=run_log(parser.prog, arguments))
+
+
+def split_operands(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """What a stage is given without a flag, and the flags of an engine, with the values that follow them.
+
+    >>> split_operands(["a.txt", "--runner", "FlinkRunner", "b.txt", "--job_name=j", "c.txt"])
+    (['a.txt', 'b.txt', 'c.txt'], ['--runner', 'FlinkRunner', '--job_name=j'])
+    """
+    operands, flags = list[str](), list[str]()
+    for word, before in zip(words, ["", *words], strict=False):
+        is_value = before.startswith("-") and "=" not in before
+        (flags if word.startswith("-") or is_value else operands).append(word)
+    return operands, flags
 
 
 def run_stage(

@@ -390,6 +390,7 @@ class Stage(ABC):
     name: ClassVar[str]
     format: ClassVar[int] = 4  # raised when the output changes for the same options and inputs
     questions: ClassVar[Mapping[str, "Question"]] = {}
+    operand: ClassVar[str] = ""  # the option, a list, that words of a command line without a flag are values of
 
     output: str = option("", "Folder to write.")
 

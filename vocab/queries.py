@@ -1,4 +1,4 @@
-"""The query table: words, bigrams, titles and synsets merged into one list of search strings.
+"""The query table: words, bigrams, titles and synsets merged into one list of search strings, and own lists added.
 
 In: the selected rows of each source, best first. Out: distinct queries with all their sources and figures, sorted; the
 row of a query is its `query_id`.
@@ -13,9 +13,10 @@ WordNet synsets not already in the query list").
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import BinaryIO, NamedTuple, Self
+from typing import BinaryIO, Final, NamedTuple, Self
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -26,8 +27,8 @@ QUERIES = pa.schema(
         pa.field("query_id", pa.int32(), nullable=False),  # row number
         pa.field("query", pa.string(), nullable=False),  # normalised, as it is searched for
         pa.field("display", pa.string(), nullable=False),  # as it is written most often
-        pa.field("sources", _STRINGS, nullable=False),  # word, bigram, title, synset
-        pa.field("count", pa.int64()),  # occurrences in the dump (word, bigram)
+        pa.field("sources", _STRINGS, nullable=False),  # word, bigram, title, synset, imported
+        pa.field("count", pa.int64()),  # occurrences in the dump (word, bigram), else what an own list says (imported)
         pa.field("first_count", pa.int64()),  # occurrences of the first word (bigram)
         pa.field("second_count", pa.int64()),  # of the second
         pa.field("pmi", pa.float64()),  # bits (bigram)
@@ -38,8 +39,18 @@ QUERIES = pa.schema(
 )
 
 
+# Own lists, folded: best first, each query once.
+IMPORTED = pa.schema(
+    [
+        pa.field("query", pa.string(), nullable=False),
+        pa.field("display", pa.string(), nullable=False),
+        pa.field("count", pa.int64()),  # all its spellings together; null where no list says
+    ]
+)
+
+
 class QuerySource(IntEnum):
-    """Where a query comes from, in CLIP's order."""
+    """What of a dump, its views or WordNet a query comes from, in CLIP's order."""
 
     WORD = 0
     BIGRAM = 1
@@ -50,6 +61,10 @@ class QuerySource(IntEnum):
     def label(self) -> str:
         """The source as the query table spells it."""
         return self.name.lower()
+
+
+IMPORTED_SOURCE: Final = "imported"  # of a query that is in an own list
+SOURCE_LABELS: Final = (*(source.label for source in QuerySource), IMPORTED_SOURCE)  # all, in their order in `sources`
 
 
 class SourceTables(NamedTuple):
@@ -110,6 +125,46 @@ class QueryTable:
             columns[name] = pc.coalesce(*figures)
         return cls(pa.table([columns[name] for name in QUERIES.names], schema=QUERIES))
 
+    @classmethod
+    def empty(cls) -> Self:
+        """No query."""
+        return cls(QUERIES.empty_table())
+
+    def with_imports(self, imported: pa.Table, *, max_queries: int | None = None) -> Self:
+        """The queries, and behind them as many of own lists as there is room for; all sorted anew.
+
+        A query of both has all its sources; what it is called, and how often it occurs, the built one knows first.
+
+        Args:
+            imported: `IMPORTED`.
+            max_queries: Queries at most; None: any number.
+
+        Raises:
+            ValueError: When there are more queries already.
+        """
+        if max_queries is not None and len(self) > max_queries:
+            raise ValueError(f"{len(self):,} queries are there already, more than {max_queries:,}")
+        own = imported["query"].combine_chunks()
+        new = own.filter(pc.invert(pc.is_in(own, value_set=self.rows["query"].combine_chunks())))
+        if max_queries is not None:
+            new = new[: max_queries - len(self)]
+        queries = pa.concat_arrays([self.rows["query"].combine_chunks(), new])
+        queries = queries.take(pc.sort_indices(queries))
+        built, own_rows = pc.index_in(queries, value_set=self.rows["query"]), pc.index_in(queries, value_set=own)
+        bits = np.append(_source_bits(self.rows["sources"]), 0)[pc.fill_null(built, -1).to_numpy()]
+        bits |= pc.is_valid(own_rows).to_numpy(zero_copy_only=False).astype(np.int64) << SOURCE_LABELS.index(
+            IMPORTED_SOURCE
+        )
+        columns = {name: self.rows[name].combine_chunks().take(built) for name in QUERIES.names}
+        columns |= {
+            "query_id": pa.array(np.arange(len(queries), dtype=np.int32)),
+            "query": queries,
+            "sources": _source_lists().take(pa.array(bits)),
+        }
+        for name in ("display", "count"):
+            columns[name] = pc.coalesce(columns[name], imported[name].combine_chunks().take(own_rows))
+        return type(self)(pa.table([columns[name] for name in QUERIES.names], schema=QUERIES))
+
     def __len__(self) -> int:
         return int(self.rows.num_rows)
 
@@ -121,8 +176,11 @@ class QueryTable:
 
     def count_source(self, source: QuerySource) -> int:
         """How many queries come from a source, alone or not."""
-        names = pc.list_flatten(self.rows["sources"])
-        return int(pc.sum(pc.equal(names, source.label)).as_py() or 0)
+        return self.count_label(source.label)
+
+    def count_label(self, label: str) -> int:
+        """How many queries have one of `SOURCE_LABELS`, alone or not."""
+        return int(pc.sum(pc.equal(pc.list_flatten(self.rows["sources"]), label)).as_py() or 0)
 
     def count_overlaps(self) -> dict[tuple[str, ...], int]:
         """How many queries come from exactly these sources, most queries first."""
@@ -142,7 +200,16 @@ class QueryTable:
         file.writelines(line.encode() + b"\n" for line in lines.to_pylist())
 
 
+def _source_bits(sources: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    """The sums of `_source_lists`: [rows], the opposite of taking from these."""
+    lists = sources.combine_chunks()
+    labels = pa.array(SOURCE_LABELS, pa.string())
+    bits = 1 << pc.index_in(lists.flatten(), value_set=labels).to_numpy().astype(np.int64)
+    summed = np.bincount(pc.list_parent_indices(lists).to_numpy(), bits, minlength=len(lists))
+    return np.asarray(summed.astype(np.int64))
+
+
 def _source_lists() -> pa.Array:
     """The lists of source names, by the sum of their bits."""
-    sums = range(1 << len(QuerySource))
-    return pa.array([[source.label for source in QuerySource if bits >> source & 1] for bits in sums], _STRINGS)
+    sums = range(1 << len(SOURCE_LABELS))
+    return pa.array([[s for place, s in enumerate(SOURCE_LABELS) if bits >> place & 1] for bits in sums], _STRINGS)

@@ -31,7 +31,7 @@ from pipeline.balancing.sampling import read_sample, sample_step
 from pipeline.base import files
 from pipeline.base.arrays import Ints, read_array, read_lists, write_array
 from pipeline.base.drops import LostRows
-from pipeline.base.folders import BalancedFolder, MatchedFolder, VocabFolder
+from pipeline.base.folders import VOCAB_MAKERS, BalancedFolder, MatchedFolder, VocabFolder
 from pipeline.base.ids import Words
 from pipeline.base.lineage import Kinship, read_stage
 from pipeline.base.on_worker import OnWorker
@@ -57,7 +57,7 @@ class BalancePairs(Stage):
     pairs: str = option(
         "", "Folder of the pairs that were matched (extract-pairs).", under_data="pairs", made_by=("extract-pairs",)
     )
-    vocab: str = option("", "Folder of the vocabulary (build-vocab).", under_data="vocab", made_by=("build-vocab",))
+    vocab: str = option("", "Folder of the vocabulary (build-vocab).", under_data="vocab", made_by=VOCAB_MAKERS)
     output: str = option("", "Folder to write.", under_data="balanced")
     cap: int | None = option(None, f"Pairs that a query selects at most (CLIP 2.2) [{DEFAULT_CAP}].", minimum=1)
     tail_share: float | None = option(

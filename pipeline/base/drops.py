@@ -24,6 +24,11 @@ class DropReason(StrEnum):
     CUT_PAGE = "cut_page"
     DAMAGED_STREAM = "damaged_stream"
     BAD_ROW = "bad_row"  # also of a table of pairs: not as many fields as columns, or no JSON object
+    # import-vocab: rows of own lists (`vocab.imports.Fate`)
+    SAME_QUERY = "same_query"
+    NO_TOKEN = "no_token"
+    QUERY_TOO_LONG = "query_too_long"
+    OVER_BUDGET = "over_budget"
     # extract-pairs: listed files, archives and pages
     UNREADABLE_FILE = "unreadable_file"
     CUT_RECORD = "cut_record"  # cut off, corrupt or too large

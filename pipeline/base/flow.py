@@ -23,6 +23,9 @@ STAGES: Final[Mapping[str, FlowEntry]] = {
     "build-vocab": FlowEntry(
         "pipeline.vocabulary.stage:BuildVocab", "dump, page views, WordNet -> the query vocabulary"
     ),
+    "import-vocab": FlowEntry(
+        "pipeline.vocabulary.importing:ImportVocab", "own lists of queries, a built vocabulary -> a vocabulary of both"
+    ),
     "extract-pairs": FlowEntry(
         "pipeline.extraction.stage:ExtractPairs", "WARC, WAT, URL+text tables -> distinct (image URL, text) pairs"
     ),

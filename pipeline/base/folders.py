@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pipeline.base import files
 from pipeline.base.lineage import read_stage, stage_stamp
@@ -59,8 +59,11 @@ def table_name(path: str) -> str:
     return files.basename(path).removesuffix(_TABLE_SUFFIX)
 
 
+VOCAB_MAKERS: Final = ("build-vocab", "import-vocab")  # the stages that leave a `VocabFolder`
+
+
 class VocabFolder(StageFolder):
-    """What build-vocab leaves."""
+    """What build-vocab and import-vocab leave."""
 
     @property
     def queries(self) -> str:
@@ -76,6 +79,11 @@ class VocabFolder(StageFolder):
     def matcher(self) -> str:
         """Folder of the compiled queries."""
         return self.file("matcher")
+
+    @property
+    def imports(self) -> str:
+        """Where the queries of own lists are from; build-vocab leaves none."""
+        return self.table("imports")
 
     @property
     def damages(self) -> str:

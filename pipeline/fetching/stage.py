@@ -11,7 +11,7 @@ from typing import ClassVar, Final
 
 from pipeline.base import files
 from pipeline.base.drops import Counts
-from pipeline.base.folders import BalancedFolder, RawFolder, StageFolder, VocabFolder
+from pipeline.base.folders import VOCAB_MAKERS, BalancedFolder, RawFolder, StageFolder, VocabFolder
 from pipeline.base.lineage import Kinship, read_stage
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.options import option
@@ -57,7 +57,7 @@ class FetchImages(FetchRules, ImageRules, Stage):
     balanced: str = option(
         "", "Folder of balanced pairs.", under_data="balanced", made_by=("balance-pairs", "top-up-pairs")
     )
-    vocab: str = option("", "Folder of the vocabulary.", under_data="vocab", made_by=("build-vocab",))
+    vocab: str = option("", "Folder of the vocabulary.", under_data="vocab", made_by=VOCAB_MAKERS)
     output: str = option("", "Folder to write.", under_data="raw")
     from_archive: tuple[str, ...] = option(
         (), "WARC or WACZ files to take the images from; the network is left alone.", identity=False

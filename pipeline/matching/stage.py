@@ -1,6 +1,6 @@
 """Pairs ► pairs with the queries that their text holds: the stage match-pairs.
 
-In: tables of pairs (extract-pairs) and a vocabulary (build-vocab). Out, in one folder: for each table of pairs, under
+In: tables of pairs (extract-pairs) and a vocabulary (build-vocab, import-vocab). Out, in one folder: for each table of pairs, under
 its name, the queries of its pairs, row for row (`pipeline.base.matched_tables`); and ``counts.npy``, [num_queries]
 int64, in how many pairs each query was found. Of the pairs only the texts are read.
 
@@ -10,18 +10,19 @@ compiles the queries anew for itself.
 Source: Radford et al. 2021, section 2.2; Xu et al. 2023 (MetaCLIP), section 3.2.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.base import files
 from pipeline.base.arrays import list_column, read_lists
 from pipeline.base.drops import Counts, DropReason, drop_counts
-from pipeline.base.folders import MatchedFolder, PairsFolder, VocabFolder, table_name
+from pipeline.base.folders import VOCAB_MAKERS, MatchedFolder, PairsFolder, VocabFolder, table_name
 from pipeline.base.matched_tables import matched_schema
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.options import option
@@ -33,13 +34,26 @@ from vocab.normalize import METACLIP, Case, Normalization
 
 
 def explain_text(stage: "MatchPairs", text: str) -> Iterable[str]:
-    """The text as it is normalised, then a line for each query it holds: id, query, sources."""
-    matcher = stage.load_matcher()
+    """The text as it is normalised, then a line for each query it holds: id, query, sources; of own lists, where."""
+    matcher, vocab = stage.load_matcher(), VocabFolder(stage.vocab)
     normalized = matcher.normalization.normalize_texts(pa.array([text]))[0].as_py()
     ids = pa.array(matcher.match_text(text), pa.int32())
-    rows = read_table(VocabFolder(stage.vocab).queries, ["query_id", "query", "sources"]).take(ids).to_pylist()
-    found = [f"{row['query_id']}\t{row['query']}\t{','.join(row['sources'])}" for row in rows]
+    rows = read_table(vocab.queries, ["query_id", "query", "sources"]).take(ids).to_pylist()
+    places = _places_in_lists(vocab, [row["query"] for row in rows])
+    lines = [[str(row["query_id"]), row["query"], ",".join(row["sources"])] for row in rows]
+    found = ["\t".join([*line, *(["; ".join(places[line[1]])] if line[1] in places else [])]) for line in lines]
     return [normalized, *(found or ["(holds no query)"])]
+
+
+def _places_in_lists(vocab: VocabFolder, queries: Sequence[str]) -> dict[str, list[str]]:
+    """Where in own lists some queries stand, those that do."""
+    if not files.exists(vocab.imports):
+        return {}
+    rows = read_table(vocab.imports, ["query", "source"], where=pc.field("query").isin(pa.array(queries, pa.string())))
+    places: dict[str, list[str]] = {}
+    for row in rows.to_pylist():
+        places.setdefault(row["query"], []).append(row["source"])
+    return places
 
 
 @dataclass(kw_only=True)
@@ -56,7 +70,7 @@ class MatchPairs(Stage):
     }
 
     pairs: str = option("", "Folder of pairs (extract-pairs).", under_data="pairs", made_by=("extract-pairs",))
-    vocab: str = option("", "Folder of the vocabulary (build-vocab).", under_data="vocab", made_by=("build-vocab",))
+    vocab: str = option("", "Folder of the vocabulary (build-vocab).", under_data="vocab", made_by=VOCAB_MAKERS)
     output: str = option("", "Folder to write.", under_data="matched")
     case: Case | None = option(None, "Whether case makes no difference (fold) [as the vocabulary says].")
     preset: Literal["metaclip"] | None = option(None, "Match as MetaCLIP does, bit for bit.")

@@ -19,6 +19,7 @@ from pipeline.vocabulary.report.page import ReportFacts, render_report
 from pipeline.vocabulary.selected_sources import select_sources
 from pipeline.vocabulary.unit_counts import DAMAGES
 from vocab.matcher import compile_matcher
+from vocab.normalize import Normalization
 from vocab.queries import QUERIES, QuerySource, QueryTable
 
 
@@ -49,10 +50,7 @@ def write_vocab(plan: VocabPlan, output: str, *, options: VocabOptions, bigrams:
             "times (min-word-count), and page views and WordNet give none"
         )
     vocab = VocabFolder(options.output)
-    matcher = compile_matcher(table.rows["query"].combine_chunks(), normalization=options.normalization)
-    matcher.save(vocab.matcher, files.write_bytes_whole)
-    with files.write_whole(vocab.queries_tsv) as file:
-        table.write_tsv(file)
+    write_beside(table, vocab, options.normalization)
     damages = _read_damages(plan)
     _write_damages(damages, vocab.damages)
     facts = ReportFacts(
@@ -68,6 +66,14 @@ def write_vocab(plan: VocabPlan, output: str, *, options: VocabOptions, bigrams:
     counts = _count_queries(table)
     write_table(output, table.rows, QUERIES, counts)
     return counts
+
+
+def write_beside(table: QueryTable, vocab: VocabFolder, normalization: Normalization) -> None:
+    """Writes what goes with a table of queries: their matcher, and the table to look at."""
+    matcher = compile_matcher(table.rows["query"].combine_chunks(), normalization=normalization)
+    matcher.save(vocab.matcher, files.write_bytes_whole)
+    with files.write_whole(vocab.queries_tsv) as file:
+        table.write_tsv(file)
 
 
 def _count_queries(table: QueryTable) -> Counts:

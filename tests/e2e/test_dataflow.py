@@ -160,6 +160,7 @@ def made(offline, delivery, tmp_path_factory: pytest.TempPathFactory) -> list[Re
     for path in world.rglob("*"):
         if path.is_file() and "web" not in path.relative_to(world).parts:
             files.write_bytes_whole(f"gs://bucket/world/{path.relative_to(world)}", path.read_bytes())
+    files.write_bytes_whole("gs://bucket/own.txt", b"zebra\n")
     with serve_web(str(world / "web")) as port:
         for stage, flags in runs(port):
             command = [stage, "--data=gs://bucket/data", "--quiet", *flags, *CLOUD, *OFFLINE, *delivery]
@@ -187,6 +188,7 @@ def runs(port: int) -> list[tuple[str, list[str]]]:
     views = ["--pageviews", f"{world}/wiki/pageviews-20250101-000000.gz"]
     return [
         ("build-vocab", ["--dump", f"{world}/{DUMP_NAME}", *views, "--wordnet", "none", "--unit-bytes", "5000"]),
+        ("import-vocab", ["--input", "gs://bucket/own.txt", "--merge", f"{data}/vocab"]),
         ("extract-pairs", ["--input", f"{world}/{WARC_NAME}", "--max-text-repeats", "9", "--near-duplicates", "0.9"]),
         ("match-pairs", []),
         ("balance-pairs", ["--output", f"{data}/aimed", "--target-pairs", "20"]),

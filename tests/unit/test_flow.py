@@ -24,7 +24,11 @@ def test_a_line_in_the_flow_is_a_class_of_that_name_and_a_command(name):
 
 
 def test_every_stage_is_a_table_of_a_configuration_and_they_run_in_the_order_of_the_flow():
-    tables = {"build-vocab": {"dump": ["a.xml"]}, "extract-pairs": {"input": ["a.warc"]}}
+    tables = {
+        "build-vocab": {"dump": ["a.xml"]},
+        "import-vocab": {"input": ["a.txt"]},
+        "extract-pairs": {"input": ["a.warc"]},
+    }
     tables["fetch-images"] = {"contact": "me@lab.example"}
     config = {name: tables.get(name, {}) for name in reversed(STAGES)}
     assert [stage.name for stage in configured_stages(config, data="data")] == list(STAGES)

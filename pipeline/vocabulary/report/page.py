@@ -7,7 +7,7 @@ Equal inputs and options give equal bytes.
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -74,9 +74,9 @@ def render_report(facts: ReportFacts) -> str:
         surveys={source.label: survey for source, survey in facts.selection.surveys.items()},
         first_rows=_first_rows,
         sources=_source_rows(facts),
-        longest=_longest_queries(facts.queries),
+        longest=longest_queries(facts.queries),
         read=_read_rows(facts.counts),
-        configured=_option_rows(facts.identity["options"]),
+        configured=option_rows(VocabOptions, facts.identity["options"]),
         inputs=[[stamp["name"], stamp["bytes"], stamp["digest"]] for stamp in facts.identity["inputs"]],
         log2=math.log2,
         pictures={name: draw_svg(name, draw) for name, draw in _pictures(facts)},
@@ -85,7 +85,7 @@ def render_report(facts: ReportFacts) -> str:
 
 def _pictures(facts: ReportFacts) -> Iterator[tuple[str, Callable[["Figure"], None]]]:
     """Name and drawing of every picture that there is something to show in."""
-    options, surveys, names = facts.options, facts.selection.surveys, facts.queries.rows["query"]
+    options, surveys = facts.options, facts.selection.surveys
     sources = _source_rows(facts)
     fates = [(own, listed - own, passed - chosen, chosen - listed) for *_, passed, chosen, listed, own in sources]
     layers = [
@@ -93,10 +93,7 @@ def _pictures(facts: ReportFacts) -> Iterator[tuple[str, Callable[["Figure"], No
         for (text, (kind, opacity)), numbers in zip(_FATES.items(), zip(*fates, strict=True), strict=True)
     ]
     yield "fates", partial(draw_stacks, labels=[row[0] for row in sources], layers=layers, shares=True)
-    yield (
-        "overlaps",
-        partial(draw_overlaps, sets=[s.label for s in QuerySource], overlaps=facts.queries.count_overlaps()),
-    )
+    yield "overlaps", draw_sources(facts.queries, [source.label for source in QuerySource])
     if every := surveys[QuerySource.WORD].curve:
         passed = [point for point in every if point.figure >= options.min_word_count]
         curves = {"all words": ("below", every), "words that pass": ("word", passed)}
@@ -110,14 +107,25 @@ def _pictures(facts: ReportFacts) -> Iterator[tuple[str, Callable[["Figure"], No
         bars = _bars(bins, lambda place: max(1, options.min_views * 10 ** (place / VIEWS_BINS_PER_DECADE)))
         draw = partial(draw_histogram, kind="title", unit="views", threshold=options.min_views, log=True)
         yield "views", partial(draw, bars=bars)
-    lengths = sorted(Counter(pc.add(pc.count_substring(names, " "), 1).to_pylist()).items())
-    yield "lengths", _draw_totals((f"{number:,} word{'s'[: number > 1]}", count) for number, count in lengths)
-    yield "scripts", _draw_totals(Counter(map(script_of, names.to_pylist())).most_common(10))
+    yield from query_pictures(facts.queries)
     if read := _read_rows(facts.counts):
         labels, entered, kept, _ = zip(*read, strict=True)
         dropped = [number - left for number, left in zip(entered, kept, strict=True)]
         layers = [Layer("kept", kept, ["total"] * len(read)), Layer("dropped", dropped, ["below"] * len(read))]
         yield "reading-shares", partial(draw_stacks, labels=labels, layers=layers, shares=True)
+
+
+def draw_sources(queries: QueryTable, labels: Sequence[str]) -> Callable[["Figure"], None]:
+    """Draws how many queries come from exactly which of some sources."""
+    return partial(draw_overlaps, sets=labels, overlaps=queries.count_overlaps())
+
+
+def query_pictures(queries: QueryTable) -> Iterator[tuple[str, Callable[["Figure"], None]]]:
+    """Name and drawing of what is to be seen of any queries, wherever they are from."""
+    names = queries.rows["query"]
+    lengths = sorted(Counter(pc.add(pc.count_substring(names, " "), 1).to_pylist()).items())
+    yield "lengths", _draw_totals((f"{number:,} word{'s'[: number > 1]}", count) for number, count in lengths)
+    yield "scripts", _draw_totals(Counter(map(script_of, names.to_pylist())).most_common(10))
 
 
 def _bars(bins: Mapping[int, int], edge: Callable[[int], float]) -> list[tuple[float, float, int]]:
@@ -159,15 +167,16 @@ def _read_rows(counts: Counts) -> list[list[Any]]:
     return rows
 
 
-def _longest_queries(queries: QueryTable) -> list[list[Any]]:
+def longest_queries(queries: QueryTable) -> list[list[Any]]:
+    """How the longest queries are written, their characters and their sources."""
     measured = queries.rows.append_column("characters", pc.utf8_length(queries.rows["query"]))
     longest = measured.sort_by([("characters", "descending"), ("query", "ascending")])
     return [[text, length, ", ".join(names)] for text, length, names in _first_rows(longest, *_LONGEST)]
 
 
-def _option_rows(options: Mapping[str, Any]) -> list[list[str]]:
-    """Options, their values as flags and TOML spell them, and their defaults where these are others."""
-    defaults = {option.name: option.default for option in options_of(VocabOptions)}
+def option_rows(cls: type, options: Mapping[str, Any]) -> list[list[str]]:
+    """Options of a class, their values as flags and TOML spell them, and their defaults where these are others."""
+    defaults = {option.name: option.default for option in options_of(cls)}
     return [
         [name.replace("_", "-"), _spell(value), "" if value == defaults[name] else _spell(defaults[name])]
         for name, value in options.items()

@@ -87,7 +87,7 @@ def draw_overlaps(figure: "Figure", sets: Sequence[str], overlaps: Mapping[tuple
     for column, names in enumerate(overlaps):
         inside = [row for row, name in enumerate(sets) if name in names]
         dots.vlines(column, inside[0], inside[-1], color=COLORS["quiet"], linewidth=1.2, zorder=1)
-        colors = [COLORS[name if name in names else "line"] for name in sets]
+        colors = [COLORS.get(name, COLORS["total"]) if name in names else COLORS["line"] for name in sets]
         dots.scatter([column] * len(sets), range(len(sets)), s=110, color=colors, zorder=2)
     bars.set(yticks=[], ylabel="queries")
     dots.set(xticks=[], yticks=range(len(sets)), yticklabels=sets, ylim=(len(sets) - 0.5, -0.5))
