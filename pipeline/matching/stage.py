@@ -1,8 +1,8 @@
 """Pairs ► pairs with the queries that their text holds: the stage match-pairs.
 
-In: tables of pairs (extract-pairs) and a vocabulary (build-vocab, import-vocab). Out, in one folder: for each table of pairs, under
-its name, the queries of its pairs, row for row (`pipeline.base.matched_tables`); and ``counts.npy``, [num_queries]
-int64, in how many pairs each query was found. Of the pairs only the texts are read.
+In: tables of pairs (extract-pairs) and a vocabulary (build-vocab, import-vocab). Out, in one folder: for each table of
+pairs, under its name, the queries of its pairs, row for row (`pipeline.base.matched_tables`); and ``counts.npy``,
+[num_queries] int64, in how many pairs each query was found. Of the pairs only the texts are read.
 
 What "holds" means is fixed when a vocabulary is compiled (`vocab.normalize`). Asked for another meaning, this stage
 compiles the queries anew for itself.
