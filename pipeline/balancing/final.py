@@ -28,14 +28,15 @@ from pipeline.balancing.rules import Rule, cut_words, finished_rule, read_cuts, 
 from pipeline.balancing.stage import check_kept, cuts_table
 from pipeline.base import files
 from pipeline.base.arrays import Ints, list_column, read_array, read_lists, write_array
+from pipeline.base.carried_columns import carried_by, carried_fields, with_carried
 from pipeline.base.drops import Counts, DropReason, drop_counts
-from pipeline.base.folders import BalancedFolder
+from pipeline.base.folders import BalancedFolder, RawFolder
 from pipeline.base.ids import Words
 from pipeline.base.lineage import Kinship
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.options import option
 from pipeline.base.schemas import FINAL_CUTS, MATCHED, OK_STATUS, PAIRS, RAW_INDEX
-from pipeline.base.tables import open_table_writer, read_batches, read_table, write_table
+from pipeline.base.tables import open_table_writer, read_batches, read_schema, read_table, write_table
 from pipeline.steps import MapUnits, Stage, Step, Steps, count_queries
 
 _ALIVE = pa.schema([PAIRS.field("pair_id"), *MATCHED])
@@ -59,7 +60,8 @@ class BalanceFinal(Stage):
     output: str = option("", "Folder to write.", under_data="final")
 
     def inputs(self) -> list[str]:
-        """The balanced folder and the raw folders."""
+        """The balanced folder and the raw folders, which must carry the same columns."""
+        carried_by([RawFolder(folder).indexes for folder in self.raw])
         return [self.balanced, *self.raw]
 
     def kin(self) -> list[Kinship]:
@@ -129,8 +131,9 @@ def keep_fetched(index: PoolTable, target: str, *, selection: OnWorker[Selection
         Pairs in, kept and dropped; those without an image under the reason for it.
     """
     drops: Counter[str] = Counter()
-    with open_table_writer(target, RAW_INDEX) as writer:
-        for batch in read_batches(index.path, RAW_INDEX.names):
+    schema = with_carried(RAW_INDEX, carried_fields(read_schema(index.path)))
+    with open_table_writer(target, schema) as writer:
+        for batch in read_batches(index.path, schema.names):
             drops.update(batch["status"].to_pylist())
             writer.write(keep_selected(batch.filter(pc.equal(batch["status"], OK_STATUS)), selection.get()).pairs)
         drops[DropReason.OVER_CAP.value] = drops.pop(OK_STATUS, 0) - writer.num_rows

@@ -14,6 +14,7 @@ from pipeline.balancing.caps import Floats, keep_probabilities, sum_products
 from pipeline.balancing.lots import Drawing, select_lots
 from pipeline.balancing.pool import PoolTable, pair_weights
 from pipeline.base.arrays import list_column, read_array
+from pipeline.base.carried_columns import Carried, with_carried
 from pipeline.base.drops import Counts, DropReason, drop_counts
 from pipeline.base.ids import Words
 from pipeline.base.on_worker import OnWorker
@@ -92,8 +93,14 @@ def with_columns(batch: pa.RecordBatch, columns: dict[str, pa.Array]) -> pa.Reco
     return pa.RecordBatch.from_pydict({name: batch[name] for name in batch.schema.names} | columns)
 
 
-def keep_table(table: PoolTable, target: str, *, selection: OnWorker[Selection]) -> Counts:
+def keep_table(table: PoolTable, target: str, *, selection: OnWorker[Selection], carried: Carried = ()) -> Counts:
     """Writes the balanced pairs of one table of matched pairs.
+
+    Args:
+        table: The pairs.
+        target: Where to.
+        selection: What selects pairs.
+        carried: Columns that the pairs carry.
 
     Returns:
         Pairs with a query in, kept and dropped; how many selections keep them, and how many pairs the keep
@@ -102,8 +109,8 @@ def keep_table(table: PoolTable, target: str, *, selection: OnWorker[Selection])
     num_rows = num_pairs = num_fetched = num_selections = 0
     expected = 0.0
     waiting: list[pa.RecordBatch] = []
-    with open_table_writer(target, BALANCED) as writer:
-        for batch in table.read([*PAIRS.names, *MATCHED.names]):
+    with open_table_writer(target, with_carried(BALANCED, carried)) as writer:
+        for batch in table.read([*PAIRS.names, *MATCHED.names, *(field.name for field in carried)]):
             kept = keep_selected(batch, selection.get())
             waiting.append(kept.pairs)
             if sum(part.num_rows for part in waiting) >= _MIN_ROWS:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.base import files
+from pipeline.base.carried_columns import Carried, carried_by
 from pipeline.base.folders import MatchedFolder, PairsFolder, RawFolder, folder_digest, raw_units
 from pipeline.base.matched_tables import pair_tables, read_matched
 from pipeline.base.table_groups import Rows, read_rows
@@ -45,6 +46,11 @@ class PoolTable(NamedTuple):
         """The queries of the pairs, batch by batch."""
         for batch in self.read(["query_ids"]):
             yield batch["query_ids"]
+
+
+def carried_by_pool(tables: Sequence[PoolTable]) -> Carried:
+    """The columns that the pairs of all tables carry: they agree, so the first one tells."""
+    return carried_by([[tables[0].pairs or tables[0].path]] if tables else [])
 
 
 def without_rows(batches: Iterable[pa.RecordBatch], rows: Rows) -> Iterator[pa.RecordBatch]:

@@ -25,13 +25,14 @@ from pipeline.balancing.cutting import find_cuts
 from pipeline.balancing.keeping import keep_table, open_selection
 from pipeline.balancing.known import Side, known_step, without_known
 from pipeline.balancing.lots import Drawing
-from pipeline.balancing.pool import PoolTable, matched_tables, new_names, whole_tables
+from pipeline.balancing.pool import PoolTable, carried_by_pool, matched_tables, new_names, whole_tables
 from pipeline.balancing.rules import Rule, cut_column, cut_words, finished_rule, read_cuts, read_rule, write_rule
 from pipeline.balancing.sampling import read_sample, sample_step
 from pipeline.base import files
 from pipeline.base.arrays import Ints, read_array, read_lists, write_array
+from pipeline.base.carried_columns import carried_by
 from pipeline.base.drops import LostRows
-from pipeline.base.folders import VOCAB_MAKERS, BalancedFolder, MatchedFolder, VocabFolder
+from pipeline.base.folders import VOCAB_MAKERS, BalancedFolder, MatchedFolder, PairsFolder, VocabFolder
 from pipeline.base.ids import Words
 from pipeline.base.lineage import Kinship, read_stage
 from pipeline.base.on_worker import OnWorker
@@ -102,6 +103,8 @@ class BalancePairs(Stage):
 
     def inputs(self) -> list[str]:
         """The folders of the pairs, of their queries, of the vocabulary and of the crawls before."""
+        if self.previous:
+            carried_by([PairsFolder(self.pairs).tables, BalancedFolder(self.previous).tables])
         return [self.matched, self.pairs, self.vocab, *([self.previous] if self.previous else [])]
 
     def kin(self) -> list[Kinship]:
@@ -225,7 +228,7 @@ def keep_by_cuts(
     keep = MapUnits(
         units=tables,
         output_of=lambda table: folder.file(table.name),
-        work=partial(keep_table, selection=selection),
+        work=partial(keep_table, selection=selection, carried=carried_by_pool(tables)),
     )
     if fetched is not None:
         yield Step("KeepSelected", keep)

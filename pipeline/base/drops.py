@@ -37,6 +37,7 @@ class DropReason(StrEnum):
     UNREAD_ENCODING = "unread_encoding"  # hz-gb-2312, iso-2022-kr…: no browser decodes it
     CUT_JSON = "cut_json"
     BAD_JSON = "bad_json"  # of a JSON-LD script, which costs its page nothing else
+    REFUSED_ROW = "refused_row"  # of a table: --where does not hold for it
     # extract-pairs: candidates
     NO_TEXT = "no_text"
     NO_IMAGE_URL = "no_image_url"

@@ -28,6 +28,7 @@ class OptionSpec(NamedTuple):
     identity: bool
     made_by: tuple[str, ...]
     off: float | None
+    sparse: bool
 
 
 class Option(NamedTuple):
@@ -81,6 +82,7 @@ def option(
     identity: bool = True,
     made_by: tuple[str, ...] = (),
     off: float | None = None,
+    sparse: bool = False,
 ) -> Any:
     """Declares a dataclass field that is also a flag and a TOML key; one of some strings is annotated as `Literal`.
 
@@ -93,8 +95,10 @@ def option(
         identity: Whether the value can change the bytes of the output (time-outs and worker counts cannot).
         made_by: For a folder of a finished stage: the stages that may have made it.
         off: The value that switches a rule off which does not change the output, and is told all the same.
+        sparse: Whether the default is left out of what decides the output: a folder that was made before the option
+            was there is then as one that was made with the default.
     """
-    spec = OptionSpec(help, minimum, maximum, under_data, identity, made_by, off)
+    spec = OptionSpec(help, minimum, maximum, under_data, identity, made_by, off, sparse)
     return dataclasses.field(default=default, metadata={_METADATA_KEY: spec})
 
 
@@ -180,7 +184,9 @@ def identity_of(instance: object) -> dict[str, Any]:
     return {
         opt.name: getattr(instance, opt.name)
         for opt in options_of(type(instance))
-        if opt.spec.identity and opt.spec.under_data is None
+        if opt.spec.identity
+        and opt.spec.under_data is None
+        and not (opt.spec.sparse and getattr(instance, opt.name) == opt.default)
     }
 
 

@@ -112,6 +112,12 @@ def read_metadata(path: str) -> dict[bytes, bytes]:
         return dict(pq.read_metadata(file).metadata or {})
 
 
+def read_schema(path: str) -> pa.Schema:
+    """The columns of a Parquet file and their types, read from its footer."""
+    with _open_table(path) as file:
+        return pq.read_schema(file)
+
+
 def sum_counts(paths: Iterable[str]) -> Counts:
     """The counts of several files that are there, added up."""
     return add_counts(*(counts or {} for counts in each(read_counts, paths)))

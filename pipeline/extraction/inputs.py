@@ -29,7 +29,7 @@ COMMON_CRAWL: Final = "https://data.commoncrawl.org/"
 
 _COPY_BYTES: Final = 8 << 20
 _FIRST_PAUSE_S: Final = 1.0
-_READ_ERRORS: Final = (OSError, http.aiohttp.ClientError)  # fsspec hands on what its HTTP client raises
+READ_ERRORS: Final = (OSError, http.aiohttp.ClientError)  # fsspec hands on what its HTTP client raises
 
 
 class InputUnit(NamedTuple):
@@ -110,7 +110,7 @@ def _copy(path: str, copy: str, tries: int) -> None:
             if files.file_size(copy) == (_remote_size(path) or files.file_size(copy)):
                 return
             error: BaseException = EOFError("it ended too early")
-        except _READ_ERRORS as failure:  # fsspec calls any failure to look at an address "not found"
+        except READ_ERRORS as failure:  # fsspec calls any failure to look at an address "not found"
             error = failure
         if number < tries:
             time.sleep(pause_s(number, first_s=_FIRST_PAUSE_S))

@@ -9,13 +9,14 @@ Source: CLIP 2.2; crawled pairs as in MetaCLIP, with the images that it misses (
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.base import files
+from pipeline.base.carried_columns import with_carried
 from pipeline.base.drops import Counts, DropReason
 from pipeline.base.folders import PairsFolder, StageFolder, table_name
 from pipeline.base.options import option
@@ -24,10 +25,9 @@ from pipeline.base.table_groups import TableGroup, group_tables
 from pipeline.base.tables import open_table_writer, read_table, write_table
 from pipeline.extraction.dedup import Duplicates
 from pipeline.extraction.filters import FilterOptions, filter_options
-from pipeline.extraction.inputs import COMMON_CRAWL, InputUnit, UnreadableInput, list_units, local_copy
+from pipeline.extraction.inputs import COMMON_CRAWL, READ_ERRORS, InputUnit, UnreadableInput, list_units, local_copy
 from pipeline.extraction.languages import check_languages
 from pipeline.extraction.losers import (
-    EXTRACTED,
     Extracted,
     Losers,
     LosingRule,
@@ -38,8 +38,17 @@ from pipeline.extraction.losers import (
 from pipeline.extraction.near_duplicates import NearDuplicates, sign_texts
 from pipeline.extraction.pages import PageRules, parse_page
 from pipeline.extraction.repeats import RepeatedTexts
+from pipeline.extraction.table_columns import (
+    NO_COLUMNS,
+    ColumnWishes,
+    TableColumns,
+    Told,
+    agree_on_types,
+    parse_kept,
+    parse_where,
+)
 from pipeline.extraction.unit import COMPILED_BYTES, Extraction, ExtractionRules, saved_page_key
-from pipeline.extraction.url_lists import PRESETS, ListColumns, Preset, read_url_list
+from pipeline.extraction.url_lists import PRESETS, ListColumns, Preset, read_url_list, tell_columns
 from pipeline.extraction.wat_links import load_cutter
 from pipeline.steps import GroupPacked, MapUnits, Stage, Step, Steps
 from vocab.kernels.compiled import find_obstacle
@@ -73,6 +82,14 @@ class ExtractPairs(FilterOptions, Stage):
     url_column: str = option("", "Column of image URLs in tables: a name, or a number from 0 without a header.")
     text_column: str = option("", "Column of texts in tables.")
     page_column: str = option("", "Column of page URLs in tables.")
+    keep_column: tuple[str, ...] = option(
+        (),
+        "Columns of tables that pairs carry to the shards, as similarity or, under another name, width=listed_width.",
+        sparse=True,
+    )
+    where: str = option(
+        "", 'Read the rows of tables for which this holds, as "similarity >= 0.3 and width >= 256".', sparse=True
+    )
     table_part_mb: int = option(
         256, "MB in which large Parquet, TSV and JSON lines tables are cut, for workers to share.", minimum=1
     )
@@ -100,18 +117,58 @@ class ExtractPairs(FilterOptions, Stage):
                 check_languages(getattr(self, option_name))
             except ValueError as error:
                 raise ValueError(f"{self.name}: {option_name.replace('_', '-')}: {error}") from None
+        for option_name, parse in (("keep-column", parse_kept), ("where", parse_where)):
+            try:
+                parse(getattr(self, option_name.replace("-", "_")))
+            except ValueError as error:
+                raise ValueError(f"{self.name}: {option_name}: {error}") from None
         if 0 < self.near_duplicates < _MIN_THRESHOLD:
             raise ValueError(f"{self.name}: near-duplicates must be 0 or at least {_MIN_THRESHOLD}")
 
     def inputs(self) -> list[str]:
-        """The input files, block lists, and the table of saved pages' addresses."""
+        """The input files, block lists, and the table of saved pages' addresses; looks at the columns asked for."""
         page_urls = [self.page_urls] if self.page_urls else []
-        return [*files.expand_inputs(self.input), *self.block_files(), *page_urls]
+        inputs = [*files.expand_inputs(self.input), *self.block_files(), *page_urls]
+        if self.keep_column or self.where:
+            self._others  # noqa: B018 (raises what is wrong)
+        return inputs
+
+    def _units(self) -> list[InputUnit]:
+        paths = files.expand_inputs(self.input)
+        return list_units(paths, path_base=self.path_base, part_bytes=self.table_part_mb << 20)
+
+    @cached_property
+    def _others(self) -> TableColumns:
+        """The columns asked for, and their types in all tables.
+
+        Raises:
+            ValueError: When a table does not have them, or they are of other types than in another one.
+        """
+        wishes = ColumnWishes(parse_kept(self.keep_column), parse_where(self.where))
+        if wishes == ColumnWishes():
+            return NO_COLUMNS
+        tables = {unit.path: unit for unit in self._units() if unit.kind == "table"}
+        option_names = " and ".join(n for n, given in (("keep-column", wishes.kept), ("where", self.where)) if given)
+        try:
+            if not tables:
+                raise ValueError("there is no table among the inputs")
+            told = files.each(lambda unit: self._tell_columns(unit, wishes.names), tables.values())
+            return agree_on_types([one for one in told if one is not None], wishes)
+        except ValueError as error:
+            raise ValueError(f"{self.name}: {option_names}: {error}") from None
+
+    def _tell_columns(self, unit: InputUnit, names: Sequence[str]) -> Told | None:
+        """What a table says of some columns; None for a listed one that cannot be read, which is dropped later."""
+        try:
+            return tell_columns(unit.path, names)
+        except READ_ERRORS as error:
+            if unit.is_listed and self.on_unreadable == "drop":
+                return None
+            raise UnreadableInput(f"{unit.path}: cannot be read: {type(error).__name__}: {error}") from error
 
     def steps(self) -> Steps:
         """Extract unit by unit, find what loses against others over all units, write the rest."""
-        paths = files.expand_inputs(self.input)
-        units = list_units(paths, path_base=self.path_base, part_bytes=self.table_part_mb << 20)
+        units = self._units()
         extracted = StageFolder(PairsFolder(self.output).working("extracted"))
         extract = MapUnits(
             units=units,
@@ -156,7 +213,7 @@ class ExtractPairs(FilterOptions, Stage):
         write = MapUnits(
             units=tables,
             output_of=lambda table: pairs.table(table_name(table.path)),
-            work=partial(write_distinct, losers=losers),
+            work=partial(write_distinct, losers=losers, schema=with_carried(PAIRS, self._others.carried)),
         )
         yield Step("WriteDistinctPairs", write)
 
@@ -170,6 +227,7 @@ class ExtractPairs(FilterOptions, Stage):
             filters=filter_options(self),
             page_urls=read_page_urls(self.page_urls) if self.page_urls else {},
             page_languages=self.page_language,
+            others=self._others,
         )
 
 
@@ -241,30 +299,32 @@ def extract_unit(unit: InputUnit, output: str, *, rules: ExtractionRules, tries:
     """
     try:
         with local_copy(unit.path, tries=tries) as copy:
-            return _write_extracted(output, Extraction(copy, unit.name, rules, unit.part), unit)
+            extraction = Extraction(copy, unit.name, rules, unit.part)
+            return _write_extracted(output, extraction, unit, rules.schema)
     except UnreadableInput:
         if not (unit.is_listed and drop_unreadable):
             raise
     counts = {"files/in": 1, f"files/drop/{DropReason.UNREADABLE_FILE}": 1}
-    write_table(output, EXTRACTED.empty_table(), EXTRACTED, counts)
+    write_table(output, rules.schema.empty_table(), rules.schema, counts)
     return counts
 
 
-def _write_extracted(path: str, extraction: Extraction, unit: InputUnit) -> Counts:
-    with open_table_writer(path, EXTRACTED) as writer:
+def _write_extracted(path: str, extraction: Extraction, unit: InputUnit, schema: pa.Schema) -> Counts:
+    with open_table_writer(path, schema) as writer:
         for batch in extraction.batches(unit.kind):
             writer.write(batch)
         writer.counts = extraction.counts | ({"files/in": 1, "files/kept": 1} if unit.is_listed else {})
     return writer.counts
 
 
-def write_distinct(table: Extracted, output: str, *, losers: Sequence[Losers]) -> Counts:
+def write_distinct(table: Extracted, output: str, *, losers: Sequence[Losers], schema: pa.Schema = PAIRS) -> Counts:
     """Writes the pairs of a table of `EXTRACTED` that have not lost: a table of `PAIRS`.
 
     Args:
         table: What was extracted of an input unit.
         output: The table.
         losers: What is left out; a row is in one list only.
+        schema: `PAIRS`, with the columns that are carried.
     """
     rows = read_table(table.path)
     kept = np.ones(rows.num_rows, np.bool_)
@@ -274,5 +334,5 @@ def write_distinct(table: Extracted, output: str, *, losers: Sequence[Losers]) -
         kept[losing] = False
         counts |= {f"pairs/drop/{lost.reason}": len(losing)} if len(losing) else {}
     counts["pairs/kept"] = int(kept.sum())
-    write_table(output, rows.filter(pa.array(kept)), PAIRS, counts)
+    write_table(output, rows.filter(pa.array(kept)), schema, counts)
     return counts

@@ -10,11 +10,12 @@ import operator
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
 
 from pipeline.base import files
+from pipeline.base.carried_columns import with_carried
 from pipeline.base.drops import Counts, DropReason
 from pipeline.base.ids import pair_id
 from pipeline.extraction.candidates import TEXT_SOURCES, Candidate, Page
@@ -25,6 +26,7 @@ from pipeline.extraction.languages import identify_languages, primary_language
 from pipeline.extraction.losers import EXTRACTED
 from pipeline.extraction.pages import PageRules, parse_page
 from pipeline.extraction.record_pages import HTML_START, MAX_PAGE_BYTES, read_pages
+from pipeline.extraction.table_columns import NO_COLUMNS, TableColumns
 from pipeline.extraction.url_lists import WHOLE, ListColumns, TablePart, list_format, read_url_list
 from pipeline.extraction.wat_links import cut_links, load_cutter
 from pipeline.web.archives.streaming import stream_records
@@ -47,6 +49,7 @@ class ExtractionRules(NamedTuple):
         filters: Which pairs are kept.
         page_languages: Languages of pages that are read; empty: all.
         page_urls: Addresses of saved pages, by file name without ``.html`` and ``.gz``.
+        others: Further columns of tables, and which of their rows are read.
     """
 
     pages: PageRules
@@ -54,6 +57,12 @@ class ExtractionRules(NamedTuple):
     filters: FilterOptions
     page_urls: Mapping[str, str]
     page_languages: tuple[str, ...] = ()
+    others: TableColumns = NO_COLUMNS
+
+    @property
+    def schema(self) -> pa.Schema:
+        """`EXTRACTED`, with the columns that are carried."""
+        return with_carried(EXTRACTED, self.others.carried)
 
 
 def input_kind(path: str) -> str:
@@ -94,7 +103,10 @@ class Extraction:
     def __init__(self, path: str, name: str, rules: ExtractionRules, part: TablePart = WHOLE) -> None:
         self._path, self._name, self._rules, self._part = path, name, rules, part
         self._source_file = files.basename(path)
-        self._rows: list[tuple[str, str, str, str, str]] = []
+        self._rows: list[tuple[str, str, str, str, str, int | None]] = []
+        self._values: list[pa.Table] = []  # carried columns, which rows point into
+        self._num_values = 0
+        self._num_unfit = 0
         self._pages: Counter[str] = Counter()
         self._json_lds: Counter[str] = Counter()
         self._pairs: Counter[str] = Counter()
@@ -102,7 +114,7 @@ class Extraction:
         self._num_scrubbed = 0
 
     def batches(self, kind: str) -> Iterator[pa.Table]:
-        """Tables of `EXTRACTED` without the pairs that a filter refuses."""
+        """Tables of the rules' schema without the pairs that a filter refuses."""
         steps = {"archive": self._read_archive, "html": self._read_saved_page, "table": self._read_table}
         for _ in steps[kind]():
             if len(self._rows) >= _BATCH_ROWS:
@@ -115,7 +127,7 @@ class Extraction:
         found = {f"pages/{name}": number for name, number in self._pages.items()}
         found |= {f"pairs/{name}": number for name, number in self._pairs.items() if number}
         found |= {f"json_ld/{name}": number for name, number in self._json_lds.items() if number}
-        facts = {"records": self._num_records, "scrubbed_texts": self._num_scrubbed}
+        facts = {"records": self._num_records, "scrubbed_texts": self._num_scrubbed, "unfit_values": self._num_unfit}
         return found | {name: number for name, number in facts.items() if number}
 
     def _read_archive(self) -> Iterator[None]:
@@ -141,10 +153,18 @@ class Extraction:
 
     def _read_table(self) -> Iterator[None]:
         target_px = self._rules.pages.target_px
-        for batch in read_url_list(self._path, self._rules.columns, self._part):
+        for batch in read_url_list(self._path, self._rules.columns, self._part, others=self._rules.others):
             self._drop_pairs(DropReason.BAD_ROW, batch.num_bad_rows)
-            for url, text, page_url in zip(batch.urls, batch.texts, batch.page_urls, strict=True):
-                self._add_candidates([_table_candidate(url or "", text or "", target_px)], page_url or "", "")
+            self._drop_pairs(DropReason.REFUSED_ROW, batch.num_refused)
+            self._num_unfit += batch.num_unfit
+            rows = zip(batch.urls, batch.texts, batch.page_urls, strict=True)
+            for place, (url, text, page_url) in enumerate(rows):
+                if batch.values is not None and (place == 0 or not self._values):  # the first, or after a flush
+                    self._values.append(batch.values)
+                    self._num_values += batch.values.num_rows
+                carried = self._num_values - batch.values.num_rows + place if batch.values is not None else None
+                candidates = [_table_candidate(url or "", text or "", target_px)]
+                self._add_candidates(candidates, page_url or "", "", carried)
                 yield
 
     def _add_page(self, page: Page | DropReason) -> None:
@@ -160,14 +180,16 @@ class Extraction:
         self._json_lds[f"drop/{DropReason.BAD_JSON}"] += page.num_unread
         self._add_candidates(page.candidates, page.url, page.language)
 
-    def _add_candidates(self, candidates: Iterable[Candidate], page_url: str, language: str) -> None:
+    def _add_candidates(
+        self, candidates: Iterable[Candidate], page_url: str, language: str, carried: int | None = None
+    ) -> None:
         num_rows = len(self._rows)
         refused: list[DropReason] = []
         for image_url, text, text_source in candidates:
             if isinstance(image_url, DropReason):
                 refused.append(image_url)
             else:
-                self._rows.append((image_url, text, text_source, page_url, language))
+                self._rows.append((image_url, text, text_source, page_url, language, carried))
         self._pairs["in"] += len(self._rows) - num_rows
         for reason, number in Counter(refused).items():
             self._drop_pairs(reason, number)
@@ -178,9 +200,9 @@ class Extraction:
             self._pairs[f"drop/{reason}"] += number
 
     def _flush(self) -> pa.Table:
-        columns: list[Sequence[str]] = list(zip(*self._rows, strict=True)) or [()] * 5
+        columns: list[Sequence[Any]] = list(zip(*self._rows, strict=True)) or [()] * 6
         self._rows = []
-        image_urls, texts, sources, page_urls, languages = columns
+        image_urls, texts, sources, page_urls, languages, places = columns
         pairs = pa.table(
             {
                 "image_url": pa.array(image_urls, pa.string()),
@@ -190,10 +212,20 @@ class Extraction:
                 "language": pa.array([language or None for language in languages], pa.string()),
             }
         )
+        for name, values in self._take_values(places).items():
+            pairs = pairs.append_column(name, values)
         refusals = refuse_pairs(pairs, self._rules.filters)
         for reason, number in refusals.drops.items():
             self._pairs[f"drop/{reason}"] += number
         return self._identify(pairs.filter(pa.array(refusals.kept)))
+
+    def _take_values(self, places: Sequence[int | None]) -> dict[str, pa.ChunkedArray]:
+        """The carried columns of the rows that come next; null where a row is of a page."""
+        schema = pa.schema(self._rules.others.carried)
+        values = pa.concat_tables([schema.empty_table(), *self._values])
+        self._values, self._num_values = [], 0
+        taken = values.take(pa.array(places, pa.int64()))
+        return {name: taken[name] for name in schema.names}
 
     def _clean(self, texts: Sequence[str]) -> list[str]:
         clean = clean_texts(texts)
@@ -217,7 +249,7 @@ class Extraction:
         pairs = pairs.append_column("text_key", pa.array([text_key(text) for text in normal], pa.uint64()))
         pairs = pairs.append_column("preference", pa.array(preferences, pa.uint64()))
         pairs = pairs.append_column("source_file", pa.repeat(pa.scalar(self._source_file), pairs.num_rows))
-        return pairs.select(EXTRACTED.names)
+        return pairs.select(self._rules.schema.names)
 
 
 def text_key(text: str) -> int:

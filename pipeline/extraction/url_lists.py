@@ -12,13 +12,23 @@ import io
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, islice
-from typing import BinaryIO, Final, Literal, NamedTuple, TypeVar
+from typing import Any, BinaryIO, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.base.files import basename, file_size, open_for_read
+from pipeline.extraction.table_columns import (
+    NO_COLUMNS,
+    TableColumns,
+    Told,
+    check_names,
+    decoded_column,
+    guess_types,
+    select_rows,
+    stated_types,
+)
 
 SUFFIXES: Final = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson")
 
@@ -30,6 +40,7 @@ _KNOWN_NAMES: Final = {
     "page": ("page_url", "page", "source_page"),
 }
 _BATCH_ROWS: Final = 50_000
+_TOLD_ROWS: Final = 10_000  # of a text, by which the types of its columns are told
 
 
 class ListColumns(NamedTuple):
@@ -81,12 +92,25 @@ class RowBatch(NamedTuple):
         texts: Texts.
         page_urls: Page URLs, all null where the table has none.
         num_bad_rows: Rows, or places, that could not be read.
+        values: The carried columns, under the names they are carried by; None: there are none.
+        num_refused: Rows that the condition does not hold for.
+        num_unfit: Values that are not of their column's type.
     """
 
     urls: list[str | None]
     texts: list[str | None]
     page_urls: list[str | None]
     num_bad_rows: int
+    values: pa.Table | None = None
+    num_refused: int = 0
+    num_unfit: int = 0
+
+
+class _Row(NamedTuple):
+    """A row of a text: what is wanted of it by role, and the other columns that are read."""
+
+    roles: Mapping[str, str | None]
+    values: Sequence[Any]
 
 
 class ListFormat(NamedTuple):
@@ -128,8 +152,20 @@ def table_parts(path: str, part_bytes: int) -> list[TablePart]:
     return [TablePart(first, last) for first, last in zip([0, *cuts], [*cuts, -1], strict=True)]
 
 
-def read_url_list(path: str, columns: ListColumns = ListColumns(), part: TablePart = WHOLE) -> Iterator[RowBatch]:  # noqa: B008 (immutable)
+def read_url_list(
+    path: str,
+    columns: ListColumns = ListColumns(),  # noqa: B008 (immutable)
+    part: TablePart = WHOLE,
+    *,
+    others: TableColumns = NO_COLUMNS,
+) -> Iterator[RowBatch]:
     """Reads a table, or a part of it, batch by batch, in order.
+
+    Args:
+        path: Of the table.
+        columns: Of URLs and texts.
+        part: What is read of it.
+        others: Further columns, and which rows are wanted.
 
     Raises:
         ValueError: When the columns are not there, or cannot be recognised.
@@ -138,15 +174,15 @@ def read_url_list(path: str, columns: ListColumns = ListColumns(), part: TablePa
     if found is None:
         raise ValueError(f"{path}: not one of {', '.join(SUFFIXES)}")
     if found.suffix == ".parquet":
-        yield from _read_parquet(path, columns, part)
+        yield from _read_parquet(path, columns, part, others)
         return
     with open_for_read(path) as start, open_for_read(path) as file:
         head = _Lines(start, is_gzip=found.is_gzip)
         lines = _Lines(file, is_gzip=found.is_gzip, part=part)
         if found.suffix in (".jsonl", ".ndjson"):
-            yield from _read_json_lines(path, head, lines, columns)
+            yield from _read_json_lines(path, head, lines, columns, others)
         else:
-            yield from _read_separated(path, head, lines, columns, is_tsv=found.suffix == ".tsv")
+            yield from _read_separated(path, head, lines, columns, others)
 
 
 def choose_columns(names: Sequence[str], columns: ListColumns, path: str) -> dict[str, str]:
@@ -171,14 +207,74 @@ def choose_columns(names: Sequence[str], columns: ListColumns, path: str) -> dic
     return chosen
 
 
-def _read_parquet(path: str, columns: ListColumns, part: TablePart) -> Iterator[RowBatch]:
+def tell_columns(path: str, names: Sequence[str]) -> Told:
+    """What a table says of some of its columns; a text is asked for its first rows.
+
+    Raises:
+        ValueError: When one of them is not there.
+    """
+    found = list_format(path)
+    if found is None:
+        raise ValueError(f"{path}: not one of {', '.join(SUFFIXES)}")
+    with open_for_read(path) as file:
+        if found.suffix == ".parquet":
+            schema = pq.read_schema(file)
+            check_names(path, schema.names, names)
+            return Told(path, stated_types(schema, names), is_certain=True)
+        lines = _Lines(file, is_gzip=found.is_gzip)
+        if found.suffix in (".jsonl", ".ndjson"):
+            objects = [row for row in islice(_objects(lines), _TOLD_ROWS) if row is not None]
+            there = list(dict.fromkeys(name for row in objects for name in row))
+            values = {name: [row.get(name) for row in objects] for name in names}
+        else:
+            there, values = _first_values(lines, names, is_tsv=found.suffix == ".tsv")
+    if there:
+        check_names(path, there, names)
+    return Told(path, guess_types(values), is_certain=False)
+
+
+def _first_values(
+    lines: Iterable[str], names: Sequence[str], *, is_tsv: bool
+) -> tuple[list[str], dict[str, list[Any]]]:
+    """The names of the columns of a text, none of an empty one, and the first values of some of them."""
+    rows = [row for row in islice(_rows(lines, is_tsv=is_tsv), _TOLD_ROWS) if row is not None]
+    if not rows:
+        return [], {name: [] for name in names}
+    there, has_header = _column_names(rows[0])
+    whole = [row for row in rows[has_header:] if len(row) == len(there)]
+    places = {name: there.index(name) for name in names if name in there}
+    return there, {name: [row[place] for row in whole] for name, place in places.items()}
+
+
+def _column_names(first: list[str]) -> tuple[list[str], bool]:
+    """The names of columns, their numbers where the first row is no header; and whether it is one."""
+    has_header = not any(field.startswith(("http://", "https://", "//")) for field in first)
+    return first if has_header else [str(position) for position in range(len(first))], has_header
+
+
+def _read_parquet(path: str, columns: ListColumns, part: TablePart, others: TableColumns) -> Iterator[RowBatch]:
     with open_for_read(path) as file, pq.ParquetFile(file) as parquet:
         chosen = choose_columns(parquet.schema_arrow.names, columns, path)
         groups = range(parquet.num_row_groups)[part.first : part.last if part.last >= 0 else None]
-        names = list(dict.fromkeys(chosen.values()))
+        names = list(dict.fromkeys([*chosen.values(), *others.types.names]))
         for batch in parquet.iter_batches(_BATCH_ROWS, row_groups=groups, columns=names):
-            read = {role: _text_list(batch.column(name)) for role, name in chosen.items()}
-            yield RowBatch(read["url"], read["text"], read.get("page") or [None] * batch.num_rows, 0)
+            wanted, values, num_refused = batch, None, 0
+            if others.types.names:
+                rows = pa.Table.from_batches([batch])
+                values = pa.table(
+                    [decoded_column(rows[field.name], field.type) for field in others.types], others.types
+                )
+                if others.where:
+                    places = select_rows(values, others)
+                    wanted, values = rows.take(places).combine_chunks(), values.take(places)
+                    num_refused = batch.num_rows - wanted.num_rows
+            read = {role: _text_list(_one_array(wanted.column(name))) for role, name in chosen.items()}
+            pages = read.get("page") or [None] * wanted.num_rows
+            yield RowBatch(read["url"], read["text"], pages, 0, others.pick(values), num_refused)
+
+
+def _one_array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
 def _text_list(column: pa.Array) -> list[str | None]:
@@ -218,22 +314,28 @@ def _lines_between(file: BinaryIO, part: TablePart) -> Iterator[str]:
 
 
 def _read_separated(
-    path: str, head: _Lines, lines: _Lines, columns: ListColumns, *, is_tsv: bool
+    path: str, head: _Lines, lines: _Lines, columns: ListColumns, others: TableColumns
 ) -> Iterator[RowBatch]:
+    found = list_format(path)
+    is_tsv = found is not None and found.suffix == ".tsv"
     first = next((row for row in _rows(head, is_tsv=is_tsv) if row is not None), None)
     rows = _rows(lines, is_tsv=is_tsv)
     if first is None:
-        yield from _batches((None for _ in rows), lines)
+        yield from _batches((None for _ in rows), lines, others)
         return
-    has_header = not any(field.startswith(("http://", "https://", "//")) for field in first)
-    names = first if has_header else [str(position) for position in range(len(first))]
+    names, has_header = _column_names(first)
     if not has_header:
         columns = _guess_positions(first, columns)
     chosen = {role: names.index(name) for role, name in choose_columns(names, columns, path).items()}
     if has_header and lines.is_at_start:
         rows = _without_first(rows)
+    places = [names.index(name) for name in others.types.names]
     complete = (row if row is not None and len(row) == len(names) else None for row in rows)
-    yield from _batches(({role: row[at] for role, at in chosen.items()} if row else None for row in complete), lines)
+    picked = (
+        _Row({role: row[at] for role, at in chosen.items()}, [row[at] for at in places]) if row else None
+        for row in complete
+    )
+    yield from _batches(picked, lines, others)
 
 
 def _guess_positions(first: Sequence[str], columns: ListColumns) -> ListColumns:
@@ -265,14 +367,21 @@ def _without_first(rows: Iterator[T | None]) -> Iterator[T | None]:
     yield from rows
 
 
-def _read_json_lines(path: str, head: _Lines, lines: _Lines, columns: ListColumns) -> Iterator[RowBatch]:
+def _read_json_lines(
+    path: str, head: _Lines, lines: _Lines, columns: ListColumns, others: TableColumns
+) -> Iterator[RowBatch]:
     first = next((found for found in _objects(head) if found is not None), None)
     objects = _objects(lines)
     if first is None:
-        yield from _batches((None for _ in objects), lines)
+        yield from _batches((None for _ in objects), lines, others)
         return
     chosen = choose_columns(list(first), columns, path)
-    yield from _batches((_pick(found, chosen) if found is not None else None for found in objects), lines)
+    names = others.types.names
+    picked = (
+        _Row(_pick(found, chosen), [found.get(name) for name in names]) if found is not None else None
+        for found in objects
+    )
+    yield from _batches(picked, lines, others)
 
 
 def _objects(lines: Iterable[str]) -> Iterator[dict[str, object] | None]:
@@ -295,7 +404,7 @@ def _decode_or_none(decoder: "msgspec.json.Decoder[dict[str, object]]", line: st
         return None
 
 
-def _batches(rows: Iterable[Mapping[str, str | None] | None], lines: _Lines) -> Iterator[RowBatch]:
+def _batches(rows: Iterable[_Row | None], lines: _Lines, others: TableColumns) -> Iterator[RowBatch]:
     """Rows in batches; None is a bad row, and so is the place where the file breaks off."""
     rows = iter(rows)
     is_last = False
@@ -304,4 +413,13 @@ def _batches(rows: Iterable[Mapping[str, str | None] | None], lines: _Lines) -> 
         is_last = len(batch) < _BATCH_ROWS
         good = [row for row in batch if row is not None]
         num_bad = len(batch) - len(good) + (lines.num_breaks if is_last else 0)
-        yield RowBatch([r["url"] for r in good], [r["text"] for r in good], [r.get("page") for r in good], num_bad)
+        values, num_refused, num_unfit = None, 0, 0
+        if others.types.names:
+            values, num_unfit = others.read([row.values for row in good])
+            if others.where:
+                places = select_rows(values, others)
+                num_refused = len(good) - len(places)
+                good, values = [good[place] for place in places.to_pylist()], values.take(places)
+        roles = [row.roles for row in good]
+        urls, texts, pages = [r["url"] for r in roles], [r["text"] for r in roles], [r.get("page") for r in roles]
+        yield RowBatch(urls, texts, pages, num_bad, others.pick(values), num_refused, num_unfit)

@@ -34,7 +34,8 @@ from pipeline.web.sites import site_of
 from pipeline.web.urls import url_host
 
 HOST_BUCKETS: Final = 1 << 16
-ROUTED: Final = PLAN.append(pa.field("unit", pa.int32(), nullable=False))
+UNIT: Final = pa.field("unit", pa.int32(), nullable=False)
+ROUTED: Final = PLAN.append(UNIT)
 GROUP: Final = pa.schema([pa.field("unit", pa.int32(), nullable=False), pa.field("rows", pa.int64(), nullable=False)])
 
 _WANTED_UNITS: Final = 64  # at least, where pairs are enough
@@ -257,7 +258,12 @@ def open_routed(plans: StageFolder, num_sources: int, *, num_groups: int) -> Rou
 
 
 def write_routes(
-    source: tuple[int, Sequence[str]], output: str, *, plan: OnWorker[UnitPlan], group_size: int
+    source: tuple[int, Sequence[str]],
+    output: str,
+    *,
+    plan: OnWorker[UnitPlan],
+    group_size: int,
+    schema: pa.Schema = PLAN,
 ) -> Counts:
     """Writes the rows of some tables of balanced pairs by group of units.
 
@@ -266,24 +272,34 @@ def write_routes(
         output: Where they go.
         plan: The units.
         group_size: Units a group.
+        schema: Of the plans: `PLAN`, with the columns that are carried.
     """
     _, tables = source
     num_groups = -(-plan.get().num_units // group_size)
-    write_routed(output, route_rows(tables, plan=plan, group_size=group_size), num_groups=num_groups)
+    write_routed(output, route_rows(tables, plan=plan, group_size=group_size, schema=schema), num_groups=num_groups)
     return {}
 
 
-def route_rows(tables: Sequence[str], *, plan: OnWorker[UnitPlan], group_size: int) -> Iterator[tuple[int, bytes]]:
-    """The rows of some tables of balanced pairs by group of units, as messages of `ROUTED`."""
-    batches = (batch for path in tables for batch in read_batches(path, PLAN.names))
-    for rows in gather_rows(batches, PLAN):
+def route_rows(
+    tables: Sequence[str], *, plan: OnWorker[UnitPlan], group_size: int, schema: pa.Schema = PLAN
+) -> Iterator[tuple[int, bytes]]:
+    """The rows of some tables of balanced pairs by group of units, as messages of a plan's schema and their `UNIT`."""
+    batches = (batch for path in tables for batch in read_batches(path, schema.names))
+    for rows in gather_rows(batches, schema):
         units = units_of_urls(plan.get(), rows["image_url"].combine_chunks())
-        routed = rows.append_column(ROUTED.field("unit"), pa.array(units, pa.int32()))
+        routed = rows.append_column(UNIT, pa.array(units, pa.int32()))
         routed = routed.sort_by([("unit", "ascending"), ("image_url", "ascending")])
         yield from split_rows(routed, routed["unit"].to_numpy() // group_size)
 
 
-def write_plans(group: UnitGroup, output: str, *, routed: OnWorker[RoutedFiles], plans: StageFolder) -> Counts:
+def write_plans(
+    group: UnitGroup,
+    output: str,
+    *,
+    routed: OnWorker[RoutedFiles],
+    plans: StageFolder,
+    schema: pa.Schema = PLAN,
+) -> Counts:
     """Writes the plan of every unit of a group from the rows that were routed to it, and last how many there are.
 
     Args:
@@ -291,15 +307,16 @@ def write_plans(group: UnitGroup, output: str, *, routed: OnWorker[RoutedFiles],
         output: Where it is said how many rows the plan of each has (`GROUP`).
         routed: The rows of all sources.
         plans: Where plans go, by the names of their units.
+        schema: Of the plans: `PLAN`, with the columns that are carried.
 
     Returns:
         Pairs in, kept, and dropped because they came more than once.
     """
-    rows = read_messages(routed.get().read(group.number), ROUTED)
+    rows = read_messages(routed.get().read(group.number), schema.append(UNIT))
     num_rows: list[int] = []
     for unit, its_rows in split_by_unit(group, rows):
         plan, _ = merge_plan(its_rows)
-        write_table(plans.table(raw_name(unit)), plan, PLAN)
+        write_table(plans.table(raw_name(unit)), plan, schema)
         num_rows.append(plan.num_rows)
     kept = sum(num_rows)
     counts = drop_counts("pairs", kept, {DropReason.DUPLICATE_PAIR: rows.num_rows - kept})

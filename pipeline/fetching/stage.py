@@ -10,11 +10,13 @@ from functools import partial
 from typing import ClassVar, Final
 
 from pipeline.base import files
+from pipeline.base.carried_columns import carried_by, with_carried
 from pipeline.base.drops import Counts
 from pipeline.base.folders import VOCAB_MAKERS, BalancedFolder, RawFolder, StageFolder, VocabFolder
 from pipeline.base.lineage import Kinship, read_stage
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.options import option
+from pipeline.base.schemas import PLAN
 from pipeline.base.shard_format import raw_name
 from pipeline.base.tables import read_column, read_table
 from pipeline.fetching.answers import Normalize
@@ -131,7 +133,7 @@ class FetchImages(FetchRules, ImageRules, Stage):
         """Plan; find the images in the archives, if there are any; fetch, lanes of hosts side by side."""
         prepare_pixels()
         raw, tables = RawFolder(self.output), BalancedFolder(self.balanced).tables
-        plans = StageFolder(raw.working("plan"))
+        plans, schema = StageFolder(raw.working("plan")), with_carried(PLAN, carried_by([tables]))
         num_pairs = read_stage(self.balanced)["counts"].get("pairs/kept", 0)
         sources = join_tables(tables, num_rows=num_pairs)
         hosts = plans.file("hosts.npy")
@@ -143,13 +145,13 @@ class FetchImages(FetchRules, ImageRules, Stage):
         route = MapUnits(
             units=list(enumerate(sources)),
             output_of=lambda source: routed_file(plans, source[0]),
-            work=partial(write_routes, plan=plan, group_size=group_size),
+            work=partial(write_routes, plan=plan, group_size=group_size, schema=schema),
         )
         routed = OnWorker(open_routed, plans, len(sources), num_groups=len(groups))
         write = MapUnits(
             units=groups,
             output_of=partial(group_table, plans),
-            work=partial(write_plans, routed=routed, plans=plans),
+            work=partial(write_plans, routed=routed, plans=plans, schema=schema),
         )
         yield Step("RouteRows", route), Step("PlanUnits", write)
         lanes = plan.get().lanes()

@@ -21,10 +21,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.base import files
+from pipeline.base.carried_columns import carried_fields, json_column, with_carried
 from pipeline.base.drops import Counts, DropReason, drop_counts
 from pipeline.base.folders import StageFolder, raw_tar_of
 from pipeline.base.on_worker import OnWorker
-from pipeline.base.schemas import OK_STATUS, RAW_INDEX
+from pipeline.base.schemas import OK_STATUS, PLAN, RAW_INDEX
 from pipeline.base.shard_format import describe_probability, raw_name, sample_key
 from pipeline.base.tables import read_table, write_table
 from pipeline.base.tar import END_OF_ARCHIVE
@@ -152,9 +153,10 @@ class FetchUnit:
                 offset += length
             tar.write(END_OF_ARCHIVE)
             table = index_unit(self._plan, answers, places)
+            schema = with_carried(RAW_INDEX, carried_fields(self._plan.schema))
             if self._known:
                 with files.record_writes():  # in a list of its own: it is none of the unit's files
-                    write_table(next_of(index), table, RAW_INDEX, counts)
+                    write_table(next_of(index), table, schema, counts)
         files.write_json(stats_of(index), describe_counts(counts))
         if img2dataset_names:
             write_table(peer_table_of(index), describe_index(table, exif=exif, unfit=_UNFIT), PEER_TABLE)
@@ -162,12 +164,14 @@ class FetchUnit:
             files.write_json(waits_of(index), waits)
         else:
             files.remove_file(waits_of(index))
-        write_table(index, table, RAW_INDEX, counts)
+        write_table(index, table, schema, counts)
         return counts
 
     def _samples(self, queries: pa.Array, img2dataset_names: bool, known: KnownSamples | None) -> Iterator[bytes]:
         """The members of each sample, in the order of the plan; empty where there is no image."""
-        for number, row in enumerate(_with_query_strings(self._plan, queries).to_pylist()):
+        carried = {field.name: json_column(self._plan[field.name]) for field in carried_fields(self._plan.schema)}
+        rows = _with_query_strings(self._plan.select(PLAN.names), queries).to_pylist()
+        for number, row in enumerate(rows):
             url = row["image_url"]
             image = self._stored[url].fetched.image
             if isinstance(image, DropReason):
@@ -176,6 +180,7 @@ class FetchUnit:
                 yield known(number)
             else:
                 provenance = describe_sample(row, image, img2dataset_names=img2dataset_names)
+                provenance |= {name: values[number] for name, values in carried.items()}
                 yield self._encode(row, image, self._stored[url], provenance)
 
     def _encode(self, row: dict[str, Any], image: CheckedImage, place: StoredUrl, provenance: dict[str, Any]) -> bytes:
@@ -320,11 +325,15 @@ def index_unit(plan: pa.Table, answers: Sequence[Fetched], places: Sequence[Plac
     images = [answer.image if isinstance(answer.image, CheckedImage) else None for answer in answers]
     statuses = [str(answer.image) if isinstance(answer.image, DropReason) else OK_STATUS for answer in answers]
     keys = pa.array(map(sample_key, plan["pair_id"].to_pylist()), pa.string())
-    columns = {name: plan[name] for name in _PLAN_COLUMNS} | {"key": keys, "status": pa.array(statuses, pa.string())}
+    carried = [field.name for field in carried_fields(plan.schema)]
+    columns = {name: plan[name] for name in (*_PLAN_COLUMNS, *carried)} | {
+        "key": keys,
+        "status": pa.array(statuses, pa.string()),
+    }
     for names, records in ((_PLACE_COLUMNS, places), (_IMAGE_COLUMNS, images), (_ANSWER_COLUMNS, answers)):
         for name in names:
             columns[name] = pa.array([getattr(r, name, None) for r in records], RAW_INDEX.field(name).type)
-    return pa.table(columns).select(RAW_INDEX.names)
+    return pa.table(columns).select([*RAW_INDEX.names, *carried])
 
 
 def describe_sample(row: dict[str, Any], image: CheckedImage, *, img2dataset_names: bool = False) -> dict[str, Any]:

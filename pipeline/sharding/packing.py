@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.base import files
+from pipeline.base.carried_columns import carried_fields, with_carried
 from pipeline.base.drops import Counts
 from pipeline.base.folders import ShardsFolder, StageFolder
 from pipeline.base.on_worker import OnWorker
@@ -131,7 +132,7 @@ def write_shard(
         ending = fill_archive(size)
         digest.update(ending)
         size += shard.write(ending)
-    write_table(shards.table(name.partition(".")[0]), rows, SHARD_INDEX)
+    write_table(shards.table(name.partition(".")[0]), rows, with_carried(SHARD_INDEX, carried_fields(rows.schema)))
     return {"name": name, "samples": rows.num_rows, "bytes": size, "sha256": digest.hexdigest()}
 
 

@@ -21,9 +21,15 @@ from pipeline.sharding.stored_samples import key_words
 SHARD_PLAN: Final = SURVIVORS  # the rows of one pack unit; shards take `max_samples` each, one after another
 
 
-def route_rows(path: str, *, layout: OnWorker[Layout]) -> Iterator[tuple[int, bytes]]:
-    """The rows of a table of survivors, by pack unit."""
-    table = read_table(path, SURVIVORS.names).combine_chunks()
+def route_rows(path: str, *, layout: OnWorker[Layout], schema: pa.Schema = SURVIVORS) -> Iterator[tuple[int, bytes]]:
+    """The rows of a table of survivors, by pack unit.
+
+    Args:
+        path: Of the table.
+        layout: Where samples go.
+        schema: `SURVIVORS`, with the columns that are carried.
+    """
+    table = read_table(path, schema.names).combine_chunks()
     bins = key_bins(key_words(table["key"]))
     for unit, first, last in slices_of_units(layout.get(), bins):
         yield unit, pack_rows(table.slice(first, last - first))
@@ -51,7 +57,14 @@ def plan_unit(unit: PackUnit, rows: pa.Table) -> pa.Table:
     return rows.take(own)
 
 
-def write_plan(unit: PackUnit, output: str, parts: Iterable[bytes]) -> Counts:
-    """Writes the plan of a pack unit (`SHARD_PLAN`) from the rows that were routed to it."""
-    write_table(output, plan_unit(unit, read_messages(parts, SURVIVORS)), SHARD_PLAN)
+def write_plan(unit: PackUnit, output: str, parts: Iterable[bytes], *, schema: pa.Schema = SHARD_PLAN) -> Counts:
+    """Writes the plan of a pack unit (`SHARD_PLAN`) from the rows that were routed to it.
+
+    Args:
+        unit: The unit.
+        output: Where to.
+        parts: The rows.
+        schema: `SHARD_PLAN`, with the columns that are carried.
+    """
+    write_table(output, plan_unit(unit, read_messages(parts, schema)), schema)
     return {}

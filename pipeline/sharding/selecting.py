@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.base.arrays import read_array
+from pipeline.base.carried_columns import Carried, with_carried
 from pipeline.base.drops import Counts, DropReason, drop_counts
 from pipeline.base.ids import id_words, sorted_order
 from pipeline.base.packed import split_by_bucket, split_by_unit
@@ -82,7 +83,13 @@ def find_losing_rows(parts: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
 
 
 def write_survivors(
-    group: RawGroup, output: str, parts: Iterable[bytes], *, duplicates: Duplicates, min_score: float | None
+    group: RawGroup,
+    output: str,
+    parts: Iterable[bytes],
+    *,
+    duplicates: Duplicates,
+    min_score: float | None,
+    carried: Carried = (),
 ) -> Counts:
     """Writes the samples of a group that stay (`SURVIVORS`), in key order.
 
@@ -92,8 +99,10 @@ def write_survivors(
         parts: The rows that lose to a duplicate.
         duplicates: What was compared.
         min_score: The lowest score that is good enough; None: samples are not chosen by score.
+        carried: Columns that the samples carry.
     """
-    table = read_group(group, [name for name in SURVIVORS.names if name != "raw"])
+    schema = with_carried(SURVIVORS, carried)
+    table = read_group(group, [name for name in schema.names if name != "raw"])
     losers = np.frombuffer(b"".join(parts), np.int32)
     kept = np.ones(table.num_rows, bool)
     kept[losers] = False
@@ -106,5 +115,5 @@ def write_survivors(
         kept &= ~is_unknown & ~is_low
     counts = drop_counts("samples", int(kept.sum()), drops)
     survivors = table.filter(pa.array(kept))
-    write_table(output, survivors.take(sorted_order(id_words(survivors["pair_id"]))), SURVIVORS, counts)
+    write_table(output, survivors.take(sorted_order(id_words(survivors["pair_id"]))), schema, counts)
     return counts

@@ -15,8 +15,9 @@ from typing import Any, ClassVar, Final
 
 from pipeline.base import files
 from pipeline.base.arrays import read_array
+from pipeline.base.carried_columns import Carried, carried_by, with_carried
 from pipeline.base.drops import add_counts
-from pipeline.base.folders import BalancedFolder, ShardsFolder, StageFolder
+from pipeline.base.folders import BalancedFolder, RawFolder, ShardsFolder, StageFolder
 from pipeline.base.lineage import Kinship
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.options import option
@@ -35,7 +36,7 @@ from pipeline.sharding.scores import (
     score_tables,
     write_scores,
 )
-from pipeline.sharding.selecting import Duplicates, find_losing_rows, pack_samples, write_survivors
+from pipeline.sharding.selecting import SURVIVORS, Duplicates, find_losing_rows, pack_samples, write_survivors
 from pipeline.sharding.stored_samples import RawGroup, RawTar, group_raw_tars, list_raw_tars, num_buckets
 from pipeline.steps import GroupPacked, MapUnits, Stage, Step, Steps, SumUnits
 
@@ -97,7 +98,8 @@ class WriteShards(Stage):
             raise ValueError(f"write-shards: top-score-share must be above 0, not {self.top_score_share}")
 
     def inputs(self) -> list[str]:
-        """The raw folders, the final selection or the balanced folder, and the scores."""
+        """The raw folders, which must carry the same columns; the final selection or balanced folder; the scores."""
+        self._carried()
         scores = [closing_file(self.scores)] if self.scores else []
         return [*self.raw, self.final or self.balanced, *scores]
 
@@ -118,7 +120,7 @@ class WriteShards(Stage):
             find=find_losing_rows,
             units=groups,
             output_of=lambda group: chosen.table(group.name),
-            work=partial(write_survivors, duplicates=self.duplicates, min_score=min_score),
+            work=partial(write_survivors, duplicates=self.duplicates, min_score=min_score, carried=self._carried()),
             payload=_payload_of(raws),
         )
         cuts, counted = BalancedFolder(self.final or self.balanced).cuts, shards.working("layout", "survivors.npy")
@@ -138,6 +140,10 @@ class WriteShards(Stage):
         )
         history = [*history_of(self), {"stage": self.name, "counts": add_counts(*selected.values())}]
         write_card(shards.card, samples=read_array(counted)[NUM_BINS:], cuts=queries, history=history)
+
+    def _carried(self) -> Carried:
+        """The columns that samples carry; raises ValueError where rounds differ."""
+        return carried_by([RawFolder(folder).indexes for folder in self.raw])
 
     def _join_scores(self, groups: list[RawGroup], num_raws: int) -> Generator[Step, Any, float]:
         """Scores of all groups, and the lowest that is good enough."""
@@ -163,6 +169,7 @@ class WriteShards(Stage):
     ) -> Steps:
         """Plans and writes the shards, and what is said of them all."""
         shards, at_once = ShardsFolder(self.output), layout.get().shards_at_once
+        schema = with_carried(SURVIVORS, self._carried())
         # Units of another size are other units: what a run that was cut short left of them is of no use.
         plans = StageFolder(shards.working(f"plans-of-{at_once}"))
         tars = shards.working("layout", "tars.json")
@@ -170,10 +177,10 @@ class WriteShards(Stage):
         units = layout.get().units()
         plan = GroupPacked(
             sources=selected,
-            pack=partial(route_rows, layout=layout),
+            pack=partial(route_rows, layout=layout, schema=schema),
             units=units,
             output_of=lambda unit: plans.table(unit.name),
-            work=write_plan,
+            work=partial(write_plan, schema=schema),
             payload=sum(files.sizes(selected).values()),
         )
         pack = MapUnits(
