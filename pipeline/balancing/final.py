@@ -30,7 +30,7 @@ from pipeline.base import files
 from pipeline.base.arrays import Ints, list_column, read_array, read_lists, write_array
 from pipeline.base.carried_columns import carried_by, carried_fields, with_carried
 from pipeline.base.drops import Counts, DropReason, drop_counts
-from pipeline.base.folders import BalancedFolder, RawFolder
+from pipeline.base.folders import BalancedFolder, By, RawFolder
 from pipeline.base.ids import Words
 from pipeline.base.lineage import Kinship
 from pipeline.base.on_worker import OnWorker
@@ -61,6 +61,11 @@ class BalanceFinal(Stage):
 
     def inputs(self) -> list[str]:
         """The balanced folder and the raw folders, which must carry the same columns."""
+        if (by := BalancedFolder(self.balanced).by) is not By.PAIR:
+            raise ValueError(
+                f"{self.name}: balanced must hold pairs to cut among, but {self.balanced} was balanced by {by.value}; "
+                "write-shards takes its images as they are"
+            )
         carried_by([RawFolder(folder).indexes for folder in self.raw])
         return [self.balanced, *self.raw]
 

@@ -8,17 +8,19 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.balancing.caps import Floats, keep_probabilities, sum_products
 from pipeline.balancing.lots import Drawing, select_lots
 from pipeline.balancing.pool import PoolTable, pair_weights
-from pipeline.base.arrays import list_column, read_array
+from pipeline.base.arrays import Ints, list_column, read_array
 from pipeline.base.carried_columns import Carried, with_carried
 from pipeline.base.drops import Counts, DropReason, drop_counts
 from pipeline.base.ids import Words
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.schemas import BALANCED, MATCHED, PAIRS
+from pipeline.base.table_groups import read_rows
 from pipeline.base.tables import count_rows, open_table_writer
 
 _MIN_ROWS = 65_536  # written at a time: batches shrink, row groups need not
@@ -70,8 +72,16 @@ class Kept(NamedTuple):
     chances: Floats
 
 
-def keep_selected(matched: pa.RecordBatch, selection: Selection) -> Kept:
-    """The pairs that a query selects, with the ids of those that do and the pairs' keep probabilities."""
+def keep_selected(
+    matched: pa.RecordBatch, selection: Selection, companions: npt.NDArray[np.bool_] | None = None
+) -> Kept:
+    """The pairs that a query selects, with the ids of those that do and the pairs' keep probabilities.
+
+    Args:
+        matched: The pairs.
+        selection: What selects them.
+        companions: [rows], which ones stay although no query selects them; None: none do.
+    """
     rows, query_ids = select_lots(matched, selection.cuts, selection.drawing)
     num_selected = np.unique(rows).size
     if selection.fetched is not None:
@@ -79,13 +89,14 @@ def keep_selected(matched: pa.RecordBatch, selection: Selection) -> Kept:
         new = ~np.isin(rows, before)
         rows, query_ids = rows[new], query_ids[new]
     lengths = np.bincount(rows, minlength=matched.num_rows)
-    pairs = matched.filter(pa.array(lengths > 0))
+    stays = lengths > 0 if companions is None else (lengths > 0) | companions
+    pairs = matched.filter(pa.array(stays))
     chances = keep_probabilities(matched["query_ids"], selection.shares, coordinated=selection.coordinated)
     columns = {
-        "kept_for": list_column(lengths[lengths > 0], query_ids),
-        "keep_probability": pa.array(chances[lengths > 0]).cast(pa.float32()),
+        "kept_for": list_column(lengths[stays], query_ids),
+        "keep_probability": pa.array(chances[stays]).cast(pa.float32()),
     }
-    return Kept(with_columns(pairs, columns), num_selected - pairs.num_rows, chances)
+    return Kept(with_columns(pairs, columns), num_selected - int(np.count_nonzero(lengths)), chances)
 
 
 def with_columns(batch: pa.RecordBatch, columns: dict[str, pa.Array]) -> pa.RecordBatch:
@@ -106,12 +117,14 @@ def keep_table(table: PoolTable, target: str, *, selection: OnWorker[Selection],
         Pairs with a query in, kept and dropped; how many selections keep them, and how many pairs the keep
         probabilities promise.
     """
-    num_rows = num_pairs = num_fetched = num_selections = 0
+    num_rows = num_pairs = num_fetched = num_selections = num_selected = 0
+    companions = read_rows(table.companions, table.place).astype(np.int64) if table.companions else None
     expected = 0.0
     waiting: list[pa.RecordBatch] = []
     with open_table_writer(target, with_carried(BALANCED, carried)) as writer:
         for batch in table.read([*PAIRS.names, *MATCHED.names, *(field.name for field in carried)]):
-            kept = keep_selected(batch, selection.get())
+            kept = keep_selected(batch, selection.get(), _mark_rows(companions, num_rows, batch.num_rows))
+            num_selected += int(np.count_nonzero(kept.pairs["kept_for"].value_lengths()))
             waiting.append(kept.pairs)
             if sum(part.num_rows for part in waiting) >= _MIN_ROWS:
                 writer.write(pa.Table.from_batches(waiting))
@@ -130,4 +143,15 @@ def keep_table(table: PoolTable, target: str, *, selection: OnWorker[Selection],
         }
         counts = drop_counts("pairs", writer.num_rows, drops)
         writer.counts = counts | {"selections": num_selections, "expected_pairs": round(expected)}
+        if companions is not None:
+            writer.counts |= {"companions": writer.num_rows - num_selected}
         return writer.counts
+
+
+def _mark_rows(rows: Ints | None, first: int, number: int) -> npt.NDArray[np.bool_] | None:
+    """Which of so many rows of a table, from its `first`, are among some: [number]."""
+    if rows is None:
+        return None
+    marks = np.zeros(number, np.bool_)
+    marks[rows[(rows >= first) & (rows < first + number)] - first] = True
+    return marks

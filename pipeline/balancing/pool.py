@@ -27,6 +27,8 @@ class PoolTable(NamedTuple):
         known: File of the rows to pass over (`pipeline.base.table_groups`); empty: none.
         place: Of the table among those whose rows the file lists.
         balanced: Whether it holds balanced pairs, each of which stands for those of its kind that were not kept.
+        companions: File of the rows that stay with their images (`pipeline.balancing.companions`), by `place`; empty:
+            none do.
     """
 
     path: str
@@ -35,6 +37,7 @@ class PoolTable(NamedTuple):
     known: str = ""
     place: int = 0
     balanced: bool = False
+    companions: str = ""
 
     def read(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """The pairs batch by batch, with the column of `pair_weights`; without those that are passed over."""

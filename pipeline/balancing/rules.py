@@ -8,7 +8,7 @@ import pyarrow as pa
 from pipeline.balancing.lots import LARGEST, Drawing, hash_queries, same_lots
 from pipeline.base import files
 from pipeline.base.arrays import read_array, write_array
-from pipeline.base.folders import BalancedFolder
+from pipeline.base.folders import BalancedFolder, By
 from pipeline.base.ids import Words
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.tables import read_table
@@ -22,12 +22,14 @@ class Rule(NamedTuple):
         fetch_cap: Pairs that it selects to be fetched; the same unless links are expected to be dead.
         seed: Of the lots.
         hashes: ``independent`` or ``coordinated``.
+        by: What is kept (`By`): pairs, or images with their texts.
     """
 
     cap: int
     fetch_cap: int
     seed: int
     hashes: str
+    by: str = By.PAIR
 
     @property
     def coordinated(self) -> bool:
@@ -48,7 +50,10 @@ def open_drawing(seed: int, query_hashes: str) -> Drawing:
 
 def write_rule(folder: str, rule: Rule) -> None:
     """Writes ``rule.json``."""
-    files.write_json(BalancedFolder(folder).rule, rule._asdict(), sort_keys=False)
+    content = rule._asdict()
+    if rule.by == By.PAIR:
+        del content["by"]  # as it was when there was nothing else
+    files.write_json(BalancedFolder(folder).rule, content, sort_keys=False)
 
 
 def read_rule(folder: str) -> Rule | None:

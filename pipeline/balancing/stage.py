@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.balancing.caps import Floats, cap_for_pairs, cap_for_tail_share, expected_pairs, fetch_cap, keep_shares
+from pipeline.balancing.companions import companion_step, with_companions
 from pipeline.balancing.cutting import find_cuts
 from pipeline.balancing.keeping import keep_table, open_selection
 from pipeline.balancing.known import Side, known_step, without_known
@@ -32,7 +33,7 @@ from pipeline.base import files
 from pipeline.base.arrays import Ints, read_array, read_lists, write_array
 from pipeline.base.carried_columns import carried_by
 from pipeline.base.drops import LostRows
-from pipeline.base.folders import VOCAB_MAKERS, BalancedFolder, MatchedFolder, PairsFolder, VocabFolder
+from pipeline.base.folders import VOCAB_MAKERS, BalancedFolder, By, MatchedFolder, PairsFolder, VocabFolder
 from pipeline.base.ids import Words
 from pipeline.base.lineage import Kinship, read_stage
 from pipeline.base.on_worker import OnWorker
@@ -89,6 +90,14 @@ class BalancePairs(Stage):
         identity=False,
         made_by=("balance-pairs",),
     )
+    by: Literal["pair", "image"] = option(
+        "pair",
+        "Keep pairs, or images: an image is kept when any of its texts is, fetched once, and has all texts kept.",
+        sparse=True,
+    )
+    image_texts: Literal["kept", "matched"] = option(
+        "kept", "With --by image: an image's texts are those that were kept, or all that hold a query.", sparse=True
+    )
     seed: int = option(0, "Another number makes another selection.", minimum=0, maximum=2**63 - 1)
 
     def __post_init__(self) -> None:
@@ -100,6 +109,17 @@ class BalancePairs(Stage):
             raise ValueError(f"{self.name}: give one of cap, tail-share and target-pairs, not {given}")
         if not rules:
             self.cap = DEFAULT_CAP
+        if self.image_texts == "matched" and self.by == "pair":
+            raise ValueError(f"{self.name}: image-texts 'matched' wants by 'image', not 'pair'")
+        if self.by == "image" and self.yield_ < 1:
+            raise ValueError(
+                f"{self.name}: by 'image' wants yield 1, not {self.yield_:g}: no final cut is made among images"
+            )
+        if self.image_texts == "matched" and self.previous:
+            raise ValueError(
+                f"{self.name}: image-texts 'matched' wants no previous, not {self.previous!r}: texts that were left "
+                "out there are unknown"
+            )
 
     def inputs(self) -> list[str]:
         """The folders of the pairs, of their queries, of the vocabulary and of the crawls before."""
@@ -126,7 +146,8 @@ class BalancePairs(Stage):
             caps = np.full(len(counts), rule.fetch_cap)
             cuts = yield from find_cuts(tables, counts, caps, drawing=drawing, folder=folder.working("cuts"))
             write_table(folder.cuts, cuts_table(queries, counts, cuts, np.minimum(counts, caps)), CUTS)
-        yield from keep_by_cuts(tables, folder, rule, drawing)
+        num_matched = read_stage(self.matched)["counts"]["pairs/kept"]
+        yield from keep_by_cuts(tables, folder, rule, drawing, num_matched=num_matched)
         yield {"cap": rule.cap, "fetch_cap": rule.fetch_cap}
 
     def _working(self, *names: str) -> str:
@@ -154,6 +175,8 @@ class BalancePairs(Stage):
         if not read_cuts(self.previous)["query"].equals(queries):
             raise ValueError(f"{self.previous} was balanced with other queries than those in {self.vocab}")
         rule = finished_rule(self.previous)
+        if rule.by == By.IMAGE_MATCHED:
+            raise ValueError(f"{self.previous} holds pairs that no query selected (--image-texts matched)")
         if (rule.hashes, rule.seed) != (self.hashes, self.seed):
             raise ValueError(f"{self.previous} was made with --hashes {rule.hashes} --seed {rule.seed}; give the same")
 
@@ -190,7 +213,9 @@ class BalancePairs(Stage):
             cap = cap_for_tail_share(np.ceil(alive).astype(np.int64), self.tail_share)
         else:
             cap = self.cap or DEFAULT_CAP
-        rule = Rule(cap, fetch_cap(cap, self.yield_), self.seed, self.hashes)
+        of_images = By.IMAGE_MATCHED if self.image_texts == "matched" else By.IMAGE
+        by = By.PAIR if self.by == "pair" else of_images
+        rule = Rule(cap, fetch_cap(cap, self.yield_), self.seed, self.hashes, by)
         if self.previous and rule.fetch_cap > (most := finished_rule(self.previous).fetch_cap):
             raise ValueError(
                 f"{self.name}: {rule.fetch_cap} pairs a query are needed, but {self.previous} left some out at {most}"
@@ -205,6 +230,7 @@ def keep_by_cuts(
     drawing: OnWorker[Drawing],
     *,
     fetched: Words | None = None,
+    num_matched: int = 0,
 ) -> Steps:
     """Writes the pairs that the cuts of a folder select, and checks that every query selects as many as its cut says.
 
@@ -214,6 +240,7 @@ def keep_by_cuts(
         rule: How pairs are selected.
         drawing: What draws lots.
         fetched: Cuts of an earlier round whose pairs are left out.
+        num_matched: Pairs that hold a query, about.
     """
     cuts = read_table(folder.cuts)
     arrays = {
@@ -225,6 +252,11 @@ def keep_by_cuts(
     for name, array in arrays.items():
         write_array(paths[name], array)
     selection = OnWorker(open_selection, drawing, coordinated=rule.coordinated, **paths)
+    find: tuple[Step, ...] = ()
+    if rule.by == By.IMAGE_MATCHED:
+        lists = folder.working("cuts", "companions")
+        find = (Step("FindCompanions", companion_step(tables, num_matched, selection=selection, folder=lists)),)
+        tables = with_companions(tables, num_matched, lists)
     keep = MapUnits(
         units=tables,
         output_of=lambda table: folder.file(table.name),
@@ -235,7 +267,7 @@ def keep_by_cuts(
         return
     kept = folder.working("cuts", "kept.npy")
     count = count_queries(keep.outputs, partial(read_lists, column="kept_for"), cuts.num_rows, output=kept)
-    yield Step("KeepSelected", keep), Step("CountQueries", count)
+    yield (*find, Step("KeepSelected", keep), Step("CountQueries", count))
     check_kept(cuts, read_array(kept))
 
 

@@ -1,7 +1,7 @@
 """Columns of other people's tables that pairs carry from stage to stage, beside our own columns.
 
 What is carried follows from a table alone: all its columns that are none of ours. So our names are refused for carried
-ones, and a stage that reads a table passes on what it finds.
+ones, and a stage that reads a table passes on what it finds. The texts of images (`schemas.TEXTS`) travel the same way.
 """
 
 import datetime
@@ -16,7 +16,7 @@ from pipeline.base import schemas
 from pipeline.base.shard_format import SAMPLE_JSON_KEYS
 from pipeline.base.tables import read_schema
 
-_WORKING: Final = ("same_id", "text_key", "preference", "unit", "raw", "texts", "pair_ids")  # of tables on the way
+_WORKING: Final = ("same_id", "text_key", "preference", "unit", "raw")  # of tables on the way
 _OTHER_JSON_KEYS: Final = ("exif", "key", "caption", "status", "error_message")  # those of img2dataset, too
 OUR_COLUMNS: Final = frozenset(
     {
@@ -26,6 +26,8 @@ OUR_COLUMNS: Final = frozenset(
         *_OTHER_JSON_KEYS,
     }
 )
+
+REFUSED_NAMES: Final = OUR_COLUMNS | {schemas.TEXTS.name}  # what no column of a table may be called on its way
 
 Carried = tuple[pa.Field, ...]
 

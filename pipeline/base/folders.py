@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final, NamedTuple
 
 from pipeline.base import files
@@ -114,6 +115,14 @@ class MatchedFolder(PairsFolder):
         return self.file("counts.npy")
 
 
+class By(StrEnum):
+    """What a selection is made of."""
+
+    PAIR = "pair"
+    IMAGE = "image"  # of its texts those that a query selected
+    IMAGE_MATCHED = "image, matched texts"  # all that hold a query
+
+
 class BalancedFolder(StageFolder):
     """What balance-pairs and top-up-pairs leave: tables of `BALANCED`; and balance-final: tables of `RAW_INDEX`."""
 
@@ -131,6 +140,11 @@ class BalancedFolder(StageFolder):
     def rule(self) -> str:
         """What the pairs were selected by."""
         return self.file("rule.json")
+
+    @property
+    def by(self) -> By:
+        """What was selected: pairs, where the rule does not say."""
+        return By(files.read_json(self.rule).get("by", By.PAIR) if files.exists(self.rule) else By.PAIR)
 
 
 class RawFolder(StageFolder):

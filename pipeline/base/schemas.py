@@ -56,6 +56,10 @@ FINAL_CUTS = pa.schema(
 # A balanced pair in its fetch unit, in the order of pair ids; without what is known from these or of no use there.
 PLAN = pa.schema([field for field in BALANCED if field.name not in ("language", "source_file")])
 
+# All texts of an image, where images were balanced; from the fetch plan on it is carried as columns of tables are
+# (`carried_columns`). The first is the pair's `text`.
+TEXTS = pa.field("texts", pa.list_(pa.field("element", pa.string())))
+
 OK_STATUS = "ok"
 
 # What came of the pairs of a fetch unit; it follows from the plan and the answers alone, not from when or how fast.

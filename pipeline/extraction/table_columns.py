@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
 
-from pipeline.base.carried_columns import OUR_COLUMNS, Carried
+from pipeline.base.carried_columns import REFUSED_NAMES, Carried
 from pipeline.base.row_conditions import BadCondition, RowCondition, missing_column, parse_condition
 
 _LARGEST: Final = (1 << 64) - 1
@@ -119,7 +119,7 @@ def parse_kept(texts: Sequence[str]) -> tuple[KeptColumn, ...]:
     for column in kept:
         if not column.name or not column.called:
             raise ValueError("a column without a name")
-        if column.called in OUR_COLUMNS:
+        if column.called in REFUSED_NAMES:
             raise ValueError(
                 f"{column.called!r} is a column of our own; carry it under another name: {column.name}=listed_"
                 f"{column.called}"

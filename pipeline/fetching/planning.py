@@ -17,15 +17,16 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.base import files
-from pipeline.base.arrays import Ints
+from pipeline.base.arrays import Ints, flatten_lists, list_column
 from pipeline.base.drops import Counts, DropReason, drop_counts
 from pipeline.base.folders import StageFolder
-from pipeline.base.ids import Words
+from pipeline.base.ids import Words, id_words, sorted_order
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.row_messages import read_messages
-from pipeline.base.schemas import PLAN
+from pipeline.base.schemas import PLAN, TEXTS
 from pipeline.base.shard_format import raw_name
 from pipeline.base.tables import read_batches, write_table
 from pipeline.fetching.grouped_rows import first_rows, gather_rows, split_rows
@@ -233,6 +234,56 @@ def merge_plan(rows: pa.Table) -> tuple[pa.Table, int]:
     return plan, rows.num_rows - plan.num_rows
 
 
+def merge_images(rows: pa.Table) -> pa.Table:
+    """The images of a unit: of the pairs of a URL one row, the best pair's, with all `TEXTS` and all queries.
+
+    The best is one that a query selected, then one with many queries. How likely an image was to be kept follows from
+    how likely each of its pairs was, since their lots are drawn apart.
+
+    Args:
+        rows: Each pair once.
+
+    Returns:
+        In the order of ids.
+    """
+    lengths = {f"{name} of the pair": pc.list_value_length(rows[name]) for name in ("kept_for", "query_ids")}
+    order = [("image_url", "ascending"), *((name, "descending") for name in lengths), ("pair_id", "ascending")]
+    schema = rows.schema
+    for name, length in lengths.items():
+        rows = rows.append_column(name, length)
+    numbered = rows.sort_by(order).select(schema.names).combine_chunks()
+    urls = numbered["image_url"].combine_chunks()
+    images = pc.index_in(urls, value_set=pc.unique(urls)).to_numpy().astype(np.int64)
+    starts = np.flatnonzero(np.diff(images, prepend=-1))
+    merged = numbered.take(pa.array(starts))
+    bounds = pa.array(np.append(starts, len(images)), pa.int32())
+    chances = numbered["keep_probability"].to_numpy().astype(np.float64)
+    missed = np.multiply.reduceat(1 - chances, starts) if len(starts) else chances
+    columns = {
+        "query_ids": _union_lists(numbered["query_ids"], images),
+        "kept_for": _union_lists(numbered["kept_for"], images),
+        "keep_probability": pa.array(1 - missed).cast(pa.float32()),
+    }
+    for name, column in columns.items():
+        merged = merged.set_column(merged.schema.get_field_index(name), name, column)
+    texts = pa.ListArray.from_arrays(bounds, numbered["text"].combine_chunks())
+    merged = merged.append_column(TEXTS.name, texts).cast(schema.append(TEXTS))
+    return merged.take(pa.array(sorted_order(id_words(merged["pair_id"]))))
+
+
+def _union_lists(lists: pa.ChunkedArray, images: Ints) -> pa.ListArray:
+    """The elements of the lists of each image, sorted, each once.
+
+    Args:
+        lists: [rows].
+        images: [rows], sorted: the number of the image of each.
+    """
+    rows, values = flatten_lists(lists.combine_chunks())
+    found = np.unique(np.stack([images[rows], values.astype(np.int64)], axis=1), axis=0)
+    num_images = int(images[-1]) + 1 if len(images) else 0
+    return list_column(np.bincount(found[:, 0], minlength=num_images), found[:, 1].astype(np.int32))
+
+
 def count_hosts(source: Sequence[str]) -> Ints:
     """Rows of some tables of balanced pairs by bucket of their hosts: [HOST_BUCKETS]."""
     histogram = np.zeros(HOST_BUCKETS, np.int64)
@@ -299,6 +350,7 @@ def write_plans(
     routed: OnWorker[RoutedFiles],
     plans: StageFolder,
     schema: pa.Schema = PLAN,
+    by_image: bool = False,
 ) -> Counts:
     """Writes the plan of every unit of a group from the rows that were routed to it, and last how many there are.
 
@@ -308,18 +360,22 @@ def write_plans(
         routed: The rows of all sources.
         plans: Where plans go, by the names of their units.
         schema: Of the plans: `PLAN`, with the columns that are carried.
+        by_image: Whether the pairs of an image are one row of a plan.
 
     Returns:
         Pairs in, kept, and dropped because they came more than once.
     """
     rows = read_messages(routed.get().read(group.number), schema.append(UNIT))
     num_rows: list[int] = []
+    repeated = 0
+    planned = schema.append(TEXTS) if by_image else schema
     for unit, its_rows in split_by_unit(group, rows):
-        plan, _ = merge_plan(its_rows)
-        write_table(plans.table(raw_name(unit)), plan, schema)
+        plan, more = merge_plan(its_rows)
+        repeated += more
+        plan = merge_images(plan) if by_image else plan
+        write_table(plans.table(raw_name(unit)), plan, planned)
         num_rows.append(plan.num_rows)
-    kept = sum(num_rows)
-    counts = drop_counts("pairs", kept, {DropReason.DUPLICATE_PAIR: rows.num_rows - kept})
+    counts = drop_counts("pairs", rows.num_rows - repeated, {DropReason.DUPLICATE_PAIR: repeated})
     write_group(group, output, num_rows, counts)
     return counts
 

@@ -12,7 +12,7 @@ from typing import ClassVar, Final
 from pipeline.base import files
 from pipeline.base.carried_columns import carried_by, with_carried
 from pipeline.base.drops import Counts
-from pipeline.base.folders import VOCAB_MAKERS, BalancedFolder, RawFolder, StageFolder, VocabFolder
+from pipeline.base.folders import VOCAB_MAKERS, BalancedFolder, By, RawFolder, StageFolder, VocabFolder
 from pipeline.base.lineage import Kinship, read_stage
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.options import option
@@ -134,6 +134,7 @@ class FetchImages(FetchRules, ImageRules, Stage):
         prepare_pixels()
         raw, tables = RawFolder(self.output), BalancedFolder(self.balanced).tables
         plans, schema = StageFolder(raw.working("plan")), with_carried(PLAN, carried_by([tables]))
+        by_image = BalancedFolder(self.balanced).by is not By.PAIR
         num_pairs = read_stage(self.balanced)["counts"].get("pairs/kept", 0)
         sources = join_tables(tables, num_rows=num_pairs)
         hosts = plans.file("hosts.npy")
@@ -151,7 +152,7 @@ class FetchImages(FetchRules, ImageRules, Stage):
         write = MapUnits(
             units=groups,
             output_of=partial(group_table, plans),
-            work=partial(write_plans, routed=routed, plans=plans, schema=schema),
+            work=partial(write_plans, routed=routed, plans=plans, schema=schema, by_image=by_image),
         )
         yield Step("RouteRows", route), Step("PlanUnits", write)
         lanes = plan.get().lanes()

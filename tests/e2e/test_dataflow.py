@@ -192,6 +192,7 @@ def runs(port: int) -> list[tuple[str, list[str]]]:
         ("extract-pairs", ["--input", f"{world}/{WARC_NAME}", "--max-text-repeats", "9", "--near-duplicates", "0.9"]),
         ("match-pairs", []),
         ("balance-pairs", ["--output", f"{data}/aimed", "--target-pairs", "20"]),
+        ("balance-pairs", ["--output", f"{data}/images", "--by", "image", "--image-texts", "matched"]),
         ("balance-pairs", ["--cap", "20", "--yield", "0.9"]),
         (
             "balance-pairs",
