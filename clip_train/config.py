@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 Activation = Literal["gelu", "quick_gelu"]
 Crop = Literal["random", "center"]
+Texts = Literal["first", "random"]
 Pooling = Literal["cls", "mean"]
 Precision = Literal["fp32", "bf16"]
 ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
@@ -219,6 +220,7 @@ class TrainConfig:
     precision: Precision = option("bf16", "bf16: matrix products in bfloat16.")
     sync_batch_norm: bool = option(False, "Batch statistics over all ranks, for towers that have them (GPUs only).")
     crop: Crop = option("random", "Square crop of the resized image.")
+    texts: Texts = option("first", "Of a sample with several texts: the first, or a random one each epoch.")
     shuffle_shards: int = option(16, "Shards whose samples are mixed with each other.", minimum=1)
     seed: int = option(0, "Seed of weights, order and crops.", minimum=0)
     log_every: int = option(10, "Steps between lines of metrics.jsonl.", minimum=1, identity=False)

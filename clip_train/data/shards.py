@@ -124,6 +124,21 @@ class ShardReader:
             raise InputError(f"{self.shards[shard].path}: sample {spans.key} has no .{TEXT_SUFFIX} member")
         return self.read(shard, spans.text).decode(errors="replace")
 
+    def all_texts(self, shard: int, sample: int) -> list[str]:
+        """The texts of a sample: those that its JSON lists as ``texts``, else its one text.
+
+        Raises:
+            InputError: When it has none.
+        """
+        span = self.spans(shard, sample).json
+        try:
+            described = json.loads(self.read(shard, span)) if span is not None else {}
+            texts = described.get("texts")
+        except (ValueError, AttributeError):  # what other programs wrote need not be JSON
+            texts = None
+        listed = [text for text in texts if isinstance(text, str)] if isinstance(texts, list) else []
+        return listed or [self.text(shard, sample)]
+
     def samples(self) -> Iterator[tuple[int, int]]:
         """Every (shard, sample), in the order they lie."""
         for shard, (_, num_samples) in enumerate(self.shards):

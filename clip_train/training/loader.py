@@ -55,6 +55,7 @@ class BatchDataset(Dataset[Batch]):
         batch_size: Pairs of all ranks together.
         ranks: This process among the others.
         crop_seed: Seed of random crops; None crops the centre.
+        text_seed: Seed by which one of a sample's texts is drawn each epoch; None takes the first.
         keep_decoded: Whether decoded samples stay in memory; the loader then needs no workers.
 
     Attributes:
@@ -73,6 +74,7 @@ class BatchDataset(Dataset[Batch]):
         ranks: Ranks,
         crop_seed: int | None,
         keep_decoded: bool,
+        text_seed: int | None = None,
     ) -> None:
         self._reader = reader
         self._order = order
@@ -82,6 +84,7 @@ class BatchDataset(Dataset[Batch]):
         self._batch_size = batch_size
         self._ranks = ranks
         self._crop_seed = crop_seed
+        self._text_seed = text_seed
         self._kept: dict[tuple[int, int], Sample] = {}
         self.keeps_decoded = keep_decoded
         self.num_samples = order.num_samples
@@ -95,7 +98,7 @@ class BatchDataset(Dataset[Batch]):
         crops = [self._crop(place, sample.pixels) for place, sample in zip(drawn, samples, strict=True)]
         return Batch(
             images=torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2),
-            ids=trim_padding(torch.stack([sample.ids for sample in samples]), self._tokenizer.pad_id),
+            ids=trim_padding(torch.stack([*map(self._ids, drawn, samples)]), self._tokenizer.pad_id),
             num_unreadable=sum(sample.num_unreadable for sample in samples),
         )
 
@@ -115,10 +118,21 @@ class BatchDataset(Dataset[Batch]):
             except InputError:
                 continue
             pixels = np.asarray(resize_short_side(image, self._side))
-            text = self._reader.text(place.shard, sample)
-            ids = self._tokenizer.tokenize(text, self._context_length, truncate=True)[0]
-            return Sample(pixels, ids, skipped)
+            return Sample(pixels, self._tokenize(self._reader.text(place.shard, sample)), skipped)
         raise InputError(f"{path}: no readable image")
+
+    def _ids(self, place: Drawn, sample: Sample) -> Tensor:
+        """The ids of the sample's first text, or of one that is drawn by seed, epoch and place."""
+        if self._text_seed is None:
+            return sample.ids
+        num_samples = self._reader.shards[place.shard].num_samples
+        texts = self._reader.all_texts(place.shard, (place.sample + sample.num_unreadable) % num_samples)
+        if len(texts) == 1:
+            return sample.ids
+        return self._tokenize(texts[np.random.default_rng([self._text_seed, *place]).integers(len(texts))])
+
+    def _tokenize(self, text: str) -> Tensor:
+        return self._tokenizer.tokenize(text, self._context_length, truncate=True)[0]
 
     def _crop(self, place: Drawn, pixels: Pixels) -> Pixels:
         if self._crop_seed is None or pixels.shape[0] == pixels.shape[1]:

@@ -177,5 +177,6 @@ def _make_dataset(
         batch_size=config.batch_size,
         ranks=ranks,
         crop_seed=config.seed if config.crop == "random" else None,
+        text_seed=config.seed if config.texts == "random" else None,
         keep_decoded=fits_in_memory(sum(sizes), model.image.image_size, config.cache_mb),
     )

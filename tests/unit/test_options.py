@@ -76,3 +76,13 @@ def test_help_shows_defaults(capsys):
     assert "Pairs kept. [20]" in text
     assert "[DATA/pairs]" in text
     assert next(opt.flag for opt in options_of(Toy)) == "--cap"
+
+
+def test_a_sparse_option_decides_the_output_only_when_it_is_not_the_default():
+    @dataclass(kw_only=True)
+    class Older:
+        cap: int = option(20, "Pairs kept.")
+        where: str = option("", "Which.", sparse=True)
+
+    assert identity_of(Older()) == {"cap": 20}
+    assert identity_of(Older(where="a > 1")) == {"cap": 20, "where": "a > 1"}
