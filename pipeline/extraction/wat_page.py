@@ -47,6 +47,7 @@ class WatPage(NamedTuple):
 class _Meta(msgspec.Struct, gc=False):
     name: str | None = None
     property: str | None = None
+    http_equiv: str | None = msgspec.field(default=None, name="http-equiv")
     content: str | None = None
 
 
