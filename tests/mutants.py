@@ -100,6 +100,11 @@ EQUIVALENT = {
     "{'none': -1, 'short_side': min(size), 'long_side': max(size)}": "a side of at most 1 is never shrunk",
     "images: {'none': 0, 'short_side': min(size), 'long_side': max(size)} -> "
     "{'none': 1, 'short_side': min(size), 'long_side': max(size)}": "a side of at most 1 is never shrunk",
+    "hosts: self._number = 0 -> self._number = 1": "only the order of the numbers counts",
+    "hosts: self._number = 0 -> self._number = -1": "only the order of the numbers counts",
+    "hosts: self._throttled_at = -1.0 -> self._throttled_at = 1.0": "before the first request of any run",
+    "hosts: self._throttled_at = -1.0 -> self._throttled_at = -2.0": "before the first request of any run",
+    "hosts: self._throttled_at = -1.0 -> self._throttled_at = -0.0": "before the first request of any run",
     "images: side <= rules.image_size -> side < rules.image_size": "the size is the same after shrinking by nothing",
     "images: image.getexif().get(_ORIENTATION_TAG, 1) -> image.getexif().get(_ORIENTATION_TAG, 0)": "neither turns",
     "images: np.clip((wide + 128) // 257, 0, 255) -> np.clip((wide + 128) // 257, -1, 255)": "no value is below 0",

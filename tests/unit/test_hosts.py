@@ -8,11 +8,14 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from yarl import URL
 
 from pipeline.base.drops import DropReason
 from pipeline.fetching.hosts import Gate, Host
 from pipeline.fetching.paces import Paces, paces_path, remove_paces, slot_of
+from pipeline.fetching.robots import read_robots
 from pipeline.fetching.rules import FetchRules
+from pipeline.fetching.site_files import Kind
 
 GOOD, BAD = b"image", DropReason.TIMED_OUT
 
@@ -279,6 +282,24 @@ def test_refusals_that_something_else_comes_between_are_counted_anew():
             host.note_url(DropReason.HTTP_REFUSED, is_refusal=True)
         host.note_url(DropReason.NOT_FOUND, is_refusal=False)
     assert host.closed is None
+
+
+def test_a_host_with_another_chance_is_a_new_one_but_for_what_its_files_said():
+    host = host_of(host_failures=2)
+    robots, known = read_robots(404, b""), URL("http://a.example")
+    host.rules_of = {(known, Kind.ROBOTS): robots, (known, Kind.TDM): DropReason.ROBOTS_UNAVAILABLE}
+    host.gates.append(Gate(slot_of("address", "1.2.3.4"), 1.0))
+    host.address = "1.2.3.4"
+    for _ in range(2):
+        host.note_url(BAD, is_refusal=False)
+    host.begin_unit(100.0)
+    host.begin_unit(701.0)
+    assert (host.closed, host.address, host.gates) == (None, None, [])
+    assert host.rules_of == {(known, Kind.ROBOTS): robots}, "what was not to be had is asked for again"
+    host.note_url(BAD, is_refusal=False)
+    assert host.closed is None
+    host.note_url(BAD, is_refusal=False)
+    assert host.closed is DropReason.HOST_DOWN
 
 
 def test_a_host_that_was_closed_twice_waits_twice():
