@@ -5,7 +5,10 @@ from typing import NamedTuple
 from pipeline.base.drops import DropReason
 
 # From the text that describes an image best to the one that does worst; also who wins among duplicates.
-TEXT_SOURCES = ("alt", "figcaption", "json-ld", "title", "aria-label", "link-title", "og", "twitter", "table")
+TEXT_SOURCES = (
+    "alt", "figcaption", "caption", "json-ld", "microdata", "title", "aria-label", "area", "link-title", "og",
+    "twitter", "table",
+)  # fmt: skip
 
 
 class Candidate(NamedTuple):

@@ -9,13 +9,19 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from pipeline.extraction.image_references import REFERENCE_ATTRIBUTES
+from pipeline.extraction.image_references import REFERENCE_ATTRIBUTES, SOURCE_ATTRIBUTES
 from pipeline.extraction.page_metadata import NAMES
 from vocab.kernels.html_tokens import (
     BREAKS_OUT,
     FOREIGN,
-    HTML_ONLY,
+    HEADING,
     INTEGRATES,
+    MATH,
+    NEVER_OPEN,
+    NOFRAMES,
+    NOSCRIPT,
+    OTHERS,
+    PARAGRAPH,
     PLAIN_TEXT,
     RAW_TEXT,
     SCRIPT,
@@ -26,9 +32,12 @@ from vocab.kernels.html_tokens import (
 from vocab.kernels.html_tree import CODES
 
 JSON_LD: Final = tuple(f"application/ld+json{rest}" for rest in ("", ";charset=utf-8", "; charset=utf-8", ";", " "))
-
-_OF_IMAGES: Final = ("alt", "title", "aria-label", *REFERENCE_ATTRIBUTES)
 META_NAMES: Final = ("name", "property", "http-equiv")
+IMAGE_INPUT: Final = "image"
+
+_OF_IMAGES: Final = (
+    "alt", "title", "aria-label", "aria-labelledby", "aria-describedby", "usemap", *REFERENCE_ATTRIBUTES,
+)  # fmt: skip
 # Elements, and their attributes that are read.
 WANTED: Final = {
     "html": ("lang", "xml:lang"),
@@ -37,9 +46,14 @@ WANTED: Final = {
     "script": ("type",),
     "img": _OF_IMAGES,
     "image": _OF_IMAGES,
-    "source": ("data-srcset", "srcset"),
+    "amp-img": _OF_IMAGES,
+    "amp-anim": _OF_IMAGES,
+    "input": ("type", *_OF_IMAGES),
+    "source": SOURCE_ATTRIBUTES,
     "a": ("title",),
 }
+# Elements of which all attributes are read whose names begin with data- and that may hold an address.
+LAZY: Final = ("img", "image", "amp-img", "amp-anim", "source")
 _TELLING: Final = (*META_NAMES, "type")  # they come first, see `html_tokens.TELLING`
 ATTRIBUTES: Final = ("", *dict.fromkeys((*_TELLING, *(name for names in WANTED.values() for name in names))))
 
@@ -51,8 +65,14 @@ _KINDS: Final = {
     INTEGRATES: "foreignobject desc title mi mo mn ms mtext",
     BREAKS_OUT: "b big blockquote body br center code dd div dl dt em embed h1 h2 h3 h4 h5 h6 head hr i img li listing "
     "menu meta nobr ol p pre ruby s small span strong strike sub sup table tt u ul var",
+    NEVER_OPEN: "area base basefont bgsound br col embed hr image img input keygen link meta param source track wbr "
+    "html head body frameset frame !doctype",
+    HEADING: "h1 h2 h3 h4 h5 h6",
+    PARAGRAPH: "p br",
+    MATH: "math mi mo mn ms mtext",
+    NOSCRIPT: "noscript",
+    NOFRAMES: "noframes",
 }
-_FOREIGN_TOO: Final = f"{_KINDS[FOREIGN]} {_KINDS[INTEGRATES]} script style font image"
 
 
 class PassTables(NamedTuple):
@@ -72,10 +92,8 @@ def pass_tables() -> PassTables:
     for kind, tags in _KINDS.items():
         for tag in tags.split():
             kinds[CODES[tag]] |= kind
-    for tag in CODES.keys() - set(_FOREIGN_TOO.split()):
-        kinds[CODES[tag]] |= HTML_ONLY
     numbers = {name: number for number, name in enumerate(ATTRIBUTES) if name}
     for tag, names in WANTED.items():
-        wanted[CODES[tag]] = sum(1 << numbers[name] for name in names)
-    values = index_names(dict.fromkeys((*NAMES, *JSON_LD), 1))
+        wanted[CODES[tag]] = sum(1 << numbers[name] for name in names) | (OTHERS if tag in LAZY else 0)
+    values = index_names(dict.fromkeys((*NAMES, *JSON_LD, IMAGE_INPUT), 1))
     return PassTables(*index_names(CODES), kinds, wanted, (*index_names(numbers), *values))

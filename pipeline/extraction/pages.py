@@ -1,19 +1,20 @@
 """Pages ► candidates: every image of an HTML page with the text that describes it.
 
 In: the bytes of a page and where it was found. Out: a `Page`, or why it is left out. The address of an image may stand
-in src, a lazy attribute, srcset or the picture around it; its text in alt, a figcaption, title, aria-label, the title
-of a link around it, the page's metadata (Open Graph, Twitter card), or JSON-LD. A page whose owner forbids its use is
-left out.
+in src, a lazy attribute, srcset, the picture around it or a noscript beside it; its text in alt, a caption, title, an
+ARIA label, the areas of its map, the title of a link around it, the page's metadata (Open Graph, Twitter card), JSON-LD
+or microdata. A page whose owner forbids its use is left out.
 Source: WHATWG HTML 4.8 (images), 4.4.12-13 (figures); ogp.me; schema.org ImageObject; notes on real pages in docs/.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pipeline.base.drops import DropReason
-from pipeline.extraction.candidates import Page
+from pipeline.extraction.candidates import TEXT_SOURCES, Page
 from pipeline.extraction.encodings import decode_page
+from pipeline.extraction.image_captions import TiedTexts
 from pipeline.extraction.image_references import choose_reference
 from pipeline.extraction.json_ld import find_json_ld
 from pipeline.extraction.page_metadata import (
@@ -34,7 +35,7 @@ _CHARS_OF_A_TEXT: Final = 20  # what it costs to look at a short one
 _XHTML: Final = "application/xhtml+xml"
 _SELF_CLOSED: Final = re.compile(rb"<(script|style|title|iframe|textarea|noscript|a|div|span|p)\b([^<>]{0,2000})/>")
 _TEXT_ATTRIBUTES: Final = ("alt", "title", "aria-label")
-_IMAGE_TEXTS: Final = ("alt", "figcaption", "title", "aria-label", "link-title")
+_IMAGE_TEXTS: Final = {source: rank for rank, source in enumerate(TEXT_SOURCES)}
 
 
 class PageRules(NamedTuple):
@@ -74,6 +75,7 @@ def parse_page(
         rules: How to read it.
     """
     from pipeline.extraction.html_elements import Elements  # loads numba
+    from pipeline.extraction.microdata import find_item_images
 
     decoded = decode_page(html, charset=charset, url=url)
     if isinstance(decoded, DropReason):
@@ -87,7 +89,10 @@ def parse_page(
         return DropReason.OPTED_OUT
     url = url or next((content for name, content in metas if name == "og:url"), "")
     told = find_json_ld(elements.json_lds, all_texts=rules.all_texts, target_px=rules.target_px)
-    finds = [*_find_images(elements, rules), *told.finds, *find_card_images(metas)]
+    finds = [find for document in (elements, *elements.children()) for find in _find_images(document, rules)]
+    finds += told.finds
+    finds += find_item_images(elements, target_px=rules.target_px)
+    finds += find_card_images(metas)
     candidates = resolve_finds(finds, url=url, base=elements.base, encoding=encoding)
     return Page(url, _tidy_language(elements.language), candidates, told.num_scripts, told.num_unread)
 
@@ -103,32 +108,50 @@ def _find_images(elements: "Elements", rules: PageRules) -> Iterator[Find]:
         if not texts:
             yield NOTHING
             continue
-        reference = choose_reference(image.attributes, context.srcsets(image), target_px=rules.target_px)
-        for text, source in texts if rules.all_texts else texts[:1]:
+        reference = choose_reference(image.attributes, context.sources(image), target_px=rules.target_px)
+        if isinstance(reference, DropReason):
+            reference = _noscript_reference(image, context, rules.target_px) or reference
+        for text, source in texts if rules.all_texts else _best_texts(texts):
             yield Find(reference, text, source)
+
+
+def _best_texts(texts: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The best text of an image; every area of its map is as good as the others."""
+    return texts if texts[0][1] == "area" else texts[:1]
+
+
+def _noscript_reference(image: "Image", context: "_Context", target_px: int) -> str:
+    """The address that stands in a noscript beside an image that has none; empty when there is none without a text."""
+    for other in context.elements.noscript_images(image):
+        reference = choose_reference(other.attributes, context.sources(other), target_px=target_px)
+        if not isinstance(reference, DropReason) and not _image_texts(other, context):
+            return reference
+    return ""
 
 
 class _Context:
     """What is around images; not much more than the page holds, however many images are around it."""
 
     def __init__(self, elements: "Elements") -> None:
-        self._elements = elements
+        self.elements = elements
         self._num_chars_left = 4 * elements.num_bytes
+        self._tied = TiedTexts(elements)
 
-    def texts(self, image: "Image") -> Iterator[tuple[str, str]]:
-        """The caption of the nearest figure around an image, and the title of the nearest link."""
-        caption = self._elements.caption(image.figure, image.level) if image.figure >= 0 else ""
-        title = self._elements.link_title(image.link) if image.link >= 0 else ""
-        for text, source in ((caption, "figcaption"), (title, "link-title")):
-            if says_something(text) and self._allows([text]):
-                yield text, source
+    def texts(self, image: "Image") -> list[tuple[str, str]]:
+        """The caption of the nearest figure around an image, the title of the nearest link, and texts tied to it."""
+        texts = self._tied.find(image) if self._tied.may_have(image) else []
+        if image.figure >= 0:
+            texts.append((self.elements.caption(image.figure, image.level), "figcaption"))
+        if image.link >= 0:
+            texts.append((self.elements.link_title(image.link), "link-title"))
+        return [text for text in texts if says_something(text[0]) and self._allows([text[0]])]
 
-    def srcsets(self, image: "Image") -> Sequence[str]:
-        """The srcset of every source in the picture around an image."""
-        found = self._elements.srcsets.get(image.picture, ()) if image.picture >= 0 else ()
-        return found if self._allows(found) else ()
+    def sources(self, image: "Image") -> Sequence[Mapping[str, str]]:
+        """The attributes of every source in the picture around an image."""
+        found = self.elements.sources.get(image.picture) if image.picture >= 0 else None
+        return found if found and self._allows(text for source in found for text in source.values()) else ()
 
-    def _allows(self, texts: Sequence[str]) -> bool:
+    def _allows(self, texts: Iterable[str]) -> bool:
         if self._num_chars_left >= 0:
             self._num_chars_left -= sum(len(text) + _CHARS_OF_A_TEXT for text in texts)
         return self._num_chars_left >= 0
@@ -137,8 +160,11 @@ class _Context:
 def _image_texts(image: "Image", context: _Context) -> list[tuple[str, str]]:
     """The texts of an image and where they stand, the best one first."""
     attributes = image.attributes
-    texts = [(value, name) for name in _TEXT_ATTRIBUTES if (value := attributes.get(name)) and not value.isspace()]
-    return sorted([*texts, *context.texts(image)], key=lambda text: _IMAGE_TEXTS.index(text[1]))
+    texts = context.texts(image)  # what labels it by id is put before its own label
+    for name in _TEXT_ATTRIBUTES:
+        if (value := attributes.get(name)) and not value.isspace():
+            texts.append((value, name))
+    return sorted(texts, key=lambda text: _IMAGE_TEXTS[text[1]]) if len(texts) > 1 else texts
 
 
 def _tidy_language(language: str) -> str:

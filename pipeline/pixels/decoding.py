@@ -24,7 +24,7 @@ DECODER_ERRORS: Final = (  # all that the decoders are known to raise for broken
     RuntimeError, MemoryError, ZeroDivisionError, struct.error, zlib.error, Image.DecompressionBombError,
 )  # fmt: skip
 
-_FORMATS: Final = {
+FORMATS: Final = {  # that are decoded, by media type: the names Pillow has for them
     "image/jpeg": "JPEG",
     "image/png": "PNG",
     "image/webp": "WEBP",
@@ -98,7 +98,7 @@ def decode(mime: str, size: Size, parts: FileParts, *, wanted: Size, gray: bool)
         raise ValueError("rows are missing")
     if mime == "image/webp" and _needs_no_end(parts.picture, size):
         raise ValueError("a hole in its code")
-    with Image.open(io.BytesIO(parts.picture), formats=(_FORMATS[mime],)) as image:
+    with Image.open(io.BytesIO(parts.picture), formats=(FORMATS[mime],)) as image:
         opened = Size(*image.size)
         if opened.width * opened.height > size.width * size.height:
             raise ValueError("a larger picture than its header says")

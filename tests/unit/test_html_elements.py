@@ -9,10 +9,11 @@ from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser, LexborNod
 
 from pipeline.extraction.encodings import decode_page
 from pipeline.extraction.html_elements import Elements
-from pipeline.extraction.html_names import WANTED
+from pipeline.extraction.html_names import LAZY, WANTED
 from pipeline.extraction.page_metadata import NAMES
 
 LEVELS = 8
+IMAGE_TAGS = "img, amp-img, amp-anim, input"
 
 
 def squeeze(text):
@@ -21,24 +22,118 @@ def squeeze(text):
 
 def attributes(node: LexborNode) -> dict[str, str]:
     found = {name: value or "" for name, value in node.attributes.items()}
-    return {name: found[name] for name in WANTED[node.tag] if name in found}
+    read = {name: found[name] for name in WANTED[node.tag] if name in found}
+    lazy = {name: value for name, value in found.items() if name.startswith("data-") and len(value) >= 5}
+    return read | {name: value for name, value in lazy.items() if node.tag in LAZY and ("." in value or "/" in value)}
 
 
-def surroundings(image: LexborNode) -> tuple[str, str, list[str]]:
-    """Caption, link title and srcsets, by walking up a tree."""
+BLOCKS = [
+    "address",
+    "article",
+    "aside",
+    "blockquote",
+    "body",
+    "br",
+    "caption",
+    "center",
+    "dd",
+    "details",
+    "dialog",
+    "dir",
+    "div",
+    "dl",
+    "dt",
+    "fieldset",
+    "figcaption",
+    "figure",
+    "footer",
+    "form",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "header",
+    "hgroup",
+    "hr",
+    "html",
+    "legend",
+    "li",
+    "listing",
+    "main",
+    "menu",
+    "nav",
+    "ol",
+    "optgroup",
+    "option",
+    "p",
+    "plaintext",
+    "pre",
+    "search",
+    "section",
+    "summary",
+    "table",
+    "tbody",
+    "td",
+    "tfoot",
+    "th",
+    "thead",
+    "tr",
+    "ul",
+    "xmp",
+]
+HIDDEN = [
+    "script",
+    "style",
+    "template",
+    "noscript",
+    "iframe",
+    "noembed",
+    "noframes",
+    "title",
+    "textarea",
+    "datalist",
+    "rp",
+    "object",
+    "audio",
+    "video",
+    "canvas",
+    "head",
+    "svg",
+    "annotation",
+]
+
+
+def shown_text(node: LexborNode) -> str:
+    """The text of an element as a browser shows it, by walking down a tree."""
+    if node.tag == "-text":
+        return node.text_content or ""
+    hides = "hidden" in node.attributes or "none" in (node.attributes.get("style") or "")
+    if node.tag in HIDDEN or node.tag.startswith("-") or hides:
+        return " " if node.tag in BLOCKS else ""
+    text = "".join(shown_text(child) for child in node.iter(include_text=True))
+    return f" {text} " if node.tag in BLOCKS else text
+
+
+def surroundings(image: LexborNode) -> tuple[str, str, list[dict[str, str]]]:
+    """Caption, link title and sources, by walking up a tree."""
     caption, title, node = None, None, image.parent
     for _ in range(LEVELS):
         if node is None:
             break
         if node.tag == "figure" and caption is None and (found := node.css_first("figcaption")):
-            caption = found.text(separator=" ")
+            caption = shown_text(found)
         elif node.tag == "a" and title is None:
             title = node.attributes.get("title") or ""
         node = node.parent
     sources = image.parent.iter() if image.parent is not None and image.parent.tag == "picture" else []
-    values = [attributes(node) for node in sources if node.tag == "source"]
-    srcsets = [value for one in values for name in ("data-srcset", "srcset") if (value := one.get(name))]
-    return squeeze(caption or ""), title or "", srcsets
+    values = [found for node in sources if node.tag == "source" and (found := attributes(node))]
+    return squeeze(caption or ""), title or "", values
+
+
+def is_read(node: LexborNode) -> bool:
+    return node.tag != "input" or (node.attributes.get("type") or "").lower() == "image"
 
 
 def read_with_lexbor(html: bytes) -> dict[str, object]:
@@ -49,7 +144,7 @@ def read_with_lexbor(html: bytes) -> dict[str, object]:
     root = tree.css_first("html")
     language = attributes(root) if root else {}
     return {
-        "images": [(attributes(node), *surroundings(node)) for node in tree.css("img")],
+        "images": [(attributes(node), *surroundings(node)) for node in tree.css(IMAGE_TAGS) if is_read(node)],
         "metas": [
             (name, content)
             for name, meta in zip(names, metas, strict=True)
@@ -67,8 +162,8 @@ def read_with_ours(html: bytes) -> dict[str, object]:
     for image in elements.images:
         caption = elements.caption(image.figure, image.level) if image.figure >= 0 else ""
         title = elements.link_title(image.link) if image.link >= 0 else ""
-        srcsets = elements.srcsets[image.picture] if image.picture >= 0 else []
-        images.append((image.attributes, squeeze(caption), title, srcsets))
+        sources = elements.sources[image.picture] if image.picture >= 0 else []
+        images.append((image.attributes, squeeze(caption), title, sources))
     return {
         "images": images,
         "metas": elements.metas,
@@ -97,6 +192,25 @@ def check(html: str) -> None:
         "<img a'b alt=c><img alt='>' title=\n><img alt=a\"b'c=d`e><img alt=><img alt =\tx /><img\falt=x/>",
         "<img alt='a\r\nb\rc\0d' title='&copy=1&copy1&copy;&notit;&#x80;&#1;&#xFFFF;&#0;&#xD800;&#9999999;&amp &lt'>",
         "<figure><figcaption>A<b>B</b>C<!-- -->D</x>E<template>F</template><br>G&amp;H</figcaption><img></figure>",
+        "<figure><figcaption>H<sub>2</sub>O<div>caf<b>é</b></div>x<p>y</p>z<td>u</td>v<br/>w</br>t</figcaption><img>",
+        "<figure><figcaption>a<style>b</style><script>c</script>d<noscript>e</noscript><iframe>f"
+        "</iframe>g</figcaption><img>",
+        "<figure><figcaption>a<svg><title>b</title><g>c</g><path /></svg>d<svg/>e<math><mi>f</mi>"
+        "</math></figcaption><img>",
+        "<figure><figcaption>a<span hidden>b<i>c</i></span>d<i style='display:none'>e</i>f"
+        "<p hidden>g<p>h</figcaption><img>",
+        "<figure><figcaption>a<video>b</video><ruby>c<rp>d<rt>e</ruby><select><option>f<option>g"
+        "</select></figcaption><img>",
+        "<figure><figcaption>a<table><tr><td>b<td>c<tr><td>d</table>e<ul><li>f<li>g</ul>h</figcaption><img></figure>",
+        "<figure><template><figcaption>A</figcaption></template><img src=a><figcaption>B</figcaption></figure>",
+        "<figure><template><figcaption>A</figcaption></template><img src=a></figure>",
+        "<figure><img><template><figure><figcaption>A</figcaption></figure></template></figure>",
+        "<figure><a title=T><amp-img src=a.jpg alt=x><img src=b></amp-img></a><amp-anim src=c>"
+        "<figcaption>C</figure><img>",
+        "<input type=image src=a alt=b><input type=text src=a alt=b><input alt=c><INPUT TYPE=Image data-src=/a/b.jpg>",
+        ""
+        "<img data-a=/1 data-b=a.jpg DATA-C='https://h/x' data-d=12345 data-b=c.jpg data-=1.234 data-e data-f = 'x/y z'>",
+        "<picture><source type=image/webp media=print data-x=a.webp srcset=b><source sizes=c><img src=d></picture>",
         "<figure><img><figure><img></figure><div><img><figcaption>A</div></figure><img>",
         "<figure><div><div><div><div><div><div><div><img><div><img></figure><figcaption>A",
         "<p><a title=T></p><img><a title=U><div></a><img></div><img>",
@@ -189,7 +303,6 @@ def test_the_images_of_any_page_are_no_more_than_its_tags_and_have_valid_texts(h
         ("<table><td><img src=a></td><img src=b></table>", ["a", "b"]),  # a tree has b first, before the table
         ("<frameset><img src=a>", ["a"]),  # a tree has no body then
         ("<svg><title><![CDATA[<img src=a><img src=b>]]></title></svg>", ["b"]),  # no CDATA where HTML may stand
-        ("<svg><g></div><image src=a>", ["a"]),  # an end tag of HTML closes the svg, even one that closes nothing
     ],
 )
 def test_where_images_are_found_that_a_tree_builder_moves_or_leaves_out(html, sources):

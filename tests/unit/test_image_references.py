@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.base.drops import DropReason
-from pipeline.extraction.image_references import choose_from_srcset, choose_reference, is_placeholder, parse_srcset
+from pipeline.extraction.image_references import choose_reference, is_placeholder
+from pipeline.extraction.srcsets import choose_from_srcset, parse_srcset
 
 
 @pytest.mark.parametrize(
@@ -19,7 +20,7 @@ from pipeline.extraction.image_references import choose_from_srcset, choose_refe
         ({"src": "x{4D991DE5-21EB}.jpg"}, "x{4D991DE5-21EB}.jpg"),
         ({"src": "https://h/covers/1338133683_b.jpg"}, "https://h/covers/1338133683_b.jpg"),
         ({"data-src": "{{ image }}", "src": "a.jpg"}, "a.jpg"),
-        ({"src": None, "data-src": ""}, DropReason.NO_IMAGE_URL),
+        ({"src": "", "data-src": ""}, DropReason.NO_IMAGE_URL),
         ({"src": "data:,"}, DropReason.DATA_URL),
         ({"src": "/img/lazy-placeholder.png?v=2"}, DropReason.PLACEHOLDER),
         ({"src": "https://h/spacer.gif"}, DropReason.PLACEHOLDER),
@@ -31,8 +32,52 @@ def test_the_image_behind_placeholders_is_chosen(attributes, chosen):
     assert choose_reference(attributes, target_px=336) == chosen
 
 
-def test_the_sources_of_a_picture_are_the_last_resort():
-    assert choose_reference({"alt": "x"}, ["s.webp 100w, l.webp 800w"], target_px=336) == "l.webp"
+WIDE = {"srcset": "s.webp 100w, l.webp 800w", "type": "image/webp"}
+
+
+@pytest.mark.parametrize(
+    ("attributes", "sources", "chosen"),
+    [
+        ({"alt": "x"}, [WIDE], "l.webp"),
+        ({"src": "a.jpg"}, [WIDE], "l.webp"),
+        ({"src": "a.jpg", "srcset": "b.jpg 800w"}, [WIDE], "b.jpg"),
+        ({"src": "a.jpg", "srcset": "b.jpg 900w"}, [WIDE], "l.webp"),
+        ({"src": "a.jpg"}, [{"srcset": "b.webp"}], "a.jpg"),
+        ({"src": "a.jpg"}, [{"srcset": "b.jxl 400w", "type": "image/jxl"}], "a.jpg"),
+        ({}, [{"srcset": "b.jxl 400w", "type": "image/jxl"}], DropReason.NO_IMAGE_URL),
+        ({}, [{"srcset": "b.jxl", "type": "image/jxl"}, {"srcset": "b.avif", "type": "image/avif"}], "b.avif"),
+        ({}, [{"srcset": "m.jpg", "media": "(max-width: 600px)"}, {"srcset": "d.jpg", "media": "screen"}], "d.jpg"),
+        ({}, [{"srcset": "m.jpg", "media": "(max-width: 600px)"}], "m.jpg"),
+        ({"src": "a.jpg"}, [{"srcset": "m.jpg 400w", "media": "(max-width: 600px)"}], "a.jpg"),
+        ({"src": "blank.gif"}, [{"srcset": "data:,", "data-srcset": "d.jpg"}], "d.jpg"),
+        ({"src": "a.jpg", "width": "150"}, [{"srcset": "b.jpg, c.jpg 2x, d.jpg 3x"}], "d.jpg"),
+    ],
+)
+def test_sources_of_a_picture_are_judged_by_type_media_and_size(attributes, sources, chosen):
+    assert choose_reference(attributes, sources, target_px=336) == chosen
+
+
+@pytest.mark.parametrize("target_px", [100, 300, 500])
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"src": "0.jpg", "srcset": "100.jpg 100w, 300.jpg 300w, 500.jpg 500w"},
+        {"data-src": "0.jpg", "data-srcset": "100.jpg 100w, 300.jpg 300w, 500.jpg 500w"},
+        {"src": "0.jpg", "data-srcset": "100.jpg 100w, 300.jpg 300w, 500.jpg 500w"},
+        {"src": "blank.gif", "data-lazy-srcset": "100.jpg 100w,300.jpg 300w,500.jpg 500w"},
+        {"src": "100.jpg", "srcset": "300.jpg 3x, 500.jpg 5x", "width": "100"},
+        {"data-src": "100.jpg", "data-srcset": "300.jpg 3x, 500.jpg 5x", "width": "100px"},
+        {"data-src": "100.jpg 100w, 300.jpg 300w, 500.jpg 500w"},
+    ],
+)
+def test_the_width_wanted_decides_wherever_there_are_several(attributes, target_px):
+    assert choose_reference(attributes, target_px=target_px) == f"{target_px}.jpg"
+
+
+def test_where_the_width_shown_is_unknown_the_image_of_density_one_is_taken():
+    assert choose_reference({"src": "a.jpg", "srcset": "b.jpg 2x"}, target_px=800) == "a.jpg"
+    assert choose_reference({"src": "a.jpg", "srcset": "b.jpg 2x", "width": "100%"}, target_px=800) == "a.jpg"
+    assert choose_reference({"src": "a.jpg", "srcset": "b.jpg 1x, c.jpg 2x"}, target_px=800) == "b.jpg"
 
 
 @pytest.mark.parametrize(
@@ -70,7 +115,7 @@ def test_any_srcset_gives_one_of_its_own_references(srcset):
         ("a 1x, b 2x", "a"),
         ("a 0.5x, b 1x, c 2x", "b"),
         ("a 0.5x, b 0.25x", "a"),
-        ("a, b 300w", "a"),
+        ("a, b 300w", "b"),
         ("a 1.5x, b 300w", "b"),
         ("", ""),
         (",", ""),
@@ -130,9 +175,9 @@ def test_commas_end_an_offer_and_are_no_part_of_a_reference_at_its_ends(srcset, 
         ({"src": " " + "a" * 8193}, DropReason.NO_IMAGE_URL),
         ({"src": "ä" * 8193}, DropReason.NO_IMAGE_URL),
         ({"src": "", "srcset": "b 1x"}, "b"),
-        ({"src": "a", "srcset": "b 1x"}, "a"),
-        ({"src": "a", "data-lazy-srcset": "b 1x"}, "b"),
-        ({"data-src": "c", "data-srcset": "b 1x"}, "c"),
+        ({"src": "a", "srcset": "b 1x"}, "b"),
+        ({"src": "a", "data-lazy-srcset": "b.jpg 1x"}, "b.jpg"),
+        ({"data-src": "c.jpg", "data-srcset": "b.jpg 1x"}, "c.jpg"),
         ({"src": " DATA:image/gif", "data-src": " "}, DropReason.DATA_URL),
         ({"src": "BLOB:x"}, DropReason.NO_IMAGE_URL),
         ({"src": " #top"}, DropReason.NO_IMAGE_URL),
@@ -150,7 +195,8 @@ def test_what_can_be_fetched_is_chosen_in_a_fixed_order_and_up_to_8192_character
 
 
 def test_the_first_source_of_a_picture_that_can_be_fetched_is_chosen():
-    assert choose_reference({"src": "data:x"}, ["", "data:y 1x", "b 1x", "c 1x"], target_px=336) == "b"
+    sources = [{"srcset": value} for value in ("", "data:y 1x", "b 1x", "c 1x")]
+    assert choose_reference({"src": "data:x"}, sources, target_px=336) == "b"
 
 
 @pytest.mark.parametrize(

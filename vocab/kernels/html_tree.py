@@ -44,10 +44,10 @@ _GROUPS: Final = {
     "in table": "caption colgroup col tbody thead tfoot tr td th",
     "ignored": "html head body frameset frame !doctype",
     "raw": "script style title textarea iframe noembed noframes xmp plaintext",
-    "image": "img image",
-    "emitted": "html meta base script source",  # where they have attributes that are read
+    "image": "img image amp-img amp-anim",
+    "emitted": "html meta base script source input",  # where they have attributes that are read
     "foreign": "svg math foreignobject desc mi mo mn ms mtext",
-    "other": "picture ruby span sub sup var",
+    "other": "map picture ruby span sub sup var",
 }  # fmt: skip
 _BITS: Final = {group: 1 << place for place, group in enumerate(_GROUPS)}
 CODES: Final = {name: code for code, name in enumerate(dict.fromkeys(" ".join(_GROUPS.values()).split()), 1)}
@@ -89,15 +89,18 @@ TOKEN, LINK, FIGURE, LEVEL, PICTURE = range(5)  # columns of surroundings
 OUTER, DEPTH, FIRST_CAPTION = range(3)  # columns of figures
 FIRST, LAST = range(2)  # columns of captions
 
-_CODE, _SERIAL, _PAYLOAD = range(3)  # columns of open elements and of formatting elements
+_CODE, _SERIAL, _PAYLOAD, _TOKEN = range(4)  # columns of open elements and of formatting elements
 _MAX_OPEN: Final = 512
 _MAX_FORMATS: Final = 64
-# Rows of the one array that holds all: open elements, formatting elements, numbers, names, figures and figcaptions.
+# Rows of the one array that holds all: open elements, formatting elements, numbers, names, ends of elements by their
+# tags, figures and figcaptions.
 _FORMAT_ROWS: Final = _MAX_OPEN
 _OPEN: Final = _FORMAT_ROWS + _MAX_FORMATS  # how many there are
 _FORMATS, _NEXT, _NOW, _HAS_FORM, _QUIRKS, _NUM_ROWS = range(_OPEN + 1, _OPEN + 7)
 _NAME_ROWS: Final = _NUM_ROWS + 1
 _NUM_NAMES: Final = len(FLAGS)
+ENDS: Final = _NAME_ROWS + _NUM_NAMES  # each row holds those of as many tags as there are columns
+_COLUMNS: Final = 4
 ANCESTORS: Final = 8  # how far up a figure or link is looked for
 _NESTED_CAPTIONS: Final = 8
 _FAMILY: Final = 3  # equal formatting elements that go on, HTML 13.2.4.3
@@ -122,6 +125,11 @@ def _count(tree: Numbers, code: int, step: int) -> None:
 
 
 @compile_kernel
+def _set_end(tree: Numbers, token: int, end: int) -> None:
+    tree[ENDS + token // _COLUMNS, token % _COLUMNS] = end
+
+
+@compile_kernel
 def _cut(tree: Numbers, size: int) -> None:
     """Ends open elements until only so many are left."""
     while tree[_OPEN, 0] > size:
@@ -129,6 +137,7 @@ def _cut(tree: Numbers, size: int) -> None:
         place = tree[_OPEN, 0]
         code = tree[place, _CODE]
         _count(tree, code, -1)
+        _set_end(tree, tree[place, _TOKEN], tree[_NOW, 0])
         if code == _FIGCAPTION:
             tree[tree[place, _PAYLOAD], LAST] = tree[_NOW, 0]
 
@@ -137,6 +146,7 @@ def _cut(tree: Numbers, size: int) -> None:
 def _remove(tree: Numbers, place: int) -> None:
     """Takes an open element away and leaves those in it open."""
     _count(tree, tree[place, _CODE], -1)
+    _set_end(tree, tree[place, _TOKEN], tree[_NOW, 0])
     for later in range(place + 1, tree[_OPEN, 0]):
         tree[later - 1] = tree[later]
     tree[_OPEN, 0] -= 1
@@ -149,6 +159,7 @@ def _push(tree: Numbers, code: int, payload: int) -> int:
     place = tree[_OPEN, 0]
     tree[place, _CODE] = code
     tree[place, _PAYLOAD] = payload
+    tree[place, _TOKEN] = tree[_NOW, 0]
     tree[place, _SERIAL] = tree[_NEXT, 0]
     tree[_OPEN, 0] += 1
     tree[_NEXT, 0] += 1
@@ -217,6 +228,7 @@ def _add_format(tree: Numbers, code: int, serial: int, payload: int) -> None:
         _drop_format(tree, 0)
     row = _FORMAT_ROWS + tree[_FORMATS, 0]
     tree[row, _CODE], tree[row, _SERIAL], tree[row, _PAYLOAD] = code, serial, payload
+    tree[row, _TOKEN] = tree[_NOW, 0]
     tree[_FORMATS, 0] += 1
 
 
@@ -254,6 +266,7 @@ def _reopen_formats(tree: Numbers) -> None:
         first -= 1
     for row in range(first, end):
         tree[row, _SERIAL] = _push(tree, tree[row, _CODE], tree[row, _PAYLOAD])
+        tree[tree[_OPEN, 0] - 1, _TOKEN] = tree[row, _TOKEN]
 
 
 @compile_kernel
@@ -285,10 +298,11 @@ def _end_format(tree: Numbers, code: int) -> bool:
             if _find_format(tree, tree[inner, _SERIAL]) < 0:
                 _remove(tree, inner)
                 block -= 1
-        payload, serial = tree[place, _PAYLOAD], tree[place, _SERIAL]
+        payload, serial, token = tree[place, _PAYLOAD], tree[place, _SERIAL], tree[place, _TOKEN]
         for later in range(place, block):
             tree[later] = tree[later + 1]
         tree[block, _CODE], tree[block, _SERIAL], tree[block, _PAYLOAD] = code, serial, payload
+        tree[block, _TOKEN] = token
     return True
 
 
@@ -455,11 +469,15 @@ def _add_figure(tree: Numbers) -> int:
 
 @compile_kernel
 def _add_caption(tree: Numbers) -> int:
-    """The row of a figcaption that is about to begin: the first one of figures around it that have none yet."""
+    """The row of a figcaption that is about to begin: the first one of figures around it that have none yet.
+
+    One in a template is in no figure.
+    """
     row = tree[_NUM_ROWS, 0]
     tree[row, FIRST] = tree[row, LAST] = tree[_NOW, 0]
     tree[_NUM_ROWS, 0] += 1
-    place = _find_open(tree, _FIGURE, 0) if tree[_NAME_ROWS + _FIGCAPTION, 0] < _NESTED_CAPTIONS else -1
+    is_one = tree[_NAME_ROWS + _FIGCAPTION, 0] < _NESTED_CAPTIONS and tree[_NAME_ROWS + _TEMPLATE, 0] == 0
+    place = _find_open(tree, _FIGURE, 0) if is_one else -1
     figure = tree[place, _PAYLOAD] if place >= 0 else -1
     while figure >= 0 and tree[figure, FIRST_CAPTION] < 0:
         tree[figure, FIRST_CAPTION] = row
@@ -531,11 +549,11 @@ def _barriers_of(code: int, flags: int) -> int:
 
 
 @compile_kernel
-def _look_around(tree: Numbers, elements: Numbers, row: int) -> None:
-    """What an element without content is in, `ANCESTORS` levels up."""
+def _look_around(tree: Numbers, elements: Numbers, row: int, place: int) -> None:
+    """What an element is in, `ANCESTORS` levels up; the place of the element around it is given."""
     elements[row, LINK] = elements[row, FIGURE] = elements[row, LEVEL] = elements[row, PICTURE] = -1
-    place, child, level = tree[_OPEN, 0] - 1, 0, 1
-    if _top(tree) == _PICTURE:
+    child, level = 0, 1
+    if place >= 0 and tree[place, _CODE] == _PICTURE:
         elements[row, PICTURE] = tree[place, _PAYLOAD]
     while place >= 0 and level <= ANCESTORS:
         code = tree[place, _CODE]
@@ -570,11 +588,14 @@ def _make_room(tags: Numbers, flags: Numbers) -> tuple[Numbers, int]:
         num_rows += code in (_FIGURE, _FIGCAPTION)
         is_strict |= code == _DOCTYPE
         num_elements += 0 < code < len(flags) and flags[code] & (_EMITTED | _AN_IMAGE) > 0
-    tree = np.empty((_NAME_ROWS + _NUM_NAMES + num_rows, 3), np.int64)
+    end_rows = (len(tags) + _COLUMNS - 1) // _COLUMNS
+    tree = np.empty((ENDS + end_rows + num_rows, _COLUMNS), np.int64)
     tree[_OPEN:_NAME_ROWS] = 0
+    for token in range(len(tags)):
+        _set_end(tree, token, token)
     tree[_NAME_ROWS : _NAME_ROWS + _NUM_NAMES, 0] = 0
     tree[_NAME_ROWS : _NAME_ROWS + _NUM_NAMES, 1] = flags
-    tree[_NUM_ROWS, 0] = _NAME_ROWS + _NUM_NAMES
+    tree[_NUM_ROWS, 0] = ENDS + end_rows
     tree[_QUIRKS, 0] = not is_strict
     return tree, num_elements
 
@@ -591,7 +612,8 @@ def find_surroundings(tags: Numbers, flags: Numbers) -> tuple[Numbers, Numbers]:
         Elements, [number, 5]: its tag and, where it is near enough, else -1, the tag of the link around it, the row of
         the figure, how many levels up that is, and the tag of the picture that it is in directly. And rows, of which
         those of figures hold the row of the figure around it or -1, its depth, the row of its first figcaption or -1,
-        and those of figcaptions their tag and the tag that they end with.
+        those of figcaptions their tag and the tag that they end with; and those from `ENDS` on, for every tag, the tag
+        that ends the element that begins with it: itself where none does, see `ends_of`.
     """
     tree, max_elements = _make_room(tags, flags)
     elements = np.empty((max_elements, 5), np.int64)
@@ -612,10 +634,17 @@ def find_surroundings(tags: Numbers, flags: Numbers) -> tuple[Numbers, Numbers]:
             is_emitted = bits & _AN_IMAGE or (bits & _EMITTED and tags[token + 1, 3] > tags[token, 3])
             if is_emitted and tree[_NAME_ROWS + _TEMPLATE, 0] == 0:
                 elements[num_elements, TOKEN] = token
-                _look_around(tree, elements, num_elements)
+                has_content = has_effect and bits & _VOID == 0 and _top(tree) == code
+                _look_around(tree, elements, num_elements, tree[_OPEN, 0] - 1 - has_content)
                 num_elements += 1
         if not has_effect and code != _HTML:
             tags[token, 0] = NO_EFFECT
-    tree[_NOW, 0] = len(tags)
+    tree[_NOW, 0] = len(tags) - 1
     _cut(tree, 0)
     return elements[:num_elements], tree
+
+
+def ends_of(rows: Numbers, first: int, last: int) -> list[int]:
+    """The ends of the elements that begin with some tags, in the rows that `find_surroundings` gives."""
+    ends: list[int] = rows.reshape(-1)[ENDS * _COLUMNS + first : ENDS * _COLUMNS + last].tolist()
+    return ends

@@ -1,0 +1,92 @@
+"""Lists of images that differ in size, and which of them to take.
+
+In: the value of a srcset. Out: its offers, and of several offers the one that suits a width.
+Source: WHATWG HTML 4.8.4.2.1 (srcset), 4.8.4.3.5 (source sets).
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+_MAX_DESCRIPTOR_CHARS: Final = 12
+# Most srcsets: addresses with a width or density, no commas at the ends of either.
+_ONE: Final = re.compile(r"\s*([^\s,]\S*+)(?<!,)\s++([1-9]\d{0,4})([wx])\s*+(?:,|\Z)")
+_USUAL: Final = re.compile(rf"(?:{_ONE.pattern})++")
+
+
+class Offer(NamedTuple):
+    """An image that a page offers.
+
+    Attributes:
+        reference: Its address as it stands in the page.
+        number: How large it is.
+        unit: Of the number: ``w`` pixels of width, ``x`` density, of which 1 is the width it is shown in.
+    """
+
+    reference: str
+    number: float = 1.0
+    unit: str = "x"
+
+
+def choose_offer(offers: Sequence[Offer], target_px: int, shown_px: float = 0.0) -> Offer:
+    """The narrowest image that is at least as wide as wanted, else the widest.
+
+    Where the width of some is told, the others, of which nothing is known, do not count.
+
+    Args:
+        offers: One or more; of equally good ones the first is taken.
+        target_px: Width wanted.
+        shown_px: Width that the page shows it in; zero when unknown, then an image of density 1 is just wide enough.
+
+    >>> choose_offer([Offer("a", 100, "w"), Offer("b", 400, "w"), Offer("c", 900, "w"), Offer("d")], 336).reference
+    'b'
+    """
+    told = [offer for offer in offers if offer.unit == "w"] or offers
+    widths = [number if unit == "w" else number * (shown_px or target_px) for _, number, unit in told]
+    return told[min(range(len(told)), key=lambda i: (widths[i] < target_px, abs(widths[i] - target_px), i))]
+
+
+def choose_from_srcset(srcset: str, target_px: int) -> str:
+    """The image of a srcset that `choose_offer` takes; empty when there is none.
+
+    >>> choose_from_srcset("a,1.jpg 100w, b.jpg 300w,c.jpg 900w", 224)
+    'b.jpg'
+    """
+    offers = parse_srcset(srcset)
+    return choose_offer(offers, target_px).reference if offers else ""
+
+
+def parse_srcset(srcset: str) -> list[Offer]:
+    """The images of a srcset.
+
+    >>> parse_srcset("a.jpg, b.jpg 2x")[1]
+    Offer(reference='b.jpg', number=2.0, unit='x')
+    """
+    if _USUAL.fullmatch(srcset):
+        return [Offer(reference, float(number), unit) for reference, number, unit in _ONE.findall(srcset)]
+    offers: list[Offer] = []
+    reference, number, unit = "", 1.0, "x"
+    for token in srcset.split():
+        if not reference:
+            reference, ends = token.strip(","), token.endswith(",")
+            following = ""
+        else:
+            descriptor, comma, following = token.partition(",")
+            number, unit = parse_descriptor(descriptor) or (number, unit)
+            ends = bool(comma)
+        if ends:
+            offers += [Offer(reference, number, unit)] if reference else []
+            reference, number, unit = following.strip(","), 1.0, "x"
+    return [*offers, Offer(reference, number, unit)] if reference else offers
+
+
+def parse_descriptor(text: str) -> tuple[float, str] | None:
+    """The number and unit of a descriptor, or None when it says nothing."""
+    unit = text[-1:].lower()
+    if unit not in ("w", "x") or len(text) > _MAX_DESCRIPTOR_CHARS:
+        return None
+    try:
+        number = float(text[:-1])
+    except ValueError:
+        return None
+    return (number, unit) if 0 < number < 1e6 else None
