@@ -2,7 +2,8 @@
 
 record_pages   records of archives ► pages, by these two:
 pages, html_*, encodings   HTML ► candidates              wat, wat_*   WAT records ► candidates
-image_references, page_metadata   which address is the image; opt-outs and images in a page's head
+image_references, lazy_attributes, srcsets, media_queries   which address is the image
+element_text, image_captions, microdata, page_metadata   texts of elements and who they belong to; opt-outs
 url_lists      tables ► candidates
 unit           one input unit ► pairs and counts, by filters, languages, contacts: which pairs are worth keeping
 dedup, repeats, near_duplicates   rows that lose against others, found by losers over all inputs

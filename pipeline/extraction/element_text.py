@@ -15,8 +15,8 @@ from vocab.kernels.html_tokens import Numbers, unknown_code
 from vocab.kernels.html_tree import CODES, NO_EFFECT, ends_of
 
 _BLOCKS: Final = (
-    "address article aside blockquote body br caption center dd details dialog dir div dl dt fieldset figcaption "
-    "figure footer form h1 h2 h3 h4 h5 h6 header hgroup hr html legend li listing main menu nav ol optgroup option p "
+    "address article aside blockquote body br caption center dd details dialog dir div dl dt fieldset figcaption figure "  # noqa: E501
+    "footer form h1 h2 h3 h4 h5 h6 header hgroup hr html legend li listing main menu nav ol optgroup option p "
     "plaintext pre search section summary table tbody td tfoot th thead tr ul xmp"
 )
 _HIDDEN: Final = (

@@ -214,7 +214,7 @@ def read_value(value: str, *, is_named: bool) -> list[Offer]:
 def is_address(value: str, *, is_named: bool) -> bool:
     """Whether a value looks like the address of an image.
 
-    >>> [is_address(value, is_named=True) for value in ("true", "123456", "a.jpg", "/images/7", "image/jpeg")]
+    >>> [is_address(value, is_named=True) for value in ("true", "123456", "a.jpg", "/images/7", "/a.html")]
     [False, False, True, True, False]
     """
     if _USUAL.fullmatch(value):

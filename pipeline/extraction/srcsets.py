@@ -46,16 +46,6 @@ def choose_offer(offers: Sequence[Offer], target_px: int, shown_px: float = 0.0)
     return told[min(range(len(told)), key=lambda i: (widths[i] < target_px, abs(widths[i] - target_px), i))]
 
 
-def choose_from_srcset(srcset: str, target_px: int) -> str:
-    """The image of a srcset that `choose_offer` takes; empty when there is none.
-
-    >>> choose_from_srcset("a,1.jpg 100w, b.jpg 300w,c.jpg 900w", 224)
-    'b.jpg'
-    """
-    offers = parse_srcset(srcset)
-    return choose_offer(offers, target_px).reference if offers else ""
-
-
 def parse_srcset(srcset: str) -> list[Offer]:
     """The images of a srcset.
 

@@ -193,23 +193,17 @@ def check(html: str) -> None:
         "<img alt='a\r\nb\rc\0d' title='&copy=1&copy1&copy;&notit;&#x80;&#1;&#xFFFF;&#0;&#xD800;&#9999999;&amp &lt'>",
         "<figure><figcaption>A<b>B</b>C<!-- -->D</x>E<template>F</template><br>G&amp;H</figcaption><img></figure>",
         "<figure><figcaption>H<sub>2</sub>O<div>caf<b>é</b></div>x<p>y</p>z<td>u</td>v<br/>w</br>t</figcaption><img>",
-        "<figure><figcaption>a<style>b</style><script>c</script>d<noscript>e</noscript><iframe>f"
-        "</iframe>g</figcaption><img>",
-        "<figure><figcaption>a<svg><title>b</title><g>c</g><path /></svg>d<svg/>e<math><mi>f</mi>"
-        "</math></figcaption><img>",
-        "<figure><figcaption>a<span hidden>b<i>c</i></span>d<i style='display:none'>e</i>f"
-        "<p hidden>g<p>h</figcaption><img>",
-        "<figure><figcaption>a<video>b</video><ruby>c<rp>d<rt>e</ruby><select><option>f<option>g"
-        "</select></figcaption><img>",
+        "<figure><figcaption>a<style>b</style><script>c</script>d<noscript>e</noscript><iframe>f</iframe>g</figcaption><img>",
+        "<figure><figcaption>a<svg><title>b</title><g>c</g><path /></svg>d<svg/>e<math><mi>f</mi></math></figcaption><img>",  # noqa: E501
+        "<figure><figcaption>a<span hidden>b<i>c</i></span>d<i style='display:none'>e</i>f<p hidden>g<p>h</figcaption><img>",  # noqa: E501
+        "<figure><figcaption>a<video>b</video><ruby>c<rp>d<rt>e</ruby><select><option>f<option>g</select></figcaption><img>",
         "<figure><figcaption>a<table><tr><td>b<td>c<tr><td>d</table>e<ul><li>f<li>g</ul>h</figcaption><img></figure>",
         "<figure><template><figcaption>A</figcaption></template><img src=a><figcaption>B</figcaption></figure>",
         "<figure><template><figcaption>A</figcaption></template><img src=a></figure>",
         "<figure><img><template><figure><figcaption>A</figcaption></figure></template></figure>",
-        "<figure><a title=T><amp-img src=a.jpg alt=x><img src=b></amp-img></a><amp-anim src=c>"
-        "<figcaption>C</figure><img>",
+        "<figure><a title=T><amp-img src=a.jpg alt=x><img src=b></amp-img></a><amp-anim src=c><figcaption>C</figure><img>",  # noqa: E501
         "<input type=image src=a alt=b><input type=text src=a alt=b><input alt=c><INPUT TYPE=Image data-src=/a/b.jpg>",
-        ""
-        "<img data-a=/1 data-b=a.jpg DATA-C='https://h/x' data-d=12345 data-b=c.jpg data-=1.234 data-e data-f = 'x/y z'>",
+        "<img data-a=/1 data-b=a.jpg DATA-C='https://h/x' data-d=12345 data-b=c.jpg data-=1.234 data-e data-f = 'x/y z'>",  # noqa: E501
         "<picture><source type=image/webp media=print data-x=a.webp srcset=b><source sizes=c><img src=d></picture>",
         "<figure><img><figure><img></figure><div><img><figcaption>A</div></figure><img>",
         "<figure><div><div><div><div><div><div><div><img><div><img></figure><figcaption>A",

@@ -4,7 +4,12 @@ from hypothesis import strategies as st
 
 from pipeline.base.drops import DropReason
 from pipeline.extraction.image_references import choose_reference, is_placeholder
-from pipeline.extraction.srcsets import choose_from_srcset, parse_srcset
+from pipeline.extraction.srcsets import choose_offer, parse_srcset
+
+
+def choose_from_srcset(srcset: str, target_px: int) -> str:
+    offers = parse_srcset(srcset)
+    return choose_offer(offers, target_px).reference if offers else ""
 
 
 @pytest.mark.parametrize(

@@ -73,8 +73,7 @@ def test_each_source_of_a_pair_is_read(html, candidate):
         "<img itemprop=contentUrl src=a.jpg><b itemprop=caption>T</b>",
         "<meta itemprop=contentUrl content=a.jpg><meta itemprop=description content=T>",
         "<link itemprop=contentURL href=a.jpg><meta itemprop=caption content=' '><p itemprop=name>T</p>",
-        "<a itemprop=url href=page.html><img itemprop='http://schema.org/image' src=a.jpg></a>"
-        "<i itemprop='caption x'>T</i>",
+        "<a itemprop=url href=page.html><img itemprop='http://schema.org/image' src=a.jpg></a><i itemprop='caption x'>T</i>",  # noqa: E501
         "<img src=a.jpg><figcaption itemprop=caption>T</figcaption>",
         "<span itemprop=url content=a.jpg></span><span itemscope><i itemprop=name>U</i></span><i itemprop=name>T</i>",
         "<img itemprop=contentUrl src=blank.gif data-src=a.jpg><p itemprop=caption>T<style>u</style></p>",

@@ -523,8 +523,8 @@ def scan_tags(
         is positive for start tags, negative for end tags, zero for what has no effect on elements of HTML and for a
         last row that stands for the end of the page. Attributes, [number, 3]: number of the name, first byte of the
         value, byte after its last; where `OTHERS` are wanted, those of unknown names that begin with ``data-`` and hold
-        what may be an address have the place of their name, negative, instead of a number. And bits: `HAS_ITEMS`, an
-        element has an itemtype that ends in ``ImageObject``; `HAS_PAGES`, there is a noframes, or a noscript that
+        what may be an address have the place of their name, negative, instead of a number. And bits: `HAS_ITEMS`,
+        an element has an itemtype that ends in ``ImageObject``; `HAS_PAGES`, there is a noframes, or a noscript that
         begins with a character reference; `HAS_CAPTIONS`, a value begins with ``wp-caption``, where no attributes are
         read.
     """
