@@ -30,6 +30,7 @@ _TAG_NAME: Final = re.compile(rb"</?[^\s/>]*")
 _FRAMESET: Final = re.compile(rb"<frameset[\s>]", re.IGNORECASE)
 _ESCAPED_IMAGE: Final = re.compile(rb"\s*&lt;[^<]*img\s", re.IGNORECASE)
 _MAX_CHILDREN: Final = 100
+_MAX_SOURCES: Final = 64  # of a picture
 _NEAR_BYTES: Final = 2000
 _NEAR_TAGS: Final = 6  # between an image and the noscript that is about it
 
@@ -103,7 +104,8 @@ class Elements:
                 if values.get("type", "").lower() in JSON_LD:
                     self.json_lds.append(self._text_after(token))
             elif code == _SOURCE:
-                self.sources[picture].append(values)
+                if len(self.sources[picture]) < _MAX_SOURCES:
+                    self.sources[picture].append(values)
             elif code == _BASE:
                 self.base = self.base or values.get("href", "")
             elif code != _INPUT:
