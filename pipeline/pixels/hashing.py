@@ -11,8 +11,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.pixels import kernels
 from pipeline.pixels.resizing import Pixels
-from vocab.kernels import compiled
 
 _CELLS: Final = 32
 _COSINES: Final = np.rint(
@@ -31,13 +31,12 @@ def perceptual_hash(picture: Pixels) -> int:
     """
     height, width, channels = picture.shape
     rows = np.ascontiguousarray(picture).reshape(height, width * channels)
-    if compiled.find_obstacle():
+    if kernels.average_gray.find_obstacle():
         sums = average_slowly(rows, channels)
     else:
-        from pipeline.pixels.kernels import average_gray  # late: loads numba
-
         sums = np.zeros((_CELLS, _CELLS), np.int64)
-        average_gray(rows, channels, sums)
+        strip = np.zeros((_CELLS, width), np.int64)
+        kernels.average_gray(rows, channels, np.empty(width, np.int64), strip, sums)
     means = (sums + height * width // 2) // (height * width)  # 1/256 of a level
     frequencies = _COSINES @ means @ _COSINES.T  # [8, 8]
     ordered = np.sort(frequencies, axis=None)

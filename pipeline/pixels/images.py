@@ -18,7 +18,7 @@ from PIL import Image
 
 from pipeline.base.drops import DropReason
 from pipeline.base.options import option
-from pipeline.pixels import resizing
+from pipeline.pixels import kernels, resizing
 from pipeline.pixels.chunked import is_run_length_coded
 from pipeline.pixels.colour import needs_conversion, to_srgb
 from pipeline.pixels.costs import (
@@ -36,7 +36,6 @@ from pipeline.pixels.hashing import perceptual_hash
 from pipeline.pixels.image_headers import ImageHeader, Size, read_header
 from pipeline.pixels.jpeg import encode_jpeg, read_orientation, scaled_size
 from pipeline.pixels.resizing import Fit, Pixels, ResizeMode, cut_or_frame, resize
-from vocab.kernels.compiled import find_obstacle
 
 _PILLOW_PIXELS: Final = 89_478_485  # above it Pillow itself warns of a bomb
 
@@ -116,7 +115,7 @@ def normalize_image(source: bytes, rules: ImageRules) -> CheckedImage | DropReas
 def prepare_pixels() -> None:
     """Compiles what works on pixels, so that workers started later find it in the cache of this machine."""
     perceptual_hash(resize(np.zeros((2, 2, 3), np.uint8), Size(1, 1)))
-    if obstacle := find_obstacle():
+    if obstacle := kernels.resize_rows.find_obstacle():
         logging.getLogger(__name__).warning("pictures are resized several times slower, not compiled: %s", obstacle)
 
 

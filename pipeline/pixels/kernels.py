@@ -2,7 +2,7 @@
 
 In: arrays of 8-bit pixels and whole-number weights. Out: arrays that are filled. All is done in whole numbers, so
 every machine gets the same bits; `pipeline.pixels.resizing` and `pipeline.pixels.hashing` have the same in numpy
-for where nothing is compiled. Importing this module loads numba, see `vocab.kernels.compiled`.
+for where nothing is compiled. numba is needed once a machine, see `vocab.kernels.standalone`.
 
 Both passes of the resize run over neighbours in memory, which is what compilers make vectors of: the first takes a
 block of rows at a time and turns it on its side, the second takes whole rows. What overshoots is cut off after each
@@ -13,13 +13,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from vocab.kernels.compiled import compile_kernel
+from vocab.kernels.standalone import Array, standalone
 
 _FINE: Final = 6  # bits below a level that are kept between the passes
 _WEIGHT_BITS: Final = 14  # of a weight's fraction: 1 is 16384
+_BYTES, _SHORTS, _SUMS = (Array(np.dtype(kind), 2) for kind in (np.uint8, np.int16, np.int64))
+_LINE, _LINE_SUMS, _PLACES = (Array(np.dtype(kind), 1) for kind in (np.int16, np.int32, np.int64))
 
 
-@compile_kernel
 def _blend(source: Any, first: int, weights: Any, shift: int, top: int, sums: Any, line: Any) -> None:
     """Blends neighbouring rows into one line: (sum of rows x weights) >> shift, rounded, within 0 and top."""
     sums[: line.size] = np.int32(1 << (shift - 1))
@@ -32,9 +33,18 @@ def _blend(source: Any, first: int, weights: Any, shift: int, top: int, sums: An
         line[place] = min(max(sums[place] >> shift, 0), top)
 
 
-@compile_kernel
+@standalone(_BYTES, _PLACES, _SHORTS, _PLACES, _SHORTS, _BYTES, _LINE, _LINE_SUMS, _SHORTS, _BYTES)
 def resize_rows(
-    source: Any, firsts: Any, weights: Any, side_firsts: Any, side_weights: Any, block: Any, middle: Any, result: Any
+    source: Any,
+    firsts: Any,
+    weights: Any,
+    side_firsts: Any,
+    side_weights: Any,
+    block: Any,
+    column: Any,
+    sums: Any,
+    middle: Any,
+    result: Any,
 ) -> None:
     """Resizes an RGB picture.
 
@@ -45,13 +55,13 @@ def resize_rows(
         side_firsts: int64 [new width], the first column of each blend.
         side_weights: int16 [new width, taps].
         block: uint8 [width, 3 * rows], for the columns of so many rows at once.
+        column: int16 [3 * rows], for one of them.
+        sums: int32 [longest of new width * 3 and 3 * rows], for a line of either pass.
         middle: int16 [height, new width * 3], for what the first pass makes.
         result: uint8 [new height, new width * 3], filled.
     """
     height, width = source.shape[0], source.shape[1] // 3
     rows_at_once = block.shape[1] // 3
-    column = np.empty(block.shape[1], np.int16)
-    sums = np.empty(max(middle.shape[1], column.size), np.int32)
     for first in range(0, height, rows_at_once):
         num_rows = min(rows_at_once, height - first)
         for row in range(num_rows):
@@ -69,19 +79,19 @@ def resize_rows(
         _blend(middle, firsts[row], weights[row], _WEIGHT_BITS + _FINE, 255, sums, result[row])
 
 
-@compile_kernel
-def average_gray(source: Any, channels: int, sums: Any) -> None:
+@standalone(_BYTES, int, _PLACES, _SUMS, _SUMS)
+def average_gray(source: Any, channels: int, gray: Any, strip: Any, sums: Any) -> None:
     """Sums the gray of a picture over a grid of equal cells; a pixel on a border counts in both by its share.
 
     Args:
         source: uint8 [height, width * channels].
         channels: 3 for RGB, 1 for gray.
+        gray: int64 [width], for a row of it.
+        strip: int64 [cells, width], zero.
         sums: int64 [cells, cells], filled: gray in 1/256 x share of the rows x share of the columns, both in 1/cells.
     """
     cells = sums.shape[0]
     height, width = source.shape[0], source.shape[1] // channels
-    gray = np.empty(width, np.int64)
-    strip = np.zeros((cells, width), np.int64)
     for row in range(height):
         if channels == 1:
             for place in range(width):

@@ -12,9 +12,9 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.pixels import kernels
 from pipeline.pixels.image_headers import Size
 from pipeline.pixels.scratch import borrow
-from vocab.kernels import compiled
 
 ResizeMode = Literal["none", "short_side", "long_side", "center_crop", "border"]
 Pixels = npt.NDArray[np.uint8]
@@ -73,14 +73,16 @@ def resize(picture: Pixels, size: Size) -> Pixels:
         return picture
     rows, columns = _weights(height, size.height), _weights(width, size.width)
     source = np.ascontiguousarray(picture).reshape(height, width * channels)
-    if compiled.find_obstacle():
+    if kernels.resize_rows.find_obstacle():
         return resize_slowly(picture, size)
-    from pipeline.pixels.kernels import resize_rows  # late: loads numba
-
     block = borrow("block", width * channels * _ROWS_AT_ONCE).reshape(width, channels * _ROWS_AT_ONCE)
     middle = borrow("middle", 2 * height * size.width * channels).view(np.int16).reshape(height, size.width * channels)
+    column = borrow("column", 2 * block.shape[1]).view(np.int16)
+    sums = borrow("sums", 4 * max(middle.shape[1], block.shape[1])).view(np.int32)
     result = np.empty((size.height, size.width * channels), np.uint8)
-    resize_rows(source, rows.firsts, rows.weights, columns.firsts, columns.weights, block, middle, result)
+    kernels.resize_rows(
+        source, rows.firsts, rows.weights, columns.firsts, columns.weights, block, column, sums, middle, result
+    )
     return result.reshape(size.height, size.width, channels)
 
 

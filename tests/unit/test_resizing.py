@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from pipeline.pixels import kernels
 from pipeline.pixels.hashing import average_slowly, perceptual_hash
 from pipeline.pixels.image_headers import Size
 from pipeline.pixels.images import prepare_pixels
@@ -41,9 +42,8 @@ def test_what_is_compiled_and_what_is_not_give_the_same_pixels(size):
 def test_where_nothing_is_compiled_the_slow_ways_are_taken(monkeypatch):
     picture = noise(120, 90)
     wanted, hashed = resize(picture, Size(50, 60)), perceptual_hash(picture)
-    monkeypatch.setattr("vocab.kernels.compiled.find_obstacle", lambda: "none")
-    monkeypatch.setattr("pipeline.pixels.kernels.resize_rows", None)
-    monkeypatch.setattr("pipeline.pixels.kernels.average_gray", None)
+    for kernel in (kernels.resize_rows, kernels.average_gray):
+        monkeypatch.setattr(kernel, "_loaded", "none")
     assert (resize(picture, Size(50, 60)) == wanted).all()
     assert perceptual_hash(picture) == hashed
 
@@ -51,8 +51,8 @@ def test_where_nothing_is_compiled_the_slow_ways_are_taken(monkeypatch):
 def test_who_starts_workers_is_told_that_nothing_is_compiled(monkeypatch, caplog):
     prepare_pixels()
     assert not caplog.text
-    for module in ("vocab.kernels.compiled", "pipeline.pixels.images"):
-        monkeypatch.setattr(f"{module}.find_obstacle", lambda: "no folder")
+    for kernel in (kernels.resize_rows, kernels.average_gray):
+        monkeypatch.setattr(kernel, "_loaded", "no folder")
     prepare_pixels()
     assert "pictures are resized several times slower, not compiled: no folder" in caplog.text
 

@@ -1,6 +1,7 @@
 """Loops over bytes and arrays that know nothing of what they are for; they import nothing else of ours.
 
 compiled     how a function is compiled by numba, and whether that works here
+standalone   the same for simple functions, which then run without numba
 matching     texts ► ids of the queries in them           hashing      the constants of its hashes
 chunks       text ► numbered chunks                        sums         tables of keys and numbers ► one, added up
 compressed   compressed files ► runs of plain bytes, by    bz2_blocks   bz2 streams ► bytes, block by block
