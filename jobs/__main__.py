@@ -1,15 +1,20 @@
 """`wit400m COMMAND` = `python -m jobs COMMAND`: a stage by its name, or one of the other commands."""
 
 import difflib
+import gc
 import importlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Final, NoReturn
 
+from jobs.fork_server import SERVER, importing_in_one_thread
 from jobs.interpreter import put_home_first
 from jobs.stopping import end_children, exit_code, stop_when_told
+from jobs.worker import LOGGED_PACKAGES
 from pipeline.base.flow import STAGES
 
 _MODULES: Final[Mapping[str, tuple[str, str]]] = {  # of the commands that are no stage; what each does
@@ -19,6 +24,7 @@ _MODULES: Final[Mapping[str, tuple[str, str]]] = {  # of the commands that are n
     "get-wordnet": ("jobs.get_wordnet", "put WordNet where build-vocab finds it"),
     "demo": ("jobs.demo.__main__", "a small made-up world, through every stage, to a trained model"),
 }
+_IMPORTED_OBJECTS: Final = 1_000_000
 COMMANDS: Final[Mapping[str, str]] = {name: entry.help for name, entry in STAGES.items()} | {
     name: help for name, (_, help) in _MODULES.items()
 }
@@ -37,11 +43,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"wit400m: no command {command!r}.{hint} `wit400m --help` lists them.", file=sys.stderr)
         return 2
     set_up_logs(verbose="--verbose" in rest)  # before the import: Beam logs while it is imported
-    if command in _MODULES:
-        return int(importlib.import_module(_MODULES[command][0]).main(rest))
-    from jobs.runner import load_stage, run_job
+    with importing_in_one_thread(), few_collections():
+        if command in _MODULES:
+            run_command = importlib.import_module(_MODULES[command][0]).main
+        else:
+            from jobs.runner import load_stage, run_job
 
-    return run_job(load_stage(command), rest)
+            run_command = partial(run_job, load_stage(command))
+    return int(run_command(rest))
+
+
+@contextmanager
+def few_collections() -> Iterator[None]:
+    """Looks rarely for garbage in cycles: what is imported stays, and looking at it again and again is a fifth of it."""
+    before = gc.get_threshold()
+    gc.set_threshold(_IMPORTED_OBJECTS, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def set_up_logs(*, verbose: bool) -> None:
@@ -51,7 +71,7 @@ def set_up_logs(*, verbose: bool) -> None:
     logging.getLogger().setLevel(level)
     for handler in logging.getLogger().handlers:
         handler.setLevel(level)  # records of worker processes pass by the logger's level
-    for package in ("pipeline", "vocab"):
+    for package in LOGGED_PACKAGES:
         logger = logging.getLogger(package)
         logger.setLevel(logging.WARNING)
         if logging.lastResort and logging.lastResort not in logger.handlers:
@@ -79,6 +99,7 @@ def leave_with(main: Callable[[], int]) -> NoReturn:
     that waits for a worker that is gone; and a script could not trust the exit code.
     """
     stop_when_told()
+    SERVER.own_process()
     try:
         code = main()
     except KeyboardInterrupt as stop:

@@ -30,7 +30,7 @@ from apache_beam.runners.runner import PipelineState
 from apache_beam.transforms.environments import Environment, SubprocessSDKEnvironment
 
 from jobs.dataflow import dataflow_flags
-from jobs.fork_server import ForkServer
+from jobs.fork_server import SERVER
 from jobs.pulse import Pulse, start_beating
 from jobs.stopping import end_children
 from pipeline.base.receipts import StepReceipts
@@ -44,7 +44,6 @@ _POLL_S: Final = 0.2
 _GRACE_S: Final = 2.0  # for a pipeline to end after a worker did; it is the order in which they end when all is well
 _CANCEL_S: Final = 5.0
 _CONNECT_S: Final = 5.0
-_FORK_SERVER: Final = ForkServer()
 _DEATH_ADVICE: Final = "was it killed for memory? Run the same command again to continue"
 
 
@@ -97,6 +96,11 @@ class Engine:
     def _portable(self) -> PortableOptions:
         return PipelineOptions(list(self.beam_flags)).view_as(PortableOptions)
 
+    def prepare(self) -> None:
+        """Forks what will fork workers, while this process is still as small as it can be."""
+        if self.is_local and self.workers > 1:
+            SERVER.begin_early()
+
     def pipeline(self, step: Step) -> beam.Pipeline:
         """An empty pipeline on the engine that suits a step."""
         if not self.is_local:
@@ -105,7 +109,9 @@ class Engine:
             return self._other_pipeline(named)
         transform = step.transform
         workers = min(self.workers, max(1, transform.num_tasks)) if transform.shape is Shape.MAP else 1
-        runner = FnApiRunner(default_environment=_worker_processes() if workers > 1 else None)
+        if step.prepare and workers == 1:
+            step.prepare()
+        runner = FnApiRunner(default_environment=_worker_processes(step.prepare) if workers > 1 else None)
         options = PipelineOptions([*self.beam_flags, f"--direct_num_workers={workers}"])
         return _without_folder(beam.Pipeline(runner, options))
 
@@ -150,8 +156,8 @@ def _without_folder(pipeline: beam.Pipeline) -> beam.Pipeline:
     return pipeline
 
 
-def _worker_processes() -> Environment:
-    return SubprocessSDKEnvironment.from_command_string(_FORK_SERVER.worker_command())
+def _worker_processes(prepare: Callable[[], None] | None) -> Environment:
+    return SubprocessSDKEnvironment.from_command_string(SERVER.worker_command(prepare))
 
 
 def run_step(step: Step, engine: Engine, receipts: StepReceipts) -> None:

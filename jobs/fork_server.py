@@ -1,9 +1,11 @@
 """A process that has imported what workers need and forks them: they start in no time, and imports are paid once a run.
 
-`ForkServer` starts it at the first step that needs workers, beside the process that runs steps. Whoever wants a worker
-is a client (`jobs/fork_client.py`): it sends an environment and waits until the worker ends. The server has one thread
-and never opens a channel of gRPC, so that what it forks is whole; where it has more threads (or this is no Linux) it
-serves nobody, and a client becomes a worker that imports for itself.
+`ForkServer` starts it, beside the process that runs steps. Where that is a program of ours with one thread, the server
+is forked from it, and shares its memory with it and all workers (`begin_early`); else it is a process that imports for
+itself, started at the first step that needs workers. Whoever wants a worker is a client (`jobs/fork_client.py`): it
+sends an environment and waits until the worker ends. The server has one thread and never opens a channel of gRPC, so
+that what it forks is whole; where it has more threads (or this is no Linux) it serves nobody, and a client becomes a
+worker that imports for itself.
 """
 
 import atexit
@@ -20,19 +22,63 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib import import_module
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, NoReturn, Protocol
 
 from jobs.interpreter import module_command, module_environment
-from jobs.worker import PARENT, import_harness, run_harness
+from jobs.worker import PARENT, import_harness, run_harness, set_up_logs, showing_warnings
 
-_PACKAGES: Final = ("numba", "pipeline", "vocab")  # whose modules are imported for workers, those that are in use
+_PACKAGES: Final = ("llvmlite", "numba", "pipeline", "vocab")  # whose modules, those in use, are imported for workers
 _ONE_THREAD: Final = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
 _LIFELINE: Final = 0  # standard input: a pipe that closes when the process that runs steps is gone, however it went
 _PR_SET_PDEATHSIG: Final = 1  # of prctl(2)
 _MAX_REQUEST_PART: Final = 1 << 20
+
+
+@contextmanager
+def importing_in_one_thread() -> Iterator[None]:
+    """Has libraries that are loaded in the block start no threads; what they inherit is put back."""
+    before = {name: os.environ.get(name) for name in _ONE_THREAD}
+    os.environ.update(_ONE_THREAD)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+class _Server(Protocol):
+    """A process, as `subprocess` has it."""
+
+    def poll(self) -> int | None: ...
+    def wait(self) -> int: ...
+
+
+class _Fork:
+    """A child that was forked."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._code: int | None = None
+
+    def poll(self) -> int | None:
+        return self._wait(os.WNOHANG)
+
+    def wait(self) -> int:
+        code = self._wait(0)
+        assert code is not None
+        return code
+
+    def _wait(self, flags: int) -> int | None:
+        if self._code is None:
+            pid, status = os.waitpid(self._pid, flags)
+            self._code = os.waitstatus_to_exitcode(status) if pid else None
+        return self._code
 
 
 class ForkServer:
@@ -40,47 +86,110 @@ class ForkServer:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: _Server | None = None
+        self._lifeline = -1
         self._conditions: object = None
         self._name = ""
+        self._loaded: set[str] = set()
+        self._owns_process = False
 
-    def worker_command(self) -> str:
-        """The shell's command that starts a worker and ends when it ends, with its exit code."""
+    def own_process(self) -> None:
+        """Says that this process does nothing but run one command of ours, and then ends: it may be forked."""
+        self._owns_process = True
+
+    def begin_early(self) -> None:
+        """Forks the server from this process, where that can be; to be called when what workers need is imported."""
+        if self._owns_process and self._process is None and _num_threads() == 1:
+            with self._lock:
+                self._start(self._fork)
+
+    def worker_command(self, prepare: Callable[[], None] | None = None) -> str:
+        """The shell's command that starts a worker and ends when it ends, with its exit code.
+
+        Args:
+            prepare: A function of a module that the server calls before it forks that worker; once, if it is given for
+                several.
+        """
         client = [sys.executable, "-I", "-S", os.path.join(os.path.dirname(__file__), "fork_client.py")]
         alone = module_command("jobs.worker")
-        return _deaf([*client, self._serving(), *alone] if sys.platform == "linux" else alone)
+        return _deaf([*client, self._serving(prepare), *alone] if sys.platform == "linux" else alone)
 
     def end(self) -> None:
         """Ends the server, if it runs, and its workers."""
-        if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()
+        if self._lifeline >= 0:
+            os.close(self._lifeline)
+            self._lifeline = -1
+        if self._process is not None:
             self._process.wait()
 
-    def _serving(self) -> str:
+    def _serving(self, prepare: Callable[[], None] | None) -> str:
         """The name of the socket at which a server listens, or will in a moment."""
+        wanted = _modules_in_use() + ([f"{prepare.__module__}:{prepare.__qualname__}"] if prepare else [])
         with self._lock:
-            conditions = (dict(os.environ), os.getcwd())
-            if self._process is None or self._process.poll() is not None or self._conditions != conditions:
+            if self._process is None or self._process.poll() is not None or self._conditions != _conditions():
                 self.end()
-                self._start()
-                self._conditions = conditions
+                self._start(self._execute)
+            if more := [name for name in wanted if name not in self._loaded]:
+                self._loaded.update(more)
+                _send_names(self._name, more)
         return self._name
 
-    def _start(self) -> None:
+    def _start(self, how: Callable[[socket.socket, int], _Server]) -> None:
         self._name = f"wit400m-{secrets.token_hex(16)}"
-        modules = [name for name in sys.modules if name.partition(".")[0] in _PACKAGES]
+        self._conditions, self._loaded = _conditions(), set(_modules_in_use())
+        lifeline, self._lifeline = os.pipe()
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(b"\0" + self._name.encode())
             listener.listen(128)
-            words = [*module_command("jobs.fork_server"), str(listener.fileno()), *modules]
-            self._process = subprocess.Popen(
-                ["/bin/sh", "-c", _deaf(words)],
-                stdin=subprocess.PIPE,
-                env=os.environ | _ONE_THREAD,
-                pass_fds=[listener.fileno()],
-            )
+            self._process = how(listener, lifeline)
+        os.close(lifeline)
         atexit.unregister(self.end)
         atexit.register(self.end)
+
+    def _execute(self, listener: socket.socket, lifeline: int) -> _Server:
+        words = [*module_command("jobs.fork_server"), str(listener.fileno()), *_modules_in_use()]
+        return subprocess.Popen(
+            ["/bin/sh", "-c", _deaf(words)],
+            stdin=lifeline,
+            env=os.environ | _ONE_THREAD,
+            pass_fds=[listener.fileno()],
+        )
+
+    def _fork(self, listener: socket.socket, lifeline: int) -> _Server:
+        gc.freeze()  # pages that are shared stay so
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if not pid:
+            os.close(self._lifeline)
+            os.dup2(lifeline, _LIFELINE)
+            _be_server(listener)
+        return _Fork(pid)
+
+
+SERVER: Final = ForkServer()  # of this process
+
+
+def _conditions() -> object:
+    return dict(os.environ), os.getcwd()
+
+
+def _modules_in_use() -> list[str]:
+    return [name for name in sys.modules if name.partition(".")[0] in _PACKAGES]
+
+
+def _num_threads() -> int:
+    """Of this process; none where that cannot be told."""
+    tasks = "/proc/self/task"
+    return len(os.listdir(tasks)) if os.path.isdir(tasks) else 0
+
+
+def _send_names(server_name: str, names: Sequence[str]) -> None:
+    """Has a server load modules, and call functions, before it forks for whoever asks later."""
+    with suppress(OSError), socket.socket(socket.AF_UNIX) as server:
+        server.connect(b"\0" + server_name.encode())
+        server.sendall(json.dumps(names).encode())
+        server.shutdown(socket.SHUT_WR)
 
 
 class _Request(NamedTuple):
@@ -97,10 +206,8 @@ def main() -> int:
     """Serves; in a worker, runs Beam's harness."""
     listener = socket.socket(fileno=int(sys.argv[1]))
     import_harness(_lifeline_is_cut)
-    for module in sys.argv[2:]:
-        with suppress(ImportError):  # whoever needs it will say so
-            import_module(module)
-    if len(os.listdir("/proc/self/task")) > 1:
+    _load(sys.argv[2:])
+    if _num_threads() > 1:
         return 0
     gc.freeze()  # pages that are shared stay so
     request = _serve(listener)
@@ -108,6 +215,39 @@ def main() -> int:
         return 0
     _become_worker(request)
     return run_harness(_lifeline_is_cut)
+
+
+def _be_server(listener: socket.socket) -> NoReturn:
+    """What a process that was forked from one that runs steps does to its end; nothing of that one's way out."""
+    code = 1
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the process that started it to hear
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.environ.update(_ONE_THREAD)
+        set_up_logs(_lifeline_is_cut)
+        request = _serve(listener)
+        code = 0
+        if request is not None:
+            _become_worker(request)
+            code = run_harness(_lifeline_is_cut)
+    except BaseException:
+        code = 1
+        if not _lifeline_is_cut():
+            sys.excepthook(*sys.exc_info())
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _load(names: Sequence[str]) -> None:
+    """Imports modules, and calls the functions that are given as MODULE:FUNCTION; their warnings are shown."""
+    for name in names:
+        module, _, function = name.partition(":")
+        with suppress(ImportError), showing_warnings():  # whoever needs it will say so
+            found = import_module(module)
+            if function:
+                getattr(found, function)()
 
 
 def _serve(listener: socket.socket) -> _Request | None:
@@ -128,6 +268,13 @@ def _serve(listener: socket.socket) -> _Request | None:
             continue
         client = listener.accept()[0]
         request = _receive(client)
+        if isinstance(request, list):
+            client.close()
+            _load(request)
+            gc.freeze()
+            if _num_threads() > 1:
+                return None
+            continue
         if request is None:
             client.close()
             continue
@@ -152,8 +299,8 @@ def _wait(inputs: Sequence[int], clients: Sequence[int]) -> set[int]:
     return {descriptor for descriptor, _ in poll.poll()}
 
 
-def _receive(client: socket.socket) -> _Request | None:
-    """What a client asks for; None if it is not of this user, or gone."""
+def _receive(client: socket.socket) -> _Request | list[str] | None:
+    """What a client asks for: a worker, or that names are loaded; None if it is not of this user, or gone."""
     _, user, _ = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     if user != os.getuid():
         return None
@@ -161,11 +308,13 @@ def _receive(client: socket.socket) -> _Request | None:
         content, outputs, _, _ = socket.recv_fds(client, _MAX_REQUEST_PART, 2)
         while part := client.recv(_MAX_REQUEST_PART):
             content += part
-        environment = json.loads(content)
+        asked: dict[str, str] | list[str] = json.loads(content)
+        if isinstance(asked, list):
+            return asked
         client.sendall(b"taken ")
     except (OSError, ValueError):
         return None
-    return _Request(environment, outputs)
+    return _Request(asked, outputs)
 
 
 def _report(worker: _Worker) -> None:

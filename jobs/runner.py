@@ -138,6 +138,7 @@ def run_stage(
     )
     started = time.monotonic()
     refuse_local_paths(stage, engine)
+    engine.prepare()
     identity = stage_identity(stage)
     if overwrite:
         with hold_folder(stage.output):

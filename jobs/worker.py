@@ -10,10 +10,13 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 PARENT: Final = "WIT400M_PARENT"  # environment variable: the process that gives work, which may be gone already
+
+LOGGED_PACKAGES: Final = ("pipeline", "vocab")  # whose warnings a process that runs steps shows
 _LOOK_S: Final = 0.5
 
 
@@ -36,13 +39,39 @@ def import_harness(is_orphan: Callable[[], bool]) -> None:
     Args:
         is_orphan: Whether the process that gives work is gone.
     """
-    handler = logging.StreamHandler()
-    handler.setLevel(logging.CRITICAL)
-    handler.addFilter(lambda record: not is_orphan())
-    logging.basicConfig(handlers=[handler])
+    set_up_logs(is_orphan)
     from apache_beam.runners.worker import sdk_worker_main  # noqa: F401
 
     import pipeline.steps  # noqa: F401
+
+
+def set_up_logs(is_orphan: Callable[[], bool]) -> None:
+    """Lets log records of this process be seen where it is about to die; those of a process it was forked from, too.
+
+    Args:
+        is_orphan: Whether the process that gives work is gone.
+    """
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.CRITICAL)
+    handler.addFilter(lambda record: not is_orphan())
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    for name in LOGGED_PACKAGES:
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.setLevel(logging.NOTSET)
+
+
+@contextmanager
+def showing_warnings() -> Iterator[None]:
+    """Writes warnings of our own packages to standard error; for what is done before there is a harness."""
+    assert logging.lastResort is not None
+    for name in LOGGED_PACKAGES:
+        logging.getLogger(name).addHandler(logging.lastResort)
+    try:
+        yield
+    finally:
+        for name in LOGGED_PACKAGES:
+            logging.getLogger(name).removeHandler(logging.lastResort)
 
 
 def run_harness(is_orphan: Callable[[], bool]) -> int:

@@ -333,12 +333,15 @@ class Step(NamedTuple):
         ram_gib: Memory that a worker needs, for engines that give it what it asks for; 0: what it has.
         watch: Folder where its workers write how far they are within their units; empty: they do not. It is emptied
             when the step begins.
+        prepare: A function of a module that makes, or loads, what all workers of a machine need; where they are forked
+            it is called once and before. A worker must do without.
     """
 
     label: str
     transform: UnitsTransform
     ram_gib: float = 0.0
     watch: str = ""
+    prepare: Callable[[], None] | None = None
 
     def bind(
         self, receipts: StepReceipts, *, after: beam.PCollection | None = None, workers: int | None = None

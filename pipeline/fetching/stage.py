@@ -131,7 +131,6 @@ class FetchImages(FetchRules, ImageRules, Stage):
 
     def steps(self) -> Steps:
         """Plan; find the images in the archives, if there are any; fetch, lanes of hosts side by side."""
-        prepare_pixels()
         raw, tables = RawFolder(self.output), BalancedFolder(self.balanced).tables
         plans, schema = StageFolder(raw.working("plan")), with_carried(PLAN, carried_by([tables]))
         by_image = BalancedFolder(self.balanced).by is not By.PAIR
@@ -169,9 +168,8 @@ class FetchImages(FetchRules, ImageRules, Stage):
                 queries=queries,
                 img2dataset_names=self.img2dataset_names,
             )
-            yield Step(
-                "FetchUnits", MapUnits(units=order_of_work(lanes), output_of=partial(unit_index, raw), work=work)
-            )
+            units = MapUnits(units=order_of_work(lanes), output_of=partial(unit_index, raw), work=work)
+            yield Step("FetchUnits", units, prepare=prepare_pixels)
             return
         watch = raw.working(WATCH)
         crew = partial(
@@ -191,7 +189,7 @@ class FetchImages(FetchRules, ImageRules, Stage):
             crew=crew,
             lane_of=lambda unit: int(lanes[unit]),
         )
-        yield Step("FetchUnits", fetch, watch=watch)
+        yield Step("FetchUnits", fetch, watch=watch, prepare=prepare_pixels)
         remove_paces(plans.path)
 
     def _archives(self) -> list[str]:

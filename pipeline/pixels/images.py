@@ -113,7 +113,7 @@ def normalize_image(source: bytes, rules: ImageRules) -> CheckedImage | DropReas
 
 
 def prepare_pixels() -> None:
-    """Compiles what works on pixels, so that workers started later find it in the cache of this machine."""
+    """Loads the machine code that works on pixels, for this process and those that are forked from it."""
     perceptual_hash(resize(np.zeros((2, 2, 3), np.uint8), Size(1, 1)))
     if obstacle := kernels.resize_rows.find_obstacle():
         logging.getLogger(__name__).warning("pictures are resized several times slower, not compiled: %s", obstacle)
