@@ -24,6 +24,7 @@ _MODULES: Final[Mapping[str, tuple[str, str]]] = {  # of the commands that are n
     "get-wordnet": ("jobs.get_wordnet", "put WordNet where build-vocab finds it"),
     "demo": ("jobs.demo.__main__", "a small made-up world, through every stage, to a trained model"),
 }
+_CONNECTORS: Final = ("bson", "boto3", "google.cloud")  # Beam loads its own connectors to them; a run here uses none
 _IMPORTED_OBJECTS: Final = 1_000_000
 COMMANDS: Final[Mapping[str, str]] = {name: entry.help for name, entry in STAGES.items()} | {
     name: help for name, (_, help) in _MODULES.items()
@@ -43,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"wit400m: no command {command!r}.{hint} `wit400m --help` lists them.", file=sys.stderr)
         return 2
     set_up_logs(verbose="--verbose" in rest)  # before the import: Beam logs while it is imported
-    with importing_in_one_thread(), few_collections():
+    is_local = not any(word.startswith("--runner") for word in rest)
+    with importing_in_one_thread(), few_collections(), leaving_out(_CONNECTORS if is_local else ()):
         if command in _MODULES:
             run_command = importlib.import_module(_MODULES[command][0]).main
         else:
@@ -55,13 +57,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def few_collections() -> Iterator[None]:
-    """Looks rarely for garbage in cycles: what is imported stays, and looking at it again and again is a fifth of it."""
+    """Looks rarely for garbage: what is imported stays, and looking at it again and again takes a fifth of the time."""
     before = gc.get_threshold()
     gc.set_threshold(_IMPORTED_OBJECTS, *before[1:])
     try:
         yield
     finally:
         gc.set_threshold(*before)
+
+
+@contextmanager
+def leaving_out(packages: Sequence[str]) -> Iterator[None]:
+    """Has what is imported in the block do without some packages, unless they are loaded already."""
+    absent = [name for name in packages if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  (None: it cannot be imported)
+    try:
+        yield
+    finally:
+        for name in absent:
+            del sys.modules[name]
 
 
 def set_up_logs(*, verbose: bool) -> None:

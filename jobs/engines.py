@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import apache_beam as beam
 import grpc
+import pyarrow as pa
 from apache_beam.options.pipeline_options import (
     PipelineOptions,
     PortableOptions,
@@ -167,6 +168,10 @@ def run_step(step: Step, engine: Engine, receipts: StepReceipts) -> None:
         StepFailed: When the pipeline fails, or a worker dies; its cause is the engine's error.
         KeyboardInterrupt: As it came; the job is cancelled, workers of this machine are ended.
     """
+    if engine.is_local and step.transform.num_tasks == 1:
+        state = _run(step.label, _Here(step, receipts), engine)
+        if state is not None:
+            return
     pipeline = engine.pipeline(step)
     pulse = None if engine.is_local else engine.new_pulse(receipts.folder)
     if pulse:  # the first branch, so that it is done before work begins
@@ -183,11 +188,37 @@ def run_step(step: Step, engine: Engine, receipts: StepReceipts) -> None:
         raise StepFailed(f"{step.label}: ended as {state}")
 
 
+class _Here:
+    """A step of one task in place of a pipeline: done by the thread that would run that, and its own result."""
+
+    def __init__(self, step: Step, receipts: StepReceipts) -> None:
+        self._step = step
+        self._transform = step.transform.bind(receipts)
+        self._state: str | None = None
+
+    def run(self) -> "_Here":
+        """Does it, if it can be done without a pipeline."""
+        if self._step.prepare:
+            self._step.prepare()
+        try:
+            self._state = PipelineState.DONE if self._transform.run_here() else None
+        except Exception as error:
+            raise StepFailed(f"{type(error).__name__}: {error}") from error
+        return self
+
+    def wait_until_finish(self) -> str | None:
+        """What became of it; None: it was not done."""
+        return self._state
+
+    def cancel(self) -> None:
+        """Does nothing: it goes on until this process ends."""
+
+
 @dataclass(kw_only=True)
 class _Run:
     """A pipeline that runs in a thread, so that the main thread can hear signals and watch workers."""
 
-    pipeline: beam.Pipeline
+    pipeline: beam.Pipeline | _Here
     ended: threading.Event = field(default_factory=threading.Event)
     result: Any = None
     state: str | None = None
@@ -212,7 +243,7 @@ class _Run:
 
 def _run(
     label: str,
-    pipeline: beam.Pipeline,
+    pipeline: beam.Pipeline | _Here,
     engine: Engine,
     *,
     timeout_s: float | None = None,
@@ -232,6 +263,7 @@ def _run(
             deaths.append(error)  # from now on the threads of workers end noisily
             _stop(run, engine)
             raise
+    pa.default_memory_pool().release_unused()  # what a step took here the next ones' workers may need
     if run.error is not None:
         raise StepFailed(f"{label}: {_last_line(run.error)}") from run.error
     return run.state

@@ -28,7 +28,7 @@ from importlib import import_module
 from typing import Final, NamedTuple, NoReturn, Protocol
 
 from jobs.interpreter import module_command, module_environment
-from jobs.worker import PARENT, import_harness, run_harness, set_up_logs, showing_warnings
+from jobs.worker import PARENT, import_harness, run_harness, showing_warnings
 
 _PACKAGES: Final = ("llvmlite", "numba", "pipeline", "vocab")  # whose modules, those in use, are imported for workers
 _ONE_THREAD: Final = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
@@ -224,7 +224,7 @@ def _be_server(listener: socket.socket) -> NoReturn:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the process that started it to hear
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.environ.update(_ONE_THREAD)
-        set_up_logs(_lifeline_is_cut)
+        import_harness(_lifeline_is_cut)
         request = _serve(listener)
         code = 0
         if request is not None:

@@ -5,6 +5,7 @@ leaves without a word, for finished files are whole and nobody waits for the res
 harness would try for minutes to reach who is gone.
 """
 
+import importlib
 import logging
 import os
 import sys
@@ -16,6 +17,15 @@ from typing import Final
 
 PARENT: Final = "WIT400M_PARENT"  # environment variable: the process that gives work, which may be gone already
 
+_NEEDED: Final = (
+    "apache_beam.runners.worker.sdk_worker_main",
+    "pipeline.steps",
+    "grpc._interceptor",  # these are imported late by those above
+    "numpy.random",
+    "fsspec.implementations.local",
+    "encodings.idna",
+    "encodings.punycode",
+)
 LOGGED_PACKAGES: Final = ("pipeline", "vocab")  # whose warnings a process that runs steps shows
 _LOOK_S: Final = 0.5
 
@@ -40,9 +50,8 @@ def import_harness(is_orphan: Callable[[], bool]) -> None:
         is_orphan: Whether the process that gives work is gone.
     """
     set_up_logs(is_orphan)
-    from apache_beam.runners.worker import sdk_worker_main  # noqa: F401
-
-    import pipeline.steps  # noqa: F401
+    for module in _NEEDED:
+        importlib.import_module(module)
 
 
 def set_up_logs(is_orphan: Callable[[], bool]) -> None:

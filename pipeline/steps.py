@@ -106,6 +106,14 @@ class UnitsTransform(beam.PTransform, ABC):
     def num_tasks(self) -> int:
         """How many workers it can keep busy."""
 
+    def run_here(self) -> bool:
+        """Does it in this process without a pipeline, where that is no different: there is one task, and no shuffle.
+
+        Returns:
+            Whether it did; if not, nothing was done.
+        """
+        return False
+
 
 @dataclass(kw_only=True, eq=False)
 class LanedUnits(UnitsTransform, Generic[U]):
@@ -156,6 +164,10 @@ class MapUnits(LanedUnits[U]):
         lanes = self._elements(root, "Units", self._lanes())
         return lanes | "Work" >> beam.ParDo(_Work(self.work, self.receipts)).with_output_types(str)
 
+    def run_here(self) -> bool:
+        """See `UnitsTransform.run_here`."""
+        return _run_one(_Work(self.work, self.receipts), self._lanes())
+
 
 Finish = Callable[[str], Counts]  # writes what was made of a unit to the path of its output
 Crew = Callable[[Sequence[U]], Generator[tuple[U, Finish], None, None]]
@@ -176,6 +188,10 @@ class CrewUnits(LanedUnits[U]):
         crews = deal_lanes(self._lanes(), self.workers or max(_LEAST_CREWS, -(-len(self.units) // _CREW_UNITS)))
         elements = self._elements(root, "Units", crews)
         return elements | "Work" >> beam.ParDo(_WorkTogether(self.crew, self.receipts)).with_output_types(str)
+
+    def run_here(self) -> bool:
+        """See `UnitsTransform.run_here`."""
+        return _run_one(_WorkTogether(self.crew, self.receipts), self._lanes())
 
 
 def deal_lanes(lanes: Sequence[Sequence[U]], number: int) -> list[list[U]]:
@@ -229,6 +245,14 @@ class SumUnits(UnitsTransform, Generic[U]):
             | "Sum" >> beam.CombineGlobally(_Sum(self.size))
             | "Write" >> beam.Map(_write_sum, self.output, self.receipts).with_output_types(str)
         )
+
+    def run_here(self) -> bool:
+        """See `UnitsTransform.run_here`."""
+        if len(self.units) != 1:
+            return False
+        sums = _Sum(self.size)
+        _write_sum(sums.add_input(sums.create_accumulator(), self.array_of(self.units[0])), self.output, self.receipts)
+        return True
 
 
 @dataclass(kw_only=True, eq=False)
@@ -516,6 +540,15 @@ class _WorkOnFound(beam.DoFn):
         _, joined = element
         [(unit, output)] = joined["unit"]
         yield _make(output, partial(self._work, unit, output, joined["found"]), self._receipts)
+
+
+def _run_one(work: "_Work | _WorkTogether", lanes: list[list[tuple[Any, str]]]) -> bool:
+    """Does the work of a step that has one lane."""
+    if len(lanes) != 1:
+        return False
+    for _ in work.process(lanes[0]):
+        pass
+    return True
 
 
 class _Sum(beam.CombineFn):

@@ -66,8 +66,12 @@ def write_table(
 
 def read_table(path: str, columns: Sequence[str] | None = None, *, where: pc.Expression | None = None) -> pa.Table:
     """Reads a Parquet file whole, or the rows for which an expression holds."""
+    names = list(columns) if columns is not None else None
     with _open_table(path) as file:
-        return pq.read_table(file, columns=list(columns) if columns is not None else None, filters=where)
+        if where is not None:
+            return pq.read_table(file, columns=names, filters=where)
+        with pq.ParquetFile(file, pre_buffer=not is_local(path)) as parquet:  # needs no data sets of Arrow
+            return parquet.read(names)
 
 
 def read_column(path: str, name: str) -> pa.Array:

@@ -38,7 +38,7 @@ ImageSource = Callable[[str, Sequence[str], Store], None]  # fetches the distinc
 
 KnownSamples = Callable[[int], bytes]  # the members of the sample of a row
 
-_SPOOL_BYTES: Final = 1 << 18  # of a unit's images in memory; what is more goes to a temporary file
+_SPOOL_BYTES: Final = 1 << 16  # of a unit's images in memory; what is more goes to a temporary file
 _PLAN_COLUMNS: Final = (  # of the index, by where they come from
     "pair_id",
     "image_url",

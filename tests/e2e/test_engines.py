@@ -60,9 +60,11 @@ class Toy(Stage):
 MAIN = """
 import sys
 from jobs.__main__ import leave_with, set_up_logs
+from jobs.fork_server import importing_in_one_thread
 set_up_logs(verbose=False)
-from jobs.runner import run_job
-from cut_stage import Toy
+with importing_in_one_thread():  # so that its workers are forked from this program, as those of the commands are
+    from jobs.runner import run_job
+    from cut_stage import Toy
 if __name__ == "__main__":
     leave_with(lambda: run_job(Toy, sys.argv[1:]))
 """

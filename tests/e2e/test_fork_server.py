@@ -35,10 +35,17 @@ def look(unit, output, *, fault=""):
     return {}
 
 
-def run(folder, label, **fault):
+def sign():
+    """Leaves the number of this process."""
+    with open("prepared", "a") as file:
+        print(os.getpid(), file=file)
+
+
+def run(folder, label, prepare=None, **fault):
     """What each of two workers is like, word by word."""
     outputs = {unit: str(folder / f"{label}-{unit}") for unit in "ab"}
-    step = Step(label, MapUnits(units=list("ab"), output_of=outputs.__getitem__, work=partial(look, **fault)))
+    units = MapUnits(units=list("ab"), output_of=outputs.__getitem__, work=partial(look, **fault))
+    step = Step(label, units, prepare=prepare)
     run_step(step, Engine(workers=2), StepReceipts(str(folder), label))
     return [files.read_bytes(output).decode().split() for output in outputs.values()]
 
@@ -73,6 +80,48 @@ def test_workers_of_all_steps_are_children_of_one_server_until_conditions_change
     assert not is_alive(server) and str(server) not in {words[1] for words in third}
 
 
+def test_what_workers_share_is_prepared_once_by_the_server(changed):
+    [(_, server, *_), _] = run(changed, "First", prepare=sign)
+    run(changed, "Second", prepare=sign)
+    assert (changed / "prepared").read_text().split() == [server]
+
+
+PROGRAM = """
+import os, sys
+from pathlib import Path
+from jobs.__main__ import leave_with, set_up_logs
+from jobs.fork_server import importing_in_one_thread
+set_up_logs(verbose=False)
+with importing_in_one_thread():
+    from jobs.engines import Engine
+    import test_fork_server as toy
+
+def main():
+    Engine(workers=2).prepare()
+    with open("program", "w") as file:
+        print(os.getpid(), os.environ.get("OPENBLAS_NUM_THREADS"), file=file)
+    for label in ("First", "Second"):
+        print(*(" ".join(words) for words in toy.run(Path.cwd(), label, prepare=toy.sign)), sep="\\n")
+    return 0
+
+leave_with(main)
+"""
+
+
+def test_a_program_of_ours_is_forked_and_its_workers_are_like_others(changed):
+    (changed / "program.py").write_text(PROGRAM)
+    done = subprocess.run([sys.executable, "program.py"], cwd=changed, capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stderr) == (0, "")
+    workers = [line.split() for line in done.stdout.splitlines()]
+    [server] = {words[1] for words in workers}
+    program, variable = (changed / "program").read_text().split()
+    assert len({words[0] for words in workers} - {server, program}) == 4 and server != program
+    assert {tuple(words[2:4]) for words in workers} == {(str(changed), "x")}
+    assert {words[7] for words in workers} == {variable} == {str(os.environ.get("OPENBLAS_NUM_THREADS"))}
+    assert (changed / "prepared").read_text().split() == [server]
+    assert not is_alive(int(server))
+
+
 def test_the_death_of_the_server_ends_its_workers_and_the_step_and_the_next_step_has_another(changed):
     [(_, server, *_), _] = run(changed, "First")
     with pytest.raises(StepFailed, match="a worker process died"):
@@ -103,7 +152,8 @@ def test_the_server_ends_with_its_owner(server):
     server.worker_command()
     process = server._process
     assert process.poll() is None
-    process.stdin.close()  # as when the owner is killed
+    os.close(server._lifeline)  # as when the owner is killed
+    server._lifeline = -1
     assert process.wait(60) == 0
 
 

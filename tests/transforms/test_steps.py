@@ -1,8 +1,8 @@
-"""The three kinds of steps: outputs are made once, counted always, and small rows meet whatever unit they are from."""
+"""The kinds of steps: outputs are made once, counted always, and small rows meet whatever unit they are from."""
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from pipeline.base.on_worker import OnWorker
 from pipeline.base.packed import num_buckets, split_by_bucket, split_by_unit, straight_to
 from pipeline.base.receipts import MissingOutput
 from pipeline.base.tables import read_table, write_table
-from pipeline.steps import GroupPacked, MapUnits, Shape, Step, SumUnits
+from pipeline.steps import CrewUnits, GroupPacked, MapUnits, Shape, Step, SumUnits
 
 NUMBERS = pa.schema([("number", pa.int64())])
 RECORD = np.dtype([("number", "<u8"), ("unit", "<u4"), ("row", "<u4")])
@@ -199,6 +199,40 @@ def test_arrays_of_units_are_added_up(tmp_path, units):
     assert run(SumUnits(units=units, array_of=array_of, size=10, output=output)) == {}
     numbers = [number for unit in units for number in unit.numbers]
     assert read_array(output).tolist() == np.bincount(np.array(numbers, np.int64), minlength=10).tolist()
+
+
+def fetch_nothing(units: list[str]) -> Iterable[tuple[str, Callable[[str], dict[str, int]]]]:
+    for unit in units:
+        yield unit, partial(write_sorted, unit, packed=[])
+
+
+ALONE = {
+    "map": lambda path: MapUnits(units=["a"], output_of=lambda _: path, work=partial(write_sorted, packed=[])),
+    "crew": lambda path: CrewUnits(
+        units=["a", "b"], output_of=lambda unit: path + unit, crew=fetch_nothing, lane_of=lambda _: 0
+    ),
+    "sum": lambda path: SumUnits(units=UNITS[:1], array_of=array_of, size=10, output=path),
+}
+
+
+@pytest.mark.parametrize("make", ALONE.values(), ids=ALONE)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_step_of_one_task_needs_no_pipeline(tmp_path, monkeypatch, make, workers):
+    monkeypatch.setattr(Engine, "pipeline", lambda self, step: pytest.fail("a pipeline"))
+    prepared = []
+    transform = make(str(tmp_path / "output"))
+    step = Step("Step", transform, prepare=lambda: prepared.append(1))
+    assert list(make_step(step, Engine(workers=workers), str(tmp_path))) == list(transform.outputs)
+    assert all(map(os.path.exists, transform.outputs)) and prepared == [1]
+
+
+def test_an_error_without_a_pipeline_is_told_like_one_with(tmp_path):
+    def fail(unit, output):
+        raise RuntimeError("no way")
+
+    step = Step("Step", MapUnits(units=["a"], output_of=lambda _: str(tmp_path / "a"), work=fail))
+    with pytest.raises(StepFailed, match=r"^Step: RuntimeError: no way$"):
+        make_step(step, Engine(workers=1), str(tmp_path))
 
 
 def pack(source: tuple[int, Unit]) -> Iterable[tuple[int, bytes]]:

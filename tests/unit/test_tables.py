@@ -1,5 +1,8 @@
 """Tables: whole Parquet files that carry their counts."""
 
+import subprocess
+import sys
+
 import pyarrow as pa
 import pytest
 
@@ -15,6 +18,13 @@ def test_a_table_comes_back_with_its_schema_and_counts(tmp_path):
     assert read_table(path, ["a"]).to_pydict() == {"a": [1, 2]}
     assert read_counts(path) == {"rows/in": 2}
     assert count_rows(path) == 2
+
+
+def test_a_table_is_read_without_data_sets_of_arrow(tmp_path):
+    path = str(tmp_path / "t.parquet")
+    write_table(path, pa.table({"b": ["x", None], "a": [1, 2]}), SCHEMA)
+    code = "import sys; from pipeline.base.tables import read_table; read_table(sys.argv[1]); "
+    subprocess.run([sys.executable, "-c", code + "sys.exit('pyarrow.dataset' in sys.modules)", path], check=True)
 
 
 def test_batches_are_appended_in_order(tmp_path):
