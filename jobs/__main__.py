@@ -6,10 +6,10 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from jobs.fork_server import SERVER, importing_in_one_thread
 from jobs.interpreter import put_home_first
@@ -69,13 +69,14 @@ def few_collections() -> Iterator[None]:
 @contextmanager
 def leaving_out(packages: Sequence[str]) -> Iterator[None]:
     """Has what is imported in the block do without some packages, unless they are loaded already."""
-    absent = [name for name in packages if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  (None: it cannot be imported)
+    modules: MutableMapping[str, Any] = sys.modules
+    absent = [name for name in packages if name not in modules]
+    modules.update(dict.fromkeys(absent))  # None: it cannot be imported
     try:
         yield
     finally:
         for name in absent:
-            del sys.modules[name]
+            del modules[name]
 
 
 def set_up_logs(*, verbose: bool) -> None:
