@@ -165,6 +165,7 @@ class FetchUnit:
         else:
             files.remove_file(waits_of(index))
         write_table(index, table, schema, counts)
+        pa.default_memory_pool().release_unused()  # until the next unit is written, which takes a while
         return counts
 
     def _samples(self, queries: pa.Array, img2dataset_names: bool, known: KnownSamples | None) -> Iterator[bytes]:

@@ -102,6 +102,33 @@ def test_numba_s_own_switch_is_obeyed(monkeypatch):
     assert Kernel(weigh, (GRID, int, LINE)).find_obstacle() == "NUMBA_DISABLE_JIT is set"
 
 
+SMAPS = """\
+1000-3000 r-xp 00000000 fe:00 1 /lib/libllvmlite.so
+Anonymous:             0 kB
+Swap:                  0 kB
+3000-4000 r--p 00000000 fe:00 1 /lib/libllvmlite.so
+Anonymous:             4 kB
+Swap:                  0 kB
+4000-5000 r--p 00000000 fe:00 1 /lib/libllvmlite.so
+Anonymous:             0 kB
+Swap:                  4 kB
+5000-6000 rw-p 00000000 fe:00 1 /lib/libllvmlite.so
+Anonymous:             0 kB
+Swap:                  0 kB
+6000-7000 r-xp 00000000 fe:00 1 /lib/libarrow.so
+Anonymous:             0 kB
+7000-9000 r--p 00000000 00:00 0
+Anonymous:             0 kB
+9000-a000 r--p 00000000 fe:00 1 /lib/libllvmlite.so
+Anonymous:             0 kB
+Swap:                  0 kB
+"""
+
+
+def test_only_what_can_be_read_again_is_given_back():
+    assert standalone._find_unwritten(SMAPS.splitlines(), "libllvmlite") == [(0x1000, 0x3000), (0x9000, 0xA000)]
+
+
 def test_pictures_are_resized_without_numba(monkeypatch):
     monkeypatch.delenv("NUMBA_CACHE_DIR")
     code = "from pipeline.pixels.images import prepare_pixels; prepare_pixels(); import sys; "

@@ -22,7 +22,7 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import version
 from types import FunctionType
 from typing import Any, Final, NamedTuple, TypeVar
@@ -34,7 +34,8 @@ _Filled = TypeVar("_Filled", bound=Callable[..., None])
 _DIGEST_BYTES: Final = 32
 _COMPILERS: Final = ("numba", "llvmlite", "numpy")
 _ENTRY: Final = "entry"
-_MAPS: Final = "/proc/self/maps"
+_SMAPS: Final = "/proc/self/smaps"
+_OWN_PAGES: Final = ("Anonymous:", "Swap:")  # of which there is nothing in the file
 _COMPILER: Final = "libllvmlite"
 _DATA_AT: Final = object.__basicsize__  # in an array object: PyArrayObject of numpy's C API
 _SHAPE_AT: Final = _DATA_AT + 16
@@ -323,15 +324,32 @@ def _open(code: bytes, kinds: Sequence[Kind]) -> _Loaded:
 
 
 def _let_go_of_compiler() -> None:
-    """Gives back the memory of LLVM's own code, 30 MB, which comes again from its file should it be needed."""
-    if not os.path.exists(_MAPS):  # this is no Linux
+    """Gives back the memory of LLVM's own code, 45 MB, which comes again from its file should it be needed."""
+    if not os.path.exists(_SMAPS):  # this is no Linux
         return
-    with open(_MAPS) as file:
-        mapped = [line.split() for line in file]
-    for place, rights, *_, path in (words for words in mapped if len(words) == 6):
-        if rights == "r-xp" and _COMPILER in os.path.basename(path):
-            start, end = (int(number, 16) for number in place.split("-"))
+    with open(_SMAPS) as file:
+        for start, end in _find_unwritten(file, _COMPILER):
             ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED)
+
+
+def _find_unwritten(lines: Iterable[str], library: str) -> list[tuple[int, int]]:
+    """Where a library lies that can be read from its file again, by smaps (proc_pid_smaps(5)).
+
+    What is not writable may have been written to nevertheless, when the library was loaded and addresses filled in.
+    """
+    found: list[tuple[int, int]] = []
+    is_found = False
+    for line in lines:
+        words = line.split()
+        if not words[0].endswith(":"):
+            is_found = "w" not in words[1] and library in os.path.basename(words[-1])
+            if is_found:
+                start, end = (int(number, 16) for number in words[0].split("-"))
+                found.append((start, end))
+        elif is_found and words[0] in _OWN_PAGES and words[1] != "0":
+            found.pop()
+            is_found = False
+    return found
 
 
 def _target_machine() -> Any:
