@@ -151,6 +151,8 @@ def _load_kernel(function: FunctionType, kinds: Sequence[Kind]) -> _Loaded | str
         return f"numba cannot be loaded: {error}"
     except OSError as error:
         return f"numba finds no folder to keep compiled functions in, set NUMBA_CACHE_DIR: {error}"
+    except (ValueError, RuntimeError, AttributeError, KeyError) as error:  # of a numba that works in another way
+        return f"what numba {version('numba')} makes does not stand alone: {error}"
 
 
 def _are_arrays_known() -> bool:
