@@ -59,6 +59,7 @@ class ExtractPairs(FilterOptions, Stage):
     """Extracts image-text pairs from web archives, saved pages and tables of URLs, and removes duplicates."""
 
     name: ClassVar[str] = "extract-pairs"
+    format: ClassVar[int] = Stage.format + 1
 
     output: str = option("", "Folder to write.", under_data="pairs")
     input: tuple[str, ...] = option(

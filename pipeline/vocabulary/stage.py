@@ -43,6 +43,7 @@ class BuildVocab(VocabOptions):
     """Builds the list of queries from a MediaWiki dump, page views and WordNet."""
 
     name: ClassVar[str] = "build-vocab"
+    format: ClassVar[int] = VocabOptions.format + 1
 
     def inputs(self) -> list[str]:
         """Dumps, page views and WordNet; looks at the beginning of each, so that a wrong file is told at once."""
