@@ -83,7 +83,7 @@ def test_an_array_of_another_kind_is_refused(grid):
 
 
 def test_a_kernel_that_needs_numba_s_memory_is_refused(cache):
-    with pytest.raises(NotCompiled, match="allocate: what numba .* must not need NRT"):
+    with pytest.raises(NotCompiled, match=r"allocate: what numba .* must not need NRT"):
         Kernel(allocate, (LINE,))(np.zeros(4, np.uint8))
     assert not list(cache.iterdir())
 
