@@ -148,10 +148,10 @@ def is_placeholder(reference: str) -> bool:
     name = reference
     if "?" in name or "#" in name:
         name = name.partition("?")[0].partition("#")[0]
-    name = name[name.rfind("/") + 1 :]
-    if len(name) > MAX_PLACEHOLDER_CHARS or name[:3].lower() not in PLACEHOLDER_STARTS:
+    start = name.rfind("/") + 1
+    if name[start : start + 3].lower() not in PLACEHOLDER_STARTS or len(name) - start > MAX_PLACEHOLDER_CHARS:
         return False
-    return _PLACEHOLDER.fullmatch(name) is not None
+    return _PLACEHOLDER.fullmatch(name, start) is not None
 
 
 def _is_fetchable(reference: str) -> bool:

@@ -8,6 +8,7 @@ Source: commoncrawl/ia-web-commons (the extractor), IIPC Web Archive Transformat
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from pipeline.base.drops import DropReason
@@ -33,11 +34,14 @@ _MARK_OF_ANSWER: Final = b'"HTTP-Response-Metadata"'
 _MARK_OF_HTML: Final = b'"HTML-Metadata"'
 # Most addresses; `choose_reference` and `UrlResolver.resolve` would change nothing in them but an empty fragment, where
 # they are no placeholders, not too long, and hold no segment that begins with a dot and no encoded label of a host.
+# A semicolon may end a reference to a character.
 _PLAIN: Final = re.compile(
     r"((?:(?:https?:)?//(?:[a-z0-9-]++\.)++[a-z][a-z0-9-]*+)?"
-    r"/(?!/)(?:[A-Za-z0-9_~.&=+,;@!()*:/?-]++|%(?:2[0-9A-CF]|3[A-F]|[89A-F][0-9A-F]))*+)#?"
+    r"/(?!/)(?:[A-Za-z0-9_~.&=+,@!()*:/?-]++|%(?:2[0-9A-CF]|3[A-F]|[89A-F][0-9A-F]))*+)#?"
 )
 _MAX_PLAIN_CHARS: Final = 2000
+
+_make_candidate: Final = partial(tuple.__new__, Candidate)  # in half the time
 
 
 def parse_wat(
@@ -80,17 +84,26 @@ def _read_page(page: WatPage, record: bytes, rules: PageRules) -> Page | DropRea
     candidates: list[Candidate] = []
     num_bare = 0
     for image in page.images:
-        if not image.alt and not image.title:
+        alt = image.alt
+        if not alt and not image.title:
             num_bare += 1
-        elif texts := _image_texts(image, rules):
-            address = _image_address(unescape(image.url or ""), resolver, rules)
-            for text, source in texts:
-                candidates.append(Candidate(address, text, source))
+        elif alt and not rules.all_texts and "&" not in alt and not alt.isspace():  # most images that have a text
+            address = _image_address(image.url or "", resolver, rules)
+            candidates.append(_make_candidate((address, alt, "alt")))
         else:
-            candidates.append(NO_CANDIDATE)
+            candidates += _read_image(image, resolver, rules)
     candidates += [resolve_find(find, resolver.resolve) for find in find_card_images(page.metas)]
     candidates += [NO_CANDIDATE] * num_bare
     return Page(page.url, "", candidates)
+
+
+def _read_image(image: Link, resolver: UrlResolver, rules: PageRules) -> list[Candidate]:
+    """The candidates of an image with a text: one for each text that is wanted of it."""
+    texts = _image_texts(image, rules)
+    if not texts:
+        return [NO_CANDIDATE]
+    address = _image_address(image.url or "", resolver, rules)
+    return [Candidate(address, text, source) for text, source in texts]
 
 
 def _query_encoding(page: WatPage, record: bytes) -> str:
@@ -117,9 +130,9 @@ def _image_address(url: str, resolver: UrlResolver, rules: PageRules) -> str | D
     is_plain = (
         plain and "/." not in url and "xn--" not in url and len(url) <= _MAX_PLAIN_CHARS and not is_placeholder(url)
     )
-    if plain and is_plain and (address := resolver.resolve_plain(plain[1])):
+    if plain and is_plain and (address := plain[1] if url[0] != "/" else resolver.resolve_plain(plain[1])):
         return address
     if url.startswith("data:"):
         return DropReason.DATA_URL
-    reference = choose_reference({"src": url}, target_px=rules.target_px)
+    reference = choose_reference({"src": unescape(url)}, target_px=rules.target_px)
     return reference if isinstance(reference, DropReason) else resolver.resolve(reference) or DropReason.BAD_URL

@@ -109,7 +109,11 @@ def decode_record(record: bytes, abridged: bytes | memoryview = b"") -> WatPage 
     if response.html is None:
         return DropReason.NOT_HTML
     head = response.html.head
-    metas = [(name, unescape(meta.content)) for meta in head.metas if meta.content and (name := _meaning_name(meta))]
+    metas = [
+        (name, unescape(meta.content))
+        for meta in head.metas
+        if meta.content and (name := _meaning_name(meta))
+    ]
     for name, values in response.headers.items():
         if (name := name.lower()) in NAMES:
             metas += [(name, value) for value in ([values] if isinstance(values, str) else values)]
@@ -136,8 +140,12 @@ def find_declarations(record: bytes) -> tuple[list[str], list[dict[str, str]]]:
 
 
 def _meaning_name(meta: _Meta) -> str:
-    names = ((name or "").lower() for name in (meta.name, meta.property, meta.http_equiv))
-    return next((name for name in names if name in NAMES), "")
+    """The first of an element's names that means something; empty if none does."""
+    if (name := meta.name) and (name := name.lower()) in NAMES:
+        return name
+    if (name := meta.property) and (name := name.lower()) in NAMES:
+        return name
+    return name if (name := meta.http_equiv) and (name := name.lower()) in NAMES else ""
 
 
 def unescape(text: str) -> str:
