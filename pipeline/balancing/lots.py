@@ -89,10 +89,11 @@ def collect_lots(matched: pa.RecordBatch, bounds: Words, drawing: Drawing) -> Lo
         drawing: What decides lots.
     """
     rows, query_ids = flatten_lists(matched["query_ids"])
-    asked = np.flatnonzero(bounds[query_ids])
-    rows, query_ids = rows[asked], query_ids[asked]
-    lots = drawing.draw(matched["pair_id"], rows, query_ids)
-    near = lots <= bounds[query_ids]
+    own_bounds = bounds[query_ids]
+    asked = np.flatnonzero(own_bounds)
+    query_ids = query_ids[asked]
+    lots = drawing.draw(matched["pair_id"], rows[asked], query_ids)
+    near = lots <= own_bounds[asked]
     records = np.empty(np.count_nonzero(near), NO_LOTS.dtype)
     records["query_id"], records["lot"] = query_ids[near], lots[near]
     return records
@@ -138,15 +139,19 @@ def select_lots(matched: pa.RecordBatch, cuts: Words, drawing: Drawing) -> tuple
         Row and query id of each, in order.
     """
     rows, query_ids = flatten_lists(matched["query_ids"])
-    selected = cuts[query_ids] == LARGEST
-    capped = np.flatnonzero(~selected)
+    own_cuts = cuts[query_ids]
+    capped = np.flatnonzero(own_cuts != LARGEST)
     lots = drawing.draw(matched["pair_id"], rows[capped], query_ids[capped])
-    selected[capped] = lots <= cuts[query_ids[capped]]
+    selected = np.ones(len(rows), np.bool_)
+    selected[capped] = lots <= own_cuts[capped]
     return rows[selected], query_ids[selected]
 
 
 def _mix(words: Words) -> Words:
-    """Scatters 64-bit words; a bijection (the finalizer of SplitMix64)."""
-    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return words ^ (words >> np.uint64(31))
+    """Scatters 64-bit words in place, and gives them; a bijection (the finalizer of SplitMix64)."""
+    words ^= words >> np.uint64(30)
+    words *= np.uint64(0xBF58476D1CE4E5B9)
+    words ^= words >> np.uint64(27)
+    words *= np.uint64(0x94D049BB133111EB)
+    words ^= words >> np.uint64(31)
+    return words

@@ -39,10 +39,19 @@ class PoolTable(NamedTuple):
     balanced: bool = False
     companions: str = ""
 
-    def read(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """The pairs batch by batch, with the column of `pair_weights`; without those that are passed over."""
-        names = dict.fromkeys([*columns, *([_WEIGHT] if self.balanced else [])])
-        batches = read_matched(self.path, self.pairs, [*names]) if self.pairs else read_batches(self.path, [*names])
+    def read(self, columns: Sequence[str], *, dictionaries: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
+        """The pairs batch by batch, with the column of `pair_weights`; without those that are passed over.
+
+        Args:
+            columns: Names.
+            dictionaries: Those of them that come as dictionary arrays; none of the queries.
+        """
+        names = [*dict.fromkeys([*columns, *([_WEIGHT] if self.balanced else [])])]
+        batches = (
+            read_matched(self.path, self.pairs, names, dictionaries=dictionaries)
+            if self.pairs
+            else read_batches(self.path, names, dictionaries=dictionaries)
+        )
         return without_rows(batches, read_rows(self.known, self.place)) if self.known else batches
 
     def query_lists(self) -> Iterator[pa.ListArray]:

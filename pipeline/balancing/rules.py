@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.balancing.lots import LARGEST, Drawing, hash_queries, same_lots
@@ -36,10 +37,22 @@ class Rule(NamedTuple):
         """Whether all queries draw the same lot for a pair."""
         return self.hashes == "coordinated"
 
-    def prepare_drawing(self, queries: pa.ChunkedArray, folder: str) -> OnWorker[Drawing]:
-        """Writes what lots are drawn by, for workers to open."""
+    def prepare_drawing(
+        self, queries: pa.ChunkedArray, folder: str, drawing: npt.NDArray[np.bool_] | None = None
+    ) -> OnWorker[Drawing]:
+        """Writes what lots are drawn by, for workers to open.
+
+        Args:
+            queries: All of them.
+            folder: For a working file.
+            drawing: [queries], whether lots are drawn for each; the others select all their pairs. None: for all.
+        """
         path = files.join(folder, "query_hashes.npy")
-        write_array(path, same_lots(len(queries)) if self.coordinated else hash_queries(queries))
+        hashes = same_lots(len(queries))
+        if not self.coordinated:
+            drawing = np.ones(len(queries), np.bool_) if drawing is None else drawing
+            hashes[drawing] = hash_queries(queries.filter(pa.array(drawing)))
+        write_array(path, hashes)
         return OnWorker(open_drawing, self.seed, path)
 
 

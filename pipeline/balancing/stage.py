@@ -141,7 +141,7 @@ class BalancePairs(Stage):
             rule = yield from self._choose_rule(tables, counts)
             write_rule(self.output, rule)
         folder = BalancedFolder(self.output)
-        drawing = rule.prepare_drawing(queries, folder.working("cuts"))
+        drawing = rule.prepare_drawing(queries, folder.working("cuts"), counts > rule.fetch_cap)
         if not files.exists(folder.cuts):
             caps = np.full(len(counts), rule.fetch_cap)
             cuts = yield from find_cuts(tables, counts, caps, drawing=drawing, folder=folder.working("cuts"))

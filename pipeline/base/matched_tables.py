@@ -41,13 +41,16 @@ def pair_tables(matched: Sequence[str], pairs: str) -> list[str]:
     return [files.join(pairs, files.basename(path)) for path in matched]
 
 
-def read_matched(matched: str, pairs: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def read_matched(
+    matched: str, pairs: str, columns: Sequence[str], *, dictionaries: Sequence[str] = ()
+) -> Iterator[pa.RecordBatch]:
     """Reads columns of `PAIRS` and `MATCHED` batch by batch; of a pair without a query, `query_ids` is empty.
 
     Args:
         matched: A matched table.
         pairs: Its table of pairs; not even opened when none of its columns is asked for.
         columns: Names, in the order of the batches' columns.
+        dictionaries: Those of `PAIRS` that come as dictionary arrays.
 
     Raises:
         OtherPairs: When that is not the table that was matched.
@@ -57,7 +60,8 @@ def read_matched(matched: str, pairs: str, columns: Sequence[str]) -> Iterator[p
         yield from read_batches(matched, columns, _BATCH_ROWS)
         return
     _check_pairs(matched, pairs)
-    lists, others = read_batches(matched, MATCHED.names, _BATCH_ROWS), read_batches(pairs, of_pairs, _BATCH_ROWS)
+    lists = read_batches(matched, MATCHED.names, _BATCH_ROWS)
+    others = read_batches(pairs, of_pairs, _BATCH_ROWS, dictionaries=dictionaries)
     for found, rows in align_batches(lists, others):
         parts = [(found if name in MATCHED.names else rows)[name] for name in columns]
         yield pa.RecordBatch.from_arrays(parts, list(columns))

@@ -79,10 +79,22 @@ def read_column(path: str, name: str) -> pa.Array:
     return read_table(path, [name])[name].combine_chunks()
 
 
-def read_batches(path: str, columns: Sequence[str] | None = None, batch_size: int = 65_536) -> Iterator[pa.RecordBatch]:
-    """Reads a Parquet file batch by batch, in order, and in one thread: other files keep the other cores busy."""
+def read_batches(
+    path: str, columns: Sequence[str] | None = None, batch_size: int = 65_536, *, dictionaries: Sequence[str] = ()
+) -> Iterator[pa.RecordBatch]:
+    """Reads a Parquet file batch by batch, in order, and in one thread: other files keep the other cores busy.
+
+    Args:
+        path: Of the file.
+        columns: Names; all without them.
+        batch_size: Rows of a batch.
+        dictionaries: Names of text columns that come as dictionary arrays.
+    """
     names = list(columns) if columns is not None else None
-    with _open_table(path) as file, pq.ParquetFile(file, pre_buffer=not is_local(path)) as parquet:
+    with (
+        _open_table(path) as file,
+        pq.ParquetFile(file, pre_buffer=not is_local(path), read_dictionary=list(dictionaries)) as parquet,
+    ):
         # Buffered row group by row group, the columns of a far table come in few requests and little memory.
         parts = [None] if is_local(path) else [[group] for group in range(parquet.num_row_groups)]
         for groups in parts:

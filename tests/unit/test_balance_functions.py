@@ -152,7 +152,7 @@ def table(tmp_path):
 def test_a_table_of_kept_pairs_counts_every_pair_once(table, tmp_path, monkeypatch, least_rows):
     monkeypatch.setattr(keeping, "_MIN_ROWS", least_rows)
     monkeypatch.setattr(
-        PoolTable, "read", lambda source, columns: (pair_batch()[first : first + 2] for first in range(0, 10, 2))
+        PoolTable, "read", lambda *_, **__: (pair_batch()[first : first + 2] for first in range(0, 10, 2))
     )
     earlier, cuts = cuts_at(1, 0, 0), cuts_at(3, 2, 1)
     target = str(tmp_path / "kept.parquet")
