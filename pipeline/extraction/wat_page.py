@@ -109,11 +109,7 @@ def decode_record(record: bytes, abridged: bytes | memoryview = b"") -> WatPage 
     if response.html is None:
         return DropReason.NOT_HTML
     head = response.html.head
-    metas = [
-        (name, unescape(meta.content))
-        for meta in head.metas
-        if meta.content and (name := _meaning_name(meta))
-    ]
+    metas = [(name, unescape(meta.content)) for meta in head.metas if meta.content and (name := _meaning_name(meta))]
     for name, values in response.headers.items():
         if (name := name.lower()) in NAMES:
             metas += [(name, value) for value in ([values] if isinstance(values, str) else values)]
