@@ -315,6 +315,26 @@ def test_a_rule_says_what_lots_are_drawn_by(tmp_path, hashes):
     assert drawing.query_hashes.tolist() == wanted
 
 
+def test_only_queries_that_draw_lots_are_hashed(tmp_path):
+    rule = Rule(cap=1, fetch_cap=1, seed=3, hashes="independent")
+    drawing = rule.prepare_drawing(QUERIES, str(tmp_path), np.array([True, False, True])).get()
+    first, _, last = hash_queries(QUERIES).tolist()
+    assert drawing.query_hashes.tolist() == [first, 0, last]
+
+
+def test_columns_read_as_dictionaries_hold_the_same_and_are_written_as_text(tmp_path):
+    path, copy = str(tmp_path / "pairs.parquet"), str(tmp_path / "copy.parquet")
+    names = [None, "en", "de", "en"]
+    schema = pa.schema([PAIRS.field("language"), MATCHED.field("query_ids")])
+    table = pa.table([names, [[0], [], [1], [2]]], schema=schema)
+    write_table(path, table, schema)
+    [batch] = PoolTable(path, "x").read(schema.names, dictionaries=["language"])
+    assert pa.types.is_dictionary(batch["language"].type)
+    assert batch["language"].to_pylist() == names
+    write_table(copy, [batch], schema)
+    assert read_table(copy).equals(table)
+
+
 def test_the_largest_cut_is_null_in_a_table():
     cuts = np.array([0, 7, LARGEST - 1, LARGEST], np.uint64)
     column = cut_column(cuts)
