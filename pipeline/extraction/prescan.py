@@ -16,9 +16,16 @@ from pipeline.web.encodings import UTF_16, find_encoding
 _NAME: Final = rb"[^\t\n\f\r />][^\t\n\f\r />=]*+"
 _VALUE: Final = rb"""[\t\n\f\r ]*+=[\t\n\f\r ]*+(?:"([^"]*+)"|'([^']*+)'|([^\t\n\f\r >"'][^\t\n\f\r >]*+)|(?=>))"""
 _ATTRIBUTE: Final = re.compile(rb"[\t\n\f\r /]*+(" + _NAME + rb")(?:" + _VALUE + rb"|(?![\t\n\f\r ]*+=))")
-_ATTRIBUTES: Final = rb"(?:" + _ATTRIBUTE.pattern + rb")*+[\t\n\f\r /]*+>"  # to the end of the tag
+# To the end of the tag. Without groups: Python 3.11 fails at some pages (SystemError) that end within one.
+_ATTRIBUTES: Final = rb"(?:" + re.sub(rb"\((?!\?)", rb"(?:", _ATTRIBUTE.pattern) + rb")*+[\t\n\f\r /]*+>"
 _TAG: Final = re.compile(rb"</?[A-Za-z][^\t\n\f\r >]*+" + _ATTRIBUTES)
 _META: Final = re.compile(rb"<meta(?=[\t\n\f\r /])" + _ATTRIBUTES, re.IGNORECASE)
+# What stands before the first meta element: texts, comments, declarations, other tags.
+_BEFORE_META: Final = re.compile(
+    rb"(?:[^<]++|<!(?=--).*?-->|<(?:!(?!--)|/(?![A-Za-z])|\?)[^>]*+>|<(?![!/?A-Za-z])|"
+    rb"<(?!(?i:meta)[\t\n\f\r /])/?[A-Za-z][^\t\n\f\r >]*+" + _ATTRIBUTES + rb")*+",
+    re.DOTALL,
+)
 _META_CHARS: Final = len("<meta")
 _RAW_TEXT: Final = re.compile(
     rb"<(script|style|title|textarea|xmp|iframe|noembed|noframes)(?=[\t\n\f\r />])", re.IGNORECASE
@@ -56,7 +63,8 @@ def find_late_meta(page: bytes) -> str | None:
 
 def _find_metas(page: bytes, *, skips_raw_text: bool) -> Iterator[str]:
     """The encodings that meta elements declare; it ends where the page breaks off within anything."""
-    at = page.find(b"<")
+    before = None if skips_raw_text else _BEFORE_META.match(page)
+    at = page.find(b"<", before.end() if before else 0)
     while at >= 0:
         following = page[at + 1 : at + 2]
         if following.isalpha() or (following == b"/" and page[at + 2 : at + 3].isalpha()):

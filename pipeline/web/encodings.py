@@ -7,7 +7,7 @@ Source: WHATWG Encoding 4.2 (names and labels; the package `webencodings` holds 
 """
 
 import codecs
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final
 
 import webencodings
@@ -25,6 +25,7 @@ _PYTHON_NAMES: Final = {
 _OTHERS: Final = {("koi8-u", 0xAE): "ў", ("koi8-u", 0xBE): "Ў", ("windows-1255", 0xCA): "\u05ba"}
 
 
+@lru_cache(maxsize=256)
 def find_encoding(label: str) -> str | None:
     """The encoding that a label means, or None for one that means nothing.
 

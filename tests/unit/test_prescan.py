@@ -101,6 +101,10 @@ OWN = {
     "a meta element before XML": (b"<?xml encoding='koi8-r'?><meta charset=big5>", "big5"),
     "of XML in UTF-16": (b"<\0?\0x\0m\0", "utf-16le"),
     "of XML in UTF-16 the other way round": (b"\0<\0?\0x\0m", "utf-16be"),
+    "behind a tag in a value that is cut off": (b"<p a=<p a=><meta charset=koi8-r>", "koi8-r"),
+    "in no tag, but in a value that is cut off": (b"<p a=<p a=>", None),
+    "behind signs that begin no tag": (b"< <3 <-- <meta charset=koi8-r>", "koi8-r"),
+    "behind a comment that ends where it begins": (b"<!--><meta charset=koi8-r>-->", "koi8-r"),
     "a label that is not ASCII": (b"<meta charset=koi8-\xf2>", None),
 }
 
