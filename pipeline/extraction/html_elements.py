@@ -40,7 +40,6 @@ class Image(NamedTuple):
 
     Attributes:
         attributes: Names and values of its attributes that are read.
-        tag: The tag as it stands.
         token: The row of its tag.
         link: The row of the tag of the nearest link around it, or -1.
         figure: The row of the nearest figure around it, or -1.
@@ -49,7 +48,6 @@ class Image(NamedTuple):
     """
 
     attributes: dict[str, str]
-    tag: bytes
     token: int
     link: int
     figure: int
@@ -93,11 +91,12 @@ class Elements:
         root: dict[str, str] = {}
         tokens = elements[:, 0]
         lasts = self._tags[tokens + 1, html_tokens.FIRST_ATTRIBUTE].tolist()
-        rows = zip(*self._tags[tokens].T.tolist(), lasts, *elements.T.tolist(), strict=True)
-        for code, start, end, first, last, token, link, figure, level, picture in rows:
+        codes, _, _, firsts = self._tags[tokens].T.tolist()
+        rows = zip(codes, firsts, lasts, *elements.T.tolist(), strict=True)
+        for code, first, last, token, link, figure, level, picture in rows:
             values = self._values(first, last)
             if code in _IMAGES or (code == _INPUT and values.get("type", "").lower() == IMAGE_INPUT):
-                self.images.append(Image(values, html[start:end], token, link, figure, level, picture))
+                self.images.append(Image(values, token, link, figure, level, picture))
             elif code == _META:
                 self._add_meta(values)
             elif code == _SCRIPT:
@@ -255,18 +254,16 @@ class Elements:
 
     def _values(self, first: int, last: int) -> dict[str, str]:
         """Names and values of the attributes in some rows."""
-        html, numbers, starts, ends = self._html, self._numbers, self._starts, self._ends
-        values = {
-            (ATTRIBUTES[numbers[row]] if numbers[row] > 0 else self._name_at(row)): html[
-                starts[row] : ends[row]
-            ].decode()
-            for row in range(last - 1, first - 1, -1)  # of equal names the first one counts
-        }
-        for name, value in values.items():
-            if self._is_odd:
-                values[name] = value = _tidy(value, "\ufffd")
+        html, numbers, starts, ends, is_odd = self._html, self._numbers, self._starts, self._ends, self._is_odd
+        values: dict[str, str] = {}
+        for row in range(last - 1, first - 1, -1):  # of equal names the first one counts
+            value = html[starts[row] : ends[row]].decode()
+            if is_odd:
+                value = _tidy(value, "\ufffd")
             if "&" in value:
-                values[name] = decode_attribute(value)
+                value = decode_attribute(value)
+            number = numbers[row]
+            values[ATTRIBUTES[number] if number > 0 else self._name_at(row)] = value
         return values
 
     def _name_at(self, row: int) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from pipeline.base.drops import DropReason
-from pipeline.extraction.lazy_attributes import KNOWN_ATTRIBUTES, find_loaded, find_spare, is_address
+from pipeline.extraction.lazy_attributes import KNOWN_ATTRIBUTES, find_loaded, find_spare, is_address, is_usual
 from pipeline.extraction.media_queries import is_decoded, matches_screen
 from pipeline.extraction.srcsets import Offer, choose_offer, parse_srcset
 
@@ -20,8 +20,9 @@ REFERENCE_ATTRIBUTES: Final = ("src", "srcset", "width", *KNOWN_ATTRIBUTES)
 SOURCE_ATTRIBUTES: Final = ("srcset", "data-srcset", "data-lazy-srcset", "media", "type")
 # Attributes of an img that hold no reference.
 _TEXTS: Final = frozenset({
-    "src", "width", "alt", "title", "aria-label", "aria-labelledby", "aria-describedby", "usemap", "type",
+    "alt", "src", "width", "title", "aria-label", "aria-labelledby", "aria-describedby", "usemap", "type",
 })  # fmt: skip
+_LAZY: Final = frozenset(name for name in KNOWN_ATTRIBUTES if not name.endswith("srcset"))
 # A reference that is one beyond doubt: http(s) or relative, nothing to strip or fill in.
 _PLAIN: Final = re.compile(
     r"(?:https?://|/)[A-Za-z0-9_%~./?&=+,;@!()*:#-]{1,2000}|[A-Za-z0-9_%~.-][A-Za-z0-9_%~./?&=+,;@!()*#-]{0,2000}"
@@ -58,12 +59,14 @@ def choose_reference(
     >>> choose_reference({"src": "blank.gif", "data-src": "cat.jpg"}, target_px=224)
     'cat.jpg'
     """
-    if not sources and _TEXTS.issuperset(attributes):
-        src = attributes.get("src", "")
-        if _PLAIN.fullmatch(src) and not is_placeholder(src):
-            return src
-        choice = _Choice(attributes, target_px)
-        return choice.tidy(src) or choice.reason
+    if not sources:  # most images have one address, and no other attribute that may be one
+        if _TEXTS.issuperset(attributes):
+            return _tidy(attributes.get("src", ""), target_px)
+        others = attributes.keys() - _TEXTS
+        if len(others) == 1 and not _LAZY.isdisjoint(others):
+            value = attributes[others.pop()]
+            if is_usual(value) and not isinstance(reference := _tidy(value, target_px), DropReason):
+                return reference
     choice = _Choice(attributes, target_px)
     loaded = find_loaded(attributes)
     reference = choice.best(loaded)
@@ -106,18 +109,25 @@ class _Choice:
 
     def tidy(self, reference: str) -> str:
         """A reference without white space around it; empty when it cannot be fetched."""
-        if _PLAIN.fullmatch(reference) and not is_placeholder(reference):
-            return reference
-        reference = reference.strip()
-        if "{width}" in reference:
-            reference = reference.replace("{width}", str(self._target_px))
-        if reference[:11].lower().startswith("data:"):
-            self.reason = DropReason.DATA_URL
-        elif is_placeholder(reference):
-            self.reason = DropReason.PLACEHOLDER
-        elif _is_fetchable(reference):
-            return reference
+        found = _tidy(reference, self._target_px)
+        if not isinstance(found, DropReason):
+            return found
+        if found != DropReason.NO_IMAGE_URL:
+            self.reason = found
         return ""
+
+
+def _tidy(reference: str, target_px: int) -> str | DropReason:
+    if _PLAIN.fullmatch(reference) and not is_placeholder(reference):
+        return reference
+    reference = reference.strip()
+    if "{width}" in reference:
+        reference = reference.replace("{width}", str(target_px))
+    if reference[:11].lower().startswith("data:"):
+        return DropReason.DATA_URL
+    if is_placeholder(reference):
+        return DropReason.PLACEHOLDER
+    return reference if _is_fetchable(reference) else DropReason.NO_IMAGE_URL
 
 
 def _plain_offers(attributes: Mapping[str, str]) -> list[Offer]:
@@ -126,7 +136,7 @@ def _plain_offers(attributes: Mapping[str, str]) -> list[Offer]:
     if not srcset:
         return [src]
     offers = parse_srcset(srcset)
-    return offers if any(offer[1:] == (1.0, "x") for offer in offers) else [*offers, src]
+    return offers if any(unit == "x" and number == 1 for _, number, unit in offers) else [*offers, src]
 
 
 def _shown_offers(sources: Sequence[Mapping[str, str]]) -> list[Offer]:
@@ -145,13 +155,12 @@ def _source_offers(sources: Iterable[Mapping[str, str]]) -> list[Offer]:
 
 def is_placeholder(reference: str) -> bool:
     """Whether the name of a file says that it only stands for an image."""
-    name = reference
-    if "?" in name or "#" in name:
-        name = name.partition("?")[0].partition("#")[0]
-    start = name.rfind("/") + 1
-    if name[start : start + 3].lower() not in PLACEHOLDER_STARTS or len(name) - start > MAX_PLACEHOLDER_CHARS:
+    if "?" in reference or "#" in reference:
+        reference = reference.partition("?")[0].partition("#")[0]
+    start = reference.rfind("/") + 1
+    if reference[start : start + 3].lower() not in PLACEHOLDER_STARTS or len(reference) - start > MAX_PLACEHOLDER_CHARS:
         return False
-    return _PLACEHOLDER.fullmatch(name, start) is not None
+    return _PLACEHOLDER.fullmatch(reference, start) is not None
 
 
 def _is_fetchable(reference: str) -> bool:

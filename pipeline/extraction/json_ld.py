@@ -7,6 +7,7 @@ Source: schema.org ImageObject, Thing (image), CreativeWork (headline, thumbnail
 (references by @id), 4.2 (values).
 """
 
+import functools
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -29,6 +30,7 @@ _OWN_TEXTS: Final = ("caption", "description", "name", "alternateName", "headlin
 _NAMES: Final = ("name", "headline", "alternateName", "alternativeHeadline")
 _SHOWN_BY: Final = (("image", "photo", "primaryImageOfPage"), ("thumbnail", "thumbnailUrl"))  # the first are better
 _SHOWS: Final = frozenset(itertools.chain(*_SHOWN_BY))
+_CONTAINERS: Final = (list, dict)
 _IMAGE_NAME: Final = re.compile(r"\.(?:jpe?g|png|webp|gif|avif)(?:\?|$)", re.IGNORECASE)
 _INLINE_TAG: Final = re.compile(r"</?(?:a|abbr|b|cite|code|em|font|i|mark|q|s|small|span|strong|sub|sup|u)\b[^<>]*+>")
 _TAG: Final = re.compile(r"</?[A-Za-z][^<>]*+>")
@@ -48,6 +50,9 @@ class JsonLd(NamedTuple):
     num_unread: int
 
 
+NO_JSON_LD: Final = JsonLd([], 0, 0)
+
+
 def find_json_ld(scripts: Iterable[str], *, all_texts: bool = False, target_px: int = 336) -> JsonLd:
     """Finds the images of a page's JSON-LD scripts.
 
@@ -57,6 +62,8 @@ def find_json_ld(scripts: Iterable[str], *, all_texts: bool = False, target_px: 
         target_px: See `choose_reference`.
     """
     read = [read_json(text.strip()) for text in scripts if any(mark in text for mark in _MARKS)]
+    if not read:
+        return NO_JSON_LD
     nodes = [node for script in read for node in itertools.islice(_walk(script.values), _MOST_NODES)]
     told = _Told(nodes, all_texts=all_texts)
     found = dict.fromkeys(itertools.islice(itertools.chain(told.images(), told.things()), _MOST_FINDS))
@@ -71,8 +78,13 @@ class _Told:
 
     def __init__(self, nodes: list[Node], *, all_texts: bool) -> None:
         self._all_texts, self._most = all_texts, _MOST_TEXTS if all_texts else 1
-        self._objects = [node for node in nodes if _is_image(node)]
-        self._things = [node for node in nodes if not _SHOWS.isdisjoint(node) and not _is_image(node)]
+        self._objects: list[Node] = []
+        self._things: list[Node] = []
+        for node in nodes:
+            if _is_image(node):
+                self._objects.append(node)
+            elif not _SHOWS.isdisjoint(node):
+                self._things.append(node)
         self._images = {id_: node for node in reversed(self._objects) if (id_ := _id(node))}
         self._described: set[str] = set()
 
@@ -109,15 +121,13 @@ def _walk(values: list[Any]) -> Iterator[Node]:
     todo: list[Any] = values[::-1]
     while todo:
         value = todo.pop()
-        if isinstance(value, list):
+        if type(value) is list:
             todo += value[::-1]
-        elif isinstance(value, dict):
+        elif type(value) is dict:
             if ":" in "".join(value):
                 value = {_plain_name(key): item for key, item in value.items()}
-            inner = [item for item in value.values() if isinstance(item, (list, dict))]
-            if "@context" in value:  # says what names mean, nothing of images
-                inner = [item for item in inner if item is not value["@context"]]
-            todo += inner[::-1]
+            context = value.get("@context")  # says what names mean, nothing of images
+            todo += [item for item in reversed(value.values()) if type(item) in _CONTAINERS and item is not context]
             yield value
 
 
@@ -128,9 +138,12 @@ def _plain_name(name: str) -> str:
 
 def _is_image(node: Node) -> bool:
     kind = node.get("@type")
-    if isinstance(kind, str):
-        return _plain_name(kind).lower() in _IMAGE_TYPES
-    return any(_plain_name(one).lower() in _IMAGE_TYPES for one in _strings(kind))
+    return _is_image_type(kind) if isinstance(kind, str) else any(map(_is_image_type, _strings(kind)))
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_image_type(kind: str) -> bool:
+    return _plain_name(kind).lower() in _IMAGE_TYPES
 
 
 def _id(node: Node) -> str:

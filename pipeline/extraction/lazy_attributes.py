@@ -195,7 +195,7 @@ def read_value(value: str, *, is_named: bool) -> list[Offer]:
         value: Of an attribute.
         is_named: Whether an address without the extension of an image is believed.
     """
-    if _USUAL.fullmatch(value):
+    if is_usual(value):
         return [Offer(value)]
     value = value.strip()
     if not value or len(value) > _MAX_VALUE_CHARS:
@@ -211,13 +211,18 @@ def read_value(value: str, *, is_named: bool) -> list[Offer]:
     return [Offer(value)] if is_address(value, is_named=is_named) else []
 
 
+def is_usual(value: str) -> bool:
+    """Whether a value has the form of most addresses of images."""
+    return _USUAL.fullmatch(value) is not None
+
+
 def is_address(value: str, *, is_named: bool) -> bool:
     """Whether a value looks like the address of an image.
 
     >>> [is_address(value, is_named=True) for value in ("true", "123456", "a.jpg", "/images/7", "/a.html")]
     [False, False, True, True, False]
     """
-    if _USUAL.fullmatch(value):
+    if is_usual(value):
         return True
     if value[:5].lower() == "data:":
         return True  # no page says so of anything else; it is counted as one

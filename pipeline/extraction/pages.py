@@ -102,17 +102,21 @@ def _find_images(elements: "Elements", rules: PageRules) -> Iterator[Find]:
     for image in elements.images:
         alt = image.attributes.get("alt")
         if alt and not rules.all_texts and not alt.isspace():  # no text is better
-            texts = [(alt, "alt")]
+            yield Find(_find_reference(image, context, rules.target_px), alt, "alt")
+        elif texts := _image_texts(image, context):
+            reference = _find_reference(image, context, rules.target_px)
+            for text, source in texts if rules.all_texts else _best_texts(texts):
+                yield Find(reference, text, source)
         else:
-            texts = _image_texts(image, context)
-        if not texts:
             yield NOTHING
-            continue
-        reference = choose_reference(image.attributes, context.sources(image), target_px=rules.target_px)
-        if isinstance(reference, DropReason):
-            reference = _noscript_reference(image, context, rules.target_px) or reference
-        for text, source in texts if rules.all_texts else _best_texts(texts):
-            yield Find(reference, text, source)
+
+
+def _find_reference(image: "Image", context: "_Context", target_px: int) -> str | DropReason:
+    sources = context.sources(image) if image.picture >= 0 else ()
+    reference = choose_reference(image.attributes, sources, target_px=target_px)
+    if isinstance(reference, DropReason):
+        return _noscript_reference(image, context, target_px) or reference
+    return reference
 
 
 def _best_texts(texts: list[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 _MAX_DESCRIPTOR_CHARS: Final = 12
-# Most srcsets: addresses with a width or density, no commas at the ends of either.
-_ONE: Final = re.compile(r"\s*([^\s,]\S*+)(?<!,)\s++([1-9]\d{0,4})([wx])\s*+(?:,|\Z)")
-_USUAL: Final = re.compile(rf"(?:{_ONE.pattern})++")
+# Most srcsets: addresses with a width or density, no commas at the ends of either; then all that is not usual.
+_USUAL: Final = re.compile(r"\s*([^\s,]\S*+)(?<!,)\s++([1-9]\d{0,4})([wx])\s*+(?:,|\Z)|(.+)", re.DOTALL)
 
 
 class Offer(NamedTuple):
@@ -41,9 +40,14 @@ def choose_offer(offers: Sequence[Offer], target_px: int, shown_px: float = 0.0)
     >>> choose_offer([Offer("a", 100, "w"), Offer("b", 400, "w"), Offer("c", 900, "w"), Offer("d")], 336).reference
     'b'
     """
-    told = [offer for offer in offers if offer.unit == "w"] or offers
-    widths = [number if unit == "w" else number * (shown_px or target_px) for _, number, unit in told]
-    return told[min(range(len(told)), key=lambda i: (widths[i] < target_px, abs(widths[i] - target_px), i))]
+    told = [offer for offer in offers if offer[2] == "w"]
+    wanted = target_px if told else target_px / (shown_px or target_px)
+    best, *others = told or offers
+    for offer in others:
+        number, most = offer[1], best[1]
+        if (most > number >= wanted) if most >= wanted else number > most:
+            best = offer
+    return best
 
 
 def parse_srcset(srcset: str) -> list[Offer]:
@@ -52,8 +56,9 @@ def parse_srcset(srcset: str) -> list[Offer]:
     >>> parse_srcset("a.jpg, b.jpg 2x")[1]
     Offer(reference='b.jpg', number=2.0, unit='x')
     """
-    if _USUAL.fullmatch(srcset):
-        return [Offer(reference, float(number), unit) for reference, number, unit in _ONE.findall(srcset)]
+    found = _USUAL.findall(srcset)
+    if found and not found[-1][3]:
+        return [Offer(reference, float(number), unit) for reference, number, unit, _ in found]
     offers: list[Offer] = []
     reference, number, unit = "", 1.0, "x"
     for token in srcset.split():

@@ -71,10 +71,11 @@ class UrlResolver:
         >>> UrlResolver("http://a.example/b/c.html").resolve("../d.png")
         'http://a.example/d.png'
         """
-        reference, mark, _ = reference.partition("#")
-        if _is_canonical(reference):
-            return reference
-        if self._origin and (absolute := self._join(reference)) and _is_canonical(absolute):
+        mark = ""
+        if "#" in reference:
+            reference, mark, _ = reference.partition("#")
+        absolute = self._join(reference)
+        if absolute and _is_canonical(absolute):
             return absolute
         if "?" in reference and not reference.isascii():
             path, _, query = _SURROGATE.sub("\ufffd", reference).partition("?")
@@ -95,9 +96,14 @@ class UrlResolver:
         return f"{self._scheme}:{reference}" if reference.startswith("//") else self._plain_origin + reference
 
     def _join(self, reference: str) -> str:
-        """What a reference means if it is one of the plain kinds, else nothing."""
+        """What a reference means if it is one of the plain kinds, else nothing, or something that is not canonical."""
+        if " " in reference and reference[0] != " " != reference[-1]:
+            reference = reference.replace(" ", "%20")
+        if reference.startswith(("http://", "https://")) or not self._origin:
+            return reference
         if reference.startswith("/"):
             return f"{self._scheme}:{reference}" if reference.startswith("//") else self._origin + reference
+        reference = reference.removeprefix("./")
         return self._folder + reference if reference[:1].isalnum() and ":" not in reference else ""
 
 

@@ -283,6 +283,13 @@ def test_the_exceptions_from_web_platform_tests_are_counted():
         ("x?a#b?c", "http://h.example/a/x?a"),
         ("x?", "http://h.example/a/x?"),
         (" x.jpg #", "http://h.example/a/x.jpg%20"),
+        ("./x y.jpg", "http://h.example/a/x%20y.jpg"),
+        ("./ x.jpg", "http://h.example/a/%20x.jpg"),
+        ("./../x.jpg ", "http://h.example/x.jpg"),
+        ("./x:y.jpg", "http://h.example/a/x:y.jpg"),
+        ("/x y?z ä", "http://h.example/x%20y?z%20%C3%A4"),
+        ("//g h/x.jpg", None),
+        ("https://g.example/x y.jpg ", "https://g.example/x%20y.jpg"),
     ],
 )
 def test_references_mean_what_they_mean_to_browsers(reference, url):
