@@ -73,7 +73,9 @@ def decode_page(page: bytes, *, charset: str = "", url: str = "") -> DecodedPage
 
 def _may_be_others(page: bytes) -> bool:
     """Whether valid UTF-8 that nobody calls so may be in one of the encodings that are made of ASCII bytes."""
-    return page.startswith((b"<\0", b"\0<")) or (b"\x1b" in page and _ISO_2022_JP.search(page) is not None)
+    return page.startswith((b"<\0", b"\0<")) or (
+        page.isascii() and b"\x1b" in page and _ISO_2022_JP.search(page) is not None
+    )
 
 
 def _find_undeclared(page: bytes, url: str) -> str:

@@ -112,10 +112,12 @@ class Elements:
         self.language = root.get("lang") or root.get("xml:lang") or ""
 
     def _add_meta(self, values: dict[str, str]) -> None:
-        names = (values.get(attribute, "").lower() for attribute in META_NAMES)
-        name = next((name for name in names if name in NAMES), "")
-        if name and (content := values.get("content")):
-            self.metas.append((name, content))
+        for attribute in META_NAMES:
+            name = values.get(attribute, "").lower()
+            if name in NAMES:
+                if content := values.get("content"):
+                    self.metas.append((name, content))
+                return
 
     def link_title(self, token: int) -> str:
         """The title of a link; empty when it has none."""

@@ -167,5 +167,5 @@ def _is_fetchable(reference: str) -> bool:
     return (
         0 < len(reference) <= _MAX_REFERENCE_CHARS
         and not reference[:11].lower().startswith(_NOT_FETCHED)
-        and not _TEMPLATE.search(reference)
+        and not ("{" in reference and _TEMPLATE.search(reference))
     )

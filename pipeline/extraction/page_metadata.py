@@ -65,7 +65,7 @@ def resolve_finds(finds: Iterable[Find], *, url: str, base: str, encoding: str =
         encoding: Of the page, in which the queries of its references are escaped.
     """
     resolve = page_resolver(url=url, base=base, encoding=encoding).resolve
-    return [resolve_find(find, resolve) for find in finds]
+    return [NO_CANDIDATE if find is NOTHING else resolve_find(find, resolve) for find in finds]
 
 
 def page_resolver(*, url: str, base: str, encoding: str = "utf-8") -> UrlResolver:

@@ -144,10 +144,10 @@ class _Context:
     def texts(self, image: "Image") -> list[tuple[str, str]]:
         """The caption of the nearest figure around an image, the title of the nearest link, and texts tied to it."""
         texts = self._tied.find(image) if self._tied.may_have(image) else []
-        if image.figure >= 0:
-            texts.append((self.elements.caption(image.figure, image.level), "figcaption"))
-        if image.link >= 0:
-            texts.append((self.elements.link_title(image.link), "link-title"))
+        if image.figure >= 0 and (caption := self.elements.caption(image.figure, image.level)):
+            texts.append((caption, "figcaption"))
+        if image.link >= 0 and (title := self.elements.link_title(image.link)):
+            texts.append((title, "link-title"))
         return [text for text in texts if says_something(text[0]) and self._allows([text[0]])]
 
     def sources(self, image: "Image") -> Sequence[Mapping[str, str]]:

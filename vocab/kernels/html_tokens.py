@@ -42,7 +42,7 @@ OTHERS: Final = 1  # wanted of a tag: also attributes with unknown names that be
 TELLING: Final = 0b11110  # numbers of attributes; a tag with none of a known value is read as one without attributes
 UNKNOWN: Final = 1 << 10  # codes of names that are in no table begin here
 
-_SLOTS: Final = 1 << 11  # of a table of names
+_SLOTS: Final = 1 << 9  # of a table of names
 _FACTOR: Final = 1_099_511_628_211  # FNV's prime
 _NAME_BITS: Final = (1 << 56) - 1
 _IN_MATH: Final = 1 << 57  # of what is open: it is MathML, not SVG
@@ -342,7 +342,7 @@ def _is_image_type(html: bytes, place: int, end: int) -> bool:
 @compile_kernel
 def _is_caption(html: bytes, place: int, end: int) -> bool:
     """Whether a value begins with ``wp-caption``."""
-    if html[place] != _CAPTION[0] or place + len(_CAPTION) > end:
+    if html[np.uint64(place)] != _CAPTION[0] or place + len(_CAPTION) > end:
         return False
     for offset in range(len(_CAPTION)):  # noqa: SIM110, numba has no generators
         if html[place + offset] != _CAPTION[offset]:
@@ -484,7 +484,7 @@ def _row_of(code: int, key: int, kind: int, opened: Numbers) -> int:
     """The row of `opened` that counts elements of a name."""
     if kind & HEADING:
         return len(opened) - 1
-    return code if code else len(opened) - 2 - key % _NAME_ROWS
+    return code if code else len(opened) - 2 - (key & (_NAME_ROWS - 1))
 
 
 @compile_kernel
@@ -556,6 +556,8 @@ def scan_tags(
                 place, num_attributes = _read_attributes(
                     html, after_name, mask, tables, attributes, num_attributes, marks
                 )
+            elif after_name < end and html[np.uint64(after_name)] == _GREATER:
+                place = after_name + 1
             else:
                 place = _skip_attributes(html, after_name, marks)
             if is_end:
