@@ -132,6 +132,8 @@ def _country_of(url: str) -> str:
 
 def is_utf8(page: bytes) -> bool:
     """Whether bytes are valid UTF-8."""
+    if page.isascii():
+        return True
     ends = pa.py_buffer(np.array([0, len(page)], np.int32))
     try:  # Arrow looks at many bytes at once, and builds no string
         pa.StringArray.from_buffers(1, ends, pa.py_buffer(page)).validate(full=True)

@@ -89,7 +89,9 @@ def parse_page(
         return DropReason.OPTED_OUT
     url = url or next((content for name, content in metas if name == "og:url"), "")
     told = find_json_ld(elements.json_lds, all_texts=rules.all_texts, target_px=rules.target_px)
-    finds = [find for document in (elements, *elements.children()) for find in _find_images(document, rules)]
+    finds = list(_find_images(elements, rules))
+    for child in elements.children():
+        finds += _find_images(child, rules)
     finds += told.finds
     finds += find_item_images(elements, target_px=rules.target_px)
     finds += find_card_images(metas)
