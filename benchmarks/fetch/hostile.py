@@ -34,7 +34,8 @@ PRIVATE = (  # addresses that lead inwards, one a kind
     "fec0::1",
 )  # fmt: skip
 UNREACHABLE = ("224.0.0.1", "255.255.255.255", "fe80::1", "ff02::1")  # no connection can be made to these
-ODD = ("2130706433", "0x7f.1", "127.1", "0177.0.0.1", "127.0.0.1.", "[fe80::1%25lo]", "[::1", "localhost:22")
+NUMBERS = ("2130706433", "0x7f.1", "127.1", "0177.0.0.1", "127.0.0.1.")  # 127.0.0.1 as browsers read them
+ODD = ("[fe80::1%25lo]", "[::1", "localhost:22")
 SCHEMES = ("ftp://up-1.example/x", "gopher://127.0.0.1:6379/_x", "data:image/jpeg;base64,AA", "unix:/run/x", "//")
 NO_PORTS = (22, 25, 3306, 6379, 8080, 11211)
 
@@ -83,8 +84,9 @@ def lead_elsewhere(canary: str) -> Iterator[Case]:
     for url in urls:
         yield Case(url, bad)
         yield Case(redirect_to(url), bad_redirect)
-    yield Case("http://localhost/1.jpg", frozenset({"private_address"}))
-    yield Case(redirect_to("http://localhost/1.jpg"), frozenset({"private_address"}))
+    for host in ("localhost", *NUMBERS):
+        yield Case(f"http://{host}/1.jpg", frozenset({"private_address"}))
+        yield Case(redirect_to(f"http://{host}/1.jpg"), frozenset({"private_address"}))
 
 
 def bring_bombs() -> Iterator[Case]:

@@ -142,7 +142,7 @@ LINKS = st.fixed_dictionaries(
         "url": URLS,
         "alt": TEXTS | st.none(),
         "title": TEXTS,
-        "text": st.none() | st.floats(),
+        "text": st.none() | st.floats(allow_nan=False, allow_infinity=False),
         "x": st.lists(TEXTS),
     },
 )
