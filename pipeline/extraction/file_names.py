@@ -33,7 +33,8 @@ _SCREENSHOT: Final = (
 )
 _HEXADECIMAL: Final = r"(?:[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|[0-9a-f]{16,})(?:[-_]\w{1,12})*"
 _NAME: Final = rf"(?:{_ADDRESS}|{_LETTER}+{_SUFFIX}|(?:{_CAMERA}|{_SCREENSHOT}|{_HEXADECIMAL})(?:{_SUFFIX})?)"
-_FILE_NAMES: Final = rf"(?i)^[\s\pP]*(?:[a-z]{{2,12}}: ?)?{_NAME}(?:[\s,;|]+{_NAME})*[\s\pP]*$"
+# Arrow compiles it for each column: the name stands in it once.
+_FILE_NAMES: Final = rf"(?i)^[\s\pP]*(?:[a-z]{{2,12}}: ?)?(?:{_NAME}(?:[\s\pP]+|$))+$"
 
 
 def are_file_names(texts: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
