@@ -1,1 +1,1 @@
-"""The web as its standards have it, for whoever reads pages or fetches files: addresses, bodies, opt-outs, archives."""
+"""The web as its standards have it, addresses, encodings, bodies, opt-outs, archives."""
