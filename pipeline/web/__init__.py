@@ -1,1 +1,1 @@
-"""The web as its standards have it, addresses, encodings, bodies, opt-outs, archives."""
+"""The web as its standards have it: addresses, encodings, bodies, opt-outs, archives."""
