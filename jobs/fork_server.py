@@ -210,11 +210,7 @@ def main() -> int:
     if _num_threads() > 1:
         return 0
     gc.freeze()  # pages that are shared stay so
-    request = _serve(listener)
-    if request is None:
-        return 0
-    _become_worker(request)
-    return run_harness(_lifeline_is_cut)
+    return _serve_or_work(listener)
 
 
 def _be_server(listener: socket.socket) -> NoReturn:
@@ -225,19 +221,23 @@ def _be_server(listener: socket.socket) -> NoReturn:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.environ.update(_ONE_THREAD)
         import_harness(_lifeline_is_cut)
-        request = _serve(listener)
-        code = 0
-        if request is not None:
-            _become_worker(request)
-            code = run_harness(_lifeline_is_cut)
+        code = _serve_or_work(listener)
     except BaseException:
-        code = 1
         if not _lifeline_is_cut():
             sys.excepthook(*sys.exc_info())
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def _serve_or_work(listener: socket.socket) -> int:
+    """Serves to the end, or, in a worker that was forked, runs Beam's harness; returns the exit code of either."""
+    request = _serve(listener)
+    if request is None:
+        return 0
+    _become_worker(request)
+    return run_harness(_lifeline_is_cut)
 
 
 def _load(names: Sequence[str]) -> None:
