@@ -328,15 +328,21 @@ def _is_type(html: bytes, place: int) -> bool:
 
 
 @compile_kernel
+def _holds(html: bytes, place: int, word: tuple[int, ...]) -> bool:
+    """Whether a word stands at a place, where there are as many bytes."""
+    for offset in range(len(word)):  # noqa: SIM110, numba has no generators
+        if html[place + offset] != word[offset]:
+            return False
+    return True
+
+
+@compile_kernel
 def _is_image_type(html: bytes, place: int, end: int) -> bool:
     """Whether a value ends in ``ImageObject``."""
     place = max(place, end - len(_IMAGE_TYPE))
     if end - place < len(_IMAGE_TYPE):
         return False
-    for offset in range(len(_IMAGE_TYPE)):  # noqa: SIM110, numba has no generators
-        if html[place + offset] != _IMAGE_TYPE[offset]:
-            return False
-    return True
+    return _holds(html, place, _IMAGE_TYPE)
 
 
 @compile_kernel
@@ -344,10 +350,7 @@ def _is_caption(html: bytes, place: int, end: int) -> bool:
     """Whether a value begins with ``wp-caption``."""
     if html[np.uint64(place)] != _CAPTION[0] or place + len(_CAPTION) > end:
         return False
-    for offset in range(len(_CAPTION)):  # noqa: SIM110, numba has no generators
-        if html[place + offset] != _CAPTION[offset]:
-            return False
-    return True
+    return _holds(html, place, _CAPTION)
 
 
 @compile_kernel
