@@ -583,7 +583,8 @@ class Crawler:
         if not reply.was_stale:
             host.note_answer(reply.content, reply.status, reply.retry_after_s, begun=begun, now=time.monotonic())
         has_another = bool(errand.under_way) or errand.is_second_due
-        if has_another and (reply.was_stale or reply.content in RETRIED):
+        has_failed = isinstance(reply.content, DropReason) and reply.content in RETRIED
+        if has_another and (reply.was_stale or has_failed):
             return
         for task in errand.under_way:
             assert task is not None
