@@ -18,20 +18,10 @@ import pyarrow as pa
 
 from pipeline.balancing.keeping import Selection
 from pipeline.balancing.lots import select_lots
-from pipeline.balancing.pool import PoolTable
-from pipeline.base import files
-from pipeline.base.drops import Counts
-from pipeline.base.folders import table_name
+from pipeline.balancing.pool import PoolTable, even_groups, list_of, tables_with_lists, write_list
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.packed import num_buckets, split_by_bucket
-from pipeline.base.table_groups import (
-    TableGroup,
-    group_tables,
-    places_of,
-    rows_by_table,
-    split_by_group,
-    write_row_lists,
-)
+from pipeline.base.table_groups import TableGroup, places_of, split_by_group
 from pipeline.steps import GroupPacked
 
 _RECORD: Final = np.dtype([("image", "<u8", 2), ("unit", "<u4"), ("row", "<u4"), ("selected", "u1")])
@@ -85,12 +75,6 @@ def hash_images(urls: pa.Array) -> npt.NDArray[np.uint64]:
     return np.frombuffer(digests, "<u8").reshape(-1, 2)
 
 
-def companion_groups(tables: Sequence[PoolTable], num_rows: int) -> list[TableGroup[PoolTable]]:
-    """Tables in groups, as if they were of equal sizes."""
-    each = num_rows // max(1, len(tables))
-    return group_tables(tables, [each] * len(tables), name_of=lambda table: table_name(table.name))
-
-
 def companion_step(
     tables: Sequence[PoolTable], num_rows: int, *, selection: OnWorker[Selection], folder: str
 ) -> GroupPacked[TableGroup[PoolTable], TableGroup[PoolTable]]:
@@ -104,34 +88,18 @@ def companion_step(
     """
     payload = num_rows * _RECORD.itemsize
     companions = Companions(selection=selection, payload=payload)
-    groups = companion_groups(tables, num_rows)
+    groups = even_groups(tables, num_rows)
     return GroupPacked(
         sources=groups,
         pack=companions.pack,
         find=companions.find,
         units=groups,
         output_of=lambda group: list_of(group, folder),
-        work=write_companions,
+        work=write_list,
         payload=payload,
     )
 
 
 def with_companions(tables: Sequence[PoolTable], num_rows: int, folder: str) -> list[PoolTable]:
     """The tables, in their order, each with the list that `companion_step` wrote for its group."""
-    listed = {
-        table.path: table._replace(companions=list_of(group, folder), place=place)
-        for group in companion_groups(tables, num_rows)
-        for place, table in enumerate(group.tables)
-    }
-    return [listed[table.path] for table in tables]
-
-
-def write_companions(group: TableGroup[PoolTable], output: str, packed: Iterable[bytes]) -> Counts:
-    """Writes the rows of a group that all buckets found."""
-    write_row_lists(output, rows_by_table(b"".join(packed), len(group.tables)))
-    return {}
-
-
-def list_of(group: TableGroup[PoolTable], folder: str) -> str:
-    """The file that lists the companions of a group."""
-    return files.join(folder, f"{group.name}.rows")
+    return tables_with_lists(tables, num_rows, "companions", folder=folder)

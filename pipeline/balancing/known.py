@@ -17,21 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.balancing.lots import Drawing, select_lots
-from pipeline.balancing.pool import PoolTable
-from pipeline.base import files
-from pipeline.base.drops import Counts
-from pipeline.base.folders import table_name
+from pipeline.balancing.pool import PoolTable, even_groups, list_of, tables_with_lists, write_list
 from pipeline.base.ids import Words, id_strings
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.packed import num_buckets, split_by_bucket
-from pipeline.base.table_groups import (
-    TableGroup,
-    group_tables,
-    places_of,
-    rows_by_table,
-    split_by_group,
-    write_row_lists,
-)
+from pipeline.base.table_groups import TableGroup, places_of, split_by_group
 from pipeline.steps import GroupPacked
 
 _EARLIER: Final = b"e"
@@ -57,8 +47,7 @@ class Side(NamedTuple):
 
     def groups(self) -> list[TableGroup[PoolTable]]:
         """The tables in groups, as if they were of equal sizes."""
-        each = self.num_rows // max(1, len(self.tables))
-        return group_tables(self.tables, [each] * len(self.tables), name_of=lambda table: table_name(table.path))
+        return even_groups(self.tables, self.num_rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,27 +117,12 @@ def known_step(
         pack=known.pack,
         find=known.find,
         units=groups,
-        output_of=lambda group: _list_of(group, folder),
-        work=write_known,
+        output_of=lambda group: list_of(group, folder),
+        work=write_list,
         payload=payload,
     )
 
 
 def without_known(new: Side, folder: str) -> list[PoolTable]:
     """The new tables, in their order, without the rows that `known_step` listed in a folder."""
-    listed = {
-        table.path: table._replace(known=_list_of(group, folder), place=place)
-        for group in new.groups()
-        for place, table in enumerate(group.tables)
-    }
-    return [listed[table.path] for table in new.tables]
-
-
-def write_known(group: TableGroup[PoolTable], output: str, packed: Iterable[bytes]) -> Counts:
-    """Writes the rows of a group that all buckets found."""
-    write_row_lists(output, rows_by_table(b"".join(packed), len(group.tables)))
-    return {}
-
-
-def _list_of(group: TableGroup[PoolTable], folder: str) -> str:
-    return files.join(folder, f"{group.name}.rows")
+    return tables_with_lists(new.tables, new.num_rows, "known", folder=folder)

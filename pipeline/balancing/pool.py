@@ -1,7 +1,7 @@
 """The tables of the pool that is balanced, and what lots are drawn by, as files that workers open."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -9,9 +9,10 @@ import pyarrow as pa
 
 from pipeline.base import files
 from pipeline.base.carried_columns import Carried, carried_by
-from pipeline.base.folders import MatchedFolder, PairsFolder, RawFolder, folder_digest, raw_units
+from pipeline.base.drops import Counts
+from pipeline.base.folders import MatchedFolder, PairsFolder, RawFolder, folder_digest, raw_units, table_name
 from pipeline.base.matched_tables import pair_tables, read_matched
-from pipeline.base.table_groups import Rows, read_rows
+from pipeline.base.table_groups import Rows, TableGroup, group_tables, read_rows, rows_by_table, write_row_lists
 from pipeline.base.tables import read_batches
 
 _WEIGHT = "keep_probability"
@@ -63,6 +64,42 @@ class PoolTable(NamedTuple):
 def carried_by_pool(tables: Sequence[PoolTable]) -> Carried:
     """The columns that the pairs of all tables carry: they agree, so the first one tells."""
     return carried_by([[tables[0].pairs or tables[0].path]] if tables else [])
+
+
+def even_groups(tables: Sequence[PoolTable], num_rows: int) -> list[TableGroup[PoolTable]]:
+    """Tables in groups, as if they were of equal sizes: `num_rows` together."""
+    each = num_rows // max(1, len(tables))
+    return group_tables(tables, [each] * len(tables), name_of=lambda table: table_name(table.name))
+
+
+def list_of(group: TableGroup[PoolTable], folder: str) -> str:
+    """The file in a folder that lists rows of the tables of a group."""
+    return files.join(folder, f"{group.name}.rows")
+
+
+def write_list(group: TableGroup[PoolTable], output: str, packed: Iterable[bytes]) -> Counts:
+    """Writes the rows of a group that all buckets found."""
+    write_row_lists(output, rows_by_table(b"".join(packed), len(group.tables)))
+    return {}
+
+
+def tables_with_lists(
+    tables: Sequence[PoolTable], num_rows: int, field: Literal["known", "companions"], *, folder: str
+) -> list[PoolTable]:
+    """Tables, in their order, each with the list of its group.
+
+    Args:
+        tables: Those of `even_groups`.
+        num_rows: As given there.
+        field: That takes the file of the list.
+        folder: Where the lists are.
+    """
+    listed: dict[str, PoolTable] = {}
+    for group in even_groups(tables, num_rows):
+        for place, table in enumerate(group.tables):
+            found: dict[str, Any] = {field: list_of(group, folder), "place": place}
+            listed[table.path] = table._replace(**found)
+    return [listed[table.path] for table in tables]
 
 
 def without_rows(batches: Iterable[pa.RecordBatch], rows: Rows) -> Iterator[pa.RecordBatch]:

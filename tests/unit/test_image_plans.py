@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.balancing.companions import Companions, companion_groups, write_companions
+from pipeline.balancing.companions import Companions
 from pipeline.balancing.keeping import Selection
 from pipeline.balancing.lots import LARGEST, Drawing, same_lots
-from pipeline.balancing.pool import PoolTable
+from pipeline.balancing.pool import PoolTable, even_groups, write_list
 from pipeline.base.carried_columns import carried_fields
 from pipeline.base.ids import pair_id
 from pipeline.base.on_worker import OnWorker
@@ -102,7 +102,7 @@ def test_companions_are_the_other_matched_pairs_of_images_that_a_query_selected(
         write_table(path, pa.Table.from_pylist(rows, BALANCED), BALANCED)
         tables.append(PoolTable(path, f"part-{number}.parquet"))
     companions = Companions(selection=OnWorker(open_half), payload=0)
-    groups = companion_groups(tables, 7)
+    groups = even_groups(tables, 7)
     buckets = {}
     for group in groups:
         for bucket, part in companions.pack(group):
@@ -114,6 +114,6 @@ def test_companions_are_the_other_matched_pairs_of_images_that_a_query_selected(
     listed = []
     for group in groups:
         output = str(tmp_path / f"{group.name}.rows")
-        write_companions(group, output, found.get(group.number, []))
+        write_list(group, output, found.get(group.number, []))
         listed += [read_rows(output, place).tolist() for place in range(len(group.tables))]
     assert listed == [[1], [0, 3]]
