@@ -5,6 +5,7 @@ stderr when something given cannot be used; 128 + the signal's number when a sig
 """
 
 import argparse
+import atexit
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
@@ -27,6 +28,7 @@ from clip_train.commands import (
 )
 from clip_train.config import TrainConfig
 from clip_train.errors import ClipTrainError, InputError
+from pipeline.base.leaving import leave
 from pipeline.base.options import add_flags, options_from
 
 _PROGRAM = "python -m clip_train"
@@ -128,5 +130,12 @@ def _make_options(command: Command, flags: Mapping[str, Any]) -> Any:
         raise InputError(str(error).removeprefix(f"{getattr(command.options, 'name', '')}: ")) from error
 
 
+def run() -> NoReturn:
+    """The program: `main`, then the end of the process at once, for threads of gloo may be at work a moment longer."""
+    code = main()
+    atexit._run_exitfuncs()  # loaders' processes, logs
+    leave(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

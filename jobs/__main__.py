@@ -4,7 +4,6 @@ import difflib
 import gc
 import importlib
 import logging
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from jobs.interpreter import put_home_first
 from jobs.stopping import end_children, exit_code, stop_when_told
 from jobs.worker import LOGGED_PACKAGES
 from pipeline.base.flow import STAGES
+from pipeline.base.leaving import leave
 
 _MODULES: Final[Mapping[str, tuple[str, str]]] = {  # of the commands that are no stage; what each does
     "run": ("jobs.run", "all of these, in order, from one TOML file"),
@@ -110,8 +110,8 @@ def run() -> NoReturn:
 def leave_with(main: Callable[[], int]) -> NoReturn:
     """Calls a main function, then ends the process at once, and those it started.
 
-    Python's own way out can abort when threads of Arrow or gRPC are still letting go of Python objects, or wait for one
-    that waits for a worker that is gone; and a script could not trust the exit code.
+    Python's own way out could abort (`pipeline.base.leaving`), or wait for a thread that waits for a worker that is
+    gone; and a script could not trust the exit code.
     """
     stop_when_told()
     SERVER.own_process()
@@ -121,9 +121,7 @@ def leave_with(main: Callable[[], int]) -> NoReturn:
         print("wit400m: interrupted; run it again to continue", file=sys.stderr)
         code = exit_code(stop)
     end_children()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    leave(code)
 
 
 if __name__ == "__main__":

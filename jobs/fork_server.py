@@ -260,6 +260,8 @@ def _serve(listener: socket.socket) -> _Request | None:
             if _LIFELINE in ready or worker.client.fileno() in ready:
                 os.kill(worker.pid, signal.SIGKILL)
         if _LIFELINE in ready:
+            for worker in workers.values():
+                os.waitpid(worker.pid, 0)
             return None
         for ended in ready & workers.keys():
             _report(workers.pop(ended))

@@ -4,12 +4,17 @@ Exit codes: 130 interrupted (Ctrl-C), 143 told to end (SIGTERM), as shells have 
 """
 
 import os
+import select
 import signal
+import time
+from collections.abc import Sequence
 from types import FrameType
 from typing import Final, NoReturn
 
 INTERRUPTED: Final = 130
 TERMINATED: Final = 143
+
+_LONGEST_END_S: Final = 10.0  # a killed process lives on while the kernel reads or writes for it
 
 
 class Terminated(KeyboardInterrupt):
@@ -31,15 +36,29 @@ def exit_code(stop: KeyboardInterrupt) -> int:
 
 
 def end_children() -> None:
-    """Kills the processes that this one started, each after the shell that waits for it.
+    """Kills the processes that this one started, each after the shell that waits for it, and waits until they are gone.
 
     What they write appears whole or not at all, so nothing is lost but the units they were at.
     """
+    ends = []  # descriptors that can be read when their process has ended
     for pid in _descendants(os.getpid()):
         try:
-            os.kill(pid, signal.SIGKILL)
+            ends.append(os.pidfd_open(pid))
+            signal.pidfd_send_signal(ends[-1], signal.SIGKILL)
         except ProcessLookupError:
             continue
+    _wait_for(ends)
+
+
+def _wait_for(ends: Sequence[int]) -> None:
+    poll = select.poll()
+    for end in ends:
+        poll.register(end, select.POLLIN)
+    waiting, deadline = len(ends), time.monotonic() + _LONGEST_END_S
+    while waiting and (left := deadline - time.monotonic()) > 0:
+        for end, _ in poll.poll(left * 1000):
+            poll.unregister(end)
+            waiting -= 1
 
 
 def _raise_terminated(number: int, frame: FrameType | None) -> NoReturn:
