@@ -28,15 +28,10 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torchvision_without_cuda import declare_operators
 
 MODELS = ("tiny-64", "ViT-B/32", "RN50")
 WEIGHT_DECAY, LEARNING_RATE = 0.2, 1e-5
-# the operators that a torchvision built for CUDA declares in a library that a machine without CUDA cannot load
-TORCHVISION_OPERATORS = (
-    *("nms", "qnms", "roi_align", "_roi_align_backward", "ps_roi_align", "_ps_roi_align_backward", "roi_pool"),
-    *("_roi_pool_backward", "ps_roi_pool", "_ps_roi_pool_backward", "qroi_align", "deform_conv2d"),
-    "_deform_conv2d_backward",
-)
 IS_ROUNDING = 1e-6  # gradients this much smaller than all together are zero but for rounding
 
 Compute = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]  # images, ids -> features, features, logits
@@ -142,12 +137,7 @@ def run_ours(folder: Path, arguments: argparse.Namespace) -> None:
 
 def run_peer(folder: Path, arguments: argparse.Namespace) -> None:
     """open_clip's side of a round: model, loss, optimiser and preprocessing as its own training script makes them."""
-    library = torch.library.Library("torchvision", "DEF")
-    try:
-        import torchvision  # noqa: F401
-    except (RuntimeError, OSError):
-        for operator in TORCHVISION_OPERATORS:
-            library.define(f"{operator}(Tensor x) -> Tensor")
+    declared = declare_operators()  # noqa: F841
     import open_clip
 
     model, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{folder / 'open_clip'}")

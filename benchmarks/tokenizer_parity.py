@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from clip_parity import TORCHVISION_OPERATORS
+from torchvision_without_cuda import declare_operators
 
 CONTEXT_LENGTH = 77
 TEXT_COLUMNS = ("text", "caption", "title")
@@ -110,14 +110,7 @@ def run_side(side: str, folder: Path) -> None:
 
 def load_peer(folder: Path) -> Callable[[Sequence[str]], Any]:
     """open_clip's tokenizer; says where its merges are."""
-    import torch
-
-    library = torch.library.Library("torchvision", "DEF")
-    try:
-        import torchvision  # noqa: F401
-    except (RuntimeError, OSError):
-        for operator in TORCHVISION_OPERATORS:
-            library.define(f"{operator}(Tensor x) -> Tensor")
+    declared = declare_operators()  # noqa: F841
     from open_clip import tokenizer
 
     (folder / "merges").write_text(tokenizer.default_bpe())

@@ -242,8 +242,10 @@ def num_fetch_units(rows: int) -> int:
 
 def num_pack_units(rows: int) -> int:
     """Runs of shards that are packed at once."""
-    most, at_once = int(_default(WriteShards, "max_samples")), int(_default(WriteShards, "shards_at_once"))
-    return len(make_layout(np.array([rows]), max_samples=most, most_at_once=at_once).units())
+    most, fewest, at_once = (
+        int(_default(WriteShards, name)) for name in ("max_samples", "min_shards", "shards_at_once")
+    )
+    return len(make_layout(np.array([rows]), max_samples=most, min_shards=fewest, most_at_once=at_once).units())
 
 
 def num_plan_groups(rows: int) -> int:

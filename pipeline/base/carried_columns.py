@@ -13,11 +13,11 @@ from typing import Any, Final
 import pyarrow as pa
 
 from pipeline.base import schemas
-from pipeline.base.shard_format import SAMPLE_JSON_KEYS
+from pipeline.base.shard_format import SAMPLE_JSON_KEYS, UID
 from pipeline.base.tables import read_schema
 
 _WORKING: Final = ("same_id", "text_key", "preference", "unit", "raw")  # of tables on the way
-_OTHER_JSON_KEYS: Final = ("exif", "key", "caption", "status", "error_message")  # those of img2dataset, too
+_OTHER_JSON_KEYS: Final = ("exif", "status", "error_message")  # those of img2dataset, too
 OUR_COLUMNS: Final = frozenset(
     {
         *(name for table in (schemas.BALANCED, schemas.RAW_INDEX, schemas.SHARD_INDEX) for name in table.names),
@@ -25,7 +25,7 @@ OUR_COLUMNS: Final = frozenset(
         *SAMPLE_JSON_KEYS,
         *_OTHER_JSON_KEYS,
     }
-)
+) - {UID}
 
 REFUSED_NAMES: Final = OUR_COLUMNS | {schemas.TEXTS.name}  # what no column of a table may be called on its way
 

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from pipeline.base import files
 from pipeline.base.lineage import read_stage, stage_stamp
-from pipeline.base.shard_format import MANIFEST_NAME, SIZES_NAME
+from pipeline.base.shard_format import MANIFEST_NAME, SIZES_NAME, WIDS_NAME
 
 _TABLE_SUFFIX = ".parquet"
 _RAW_INDEX_SUFFIX = ".index.parquet"
@@ -231,6 +231,16 @@ class ShardsFolder(StageFolder):
     def manifest(self) -> str:
         """All shards, with their digests."""
         return self.file(MANIFEST_NAME)
+
+    @property
+    def wids(self) -> str:
+        """The index of the package wids."""
+        return self.file(WIDS_NAME)
+
+    @property
+    def readme(self) -> str:
+        """The data card in words, and what Hugging Face reads."""
+        return self.file("README.md")
 
     @property
     def card(self) -> str:

@@ -5,10 +5,28 @@ A pair keeps its columns on its way through the stages and gains some at each; `
 
 import pyarrow as pa
 
+from pipeline.base.shard_format import UID
+
 PAIR_ID = pa.binary(16)
 
 # Columns of any table whose values seldom repeat: Parquet's dictionaries of them would cost time and space.
-DISTINCT = frozenset({"pair_id", "key", "image_url", "text", "sha256", "phash", "offset", "query", "query_id", "cut"})
+DISTINCT = frozenset(
+    {
+        "pair_id",
+        "key",
+        UID,
+        "image_url",
+        "url",
+        "text",
+        "caption",
+        "sha256",
+        "phash",
+        "offset",
+        "query",
+        "query_id",
+        "cut",
+    }
+)
 
 PAIRS = pa.schema(
     [
@@ -86,16 +104,17 @@ RAW_INDEX = pa.schema(
     ]
 )
 
-# A sample of a final shard, beside the shard.
+# A sample of a final shard, beside the shard, under the names of its JSON.
 SHARD_INDEX = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),
-        pa.field("image_url", pa.string(), nullable=False),
-        pa.field("text", pa.string(), nullable=False),
+        pa.field(UID, pa.string(), nullable=False),  # missing where a column of that name is carried
+        pa.field("url", pa.string(), nullable=False),
+        pa.field("caption", pa.string(), nullable=False),
         pa.field("query_ids", _QUERY_IDS, nullable=False),
         _KEPT_FOR,
         _KEEP_PROBABILITY,
-        pa.field("sha256", pa.binary(32), nullable=False),
+        pa.field("sha256", pa.string(), nullable=False),  # hexadecimal, of the image bytes as fetched
         pa.field("phash", pa.int64()),
         pa.field("width", pa.int32(), nullable=False),
         pa.field("height", pa.int32(), nullable=False),

@@ -5,10 +5,14 @@ A shard is a USTAR tar of samples; a sample is three adjacent members that share
     KEY.jpg (or .png, .webp…)  the image          KEY.txt   the text, UTF-8
     KEY.json                   where it came from (`SAMPLE_JSON_KEYS`)
 
-Beside the shards lie ``sizes.json`` (shard name to number of samples, as open_clip reads it) and
-``manifest.json``. A trained model's scores of samples come back to the pipeline as a folder of Parquet tables with the
-columns `SCORE_COLUMNS`, closed by ``scores.json``. Only the standard library is used here.
-Source: WebDataset format, https://github.com/webdataset/webdataset.
+The JSON of every sample has the same keys, and no value but a carried column's is ever null: readers like Hugging
+Face's take the types from the first samples. Beside the shards lie ``sizes.json`` (shard name to number of samples, as
+open_clip reads it), ``wids.json`` (the index of the package wids) and ``manifest.json``. A trained model's scores of
+samples come back to the pipeline as a folder of Parquet tables with the columns `SCORE_COLUMNS`, closed by
+``scores.json``. Only the standard library is used here.
+
+Source: WebDataset format, https://github.com/webdataset/webdataset; ``url``, ``caption``, ``uid`` and ``key`` are names
+of img2dataset's and DataComp's.
 """
 
 from typing import Final
@@ -24,14 +28,17 @@ IMAGE_SUFFIXES: Final = {
 TEXT_SUFFIX: Final = "txt"
 JSON_SUFFIX: Final = "json"
 SIZES_NAME: Final = "sizes.json"
+WIDS_NAME: Final = "wids.json"
 MANIFEST_NAME: Final = "manifest.json"
 SCORES_NAME: Final = "scores.json"
 SCORE_COLUMNS: Final = ("key", "score")  # a sample's key; the cosine of its image and its text, float32
+UID: Final = "uid"  # a sample's key, or the uid of the table that it came from, if that was carried along
 SAMPLE_JSON_KEYS: Final = (
-    "pair_id",
+    "key",
+    UID,
     "url",
-    "page_url",
-    "text",
+    "page_url",  # empty where it is not known
+    "caption",
     "text_source",
     "queries",
     "kept_for",

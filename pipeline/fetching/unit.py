@@ -26,7 +26,7 @@ from pipeline.base.drops import Counts, DropReason, drop_counts
 from pipeline.base.folders import StageFolder, raw_tar_of
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.schemas import OK_STATUS, PLAN, RAW_INDEX
-from pipeline.base.shard_format import describe_probability, raw_name, sample_key
+from pipeline.base.shard_format import UID, describe_probability, raw_name, sample_key
 from pipeline.base.tables import read_table, write_table
 from pipeline.base.tar import END_OF_ARCHIVE
 from pipeline.fetching.answers import Fetched, Store
@@ -346,10 +346,11 @@ def describe_sample(row: dict[str, Any], image: CheckedImage, *, img2dataset_nam
         img2dataset_names: Whether to tell it under the names that img2dataset has, too.
     """
     described = {
-        "pair_id": row["pair_id"].hex(),
+        "key": sample_key(row["pair_id"]),
+        UID: sample_key(row["pair_id"]),
         "url": row["image_url"],
-        "page_url": row["page_url"],
-        "text": row["text"],
+        "page_url": row["page_url"] or "",
+        "caption": row["text"],
         "text_source": row["text_source"],
         "queries": row["query_ids"],
         "kept_for": row["kept_for"],
@@ -361,16 +362,10 @@ def describe_sample(row: dict[str, Any], image: CheckedImage, *, img2dataset_nam
         "original_width": image.original_width,
         "original_height": image.original_height,
     }
-    if image.exif is not None:
-        described["exif"] = image.exif
+    if image.exif is not None or img2dataset_names:
+        described["exif"] = json.dumps(image.exif or {})
     if img2dataset_names:
-        described |= {
-            "key": sample_key(row["pair_id"]),
-            "caption": row["text"],
-            "status": "success",
-            "error_message": None,
-            "exif": json.dumps(image.exif or {}),
-        }
+        described |= {"status": "success", "error_message": ""}
     return described
 
 

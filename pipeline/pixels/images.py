@@ -66,7 +66,11 @@ class ImageRules:
         "Encode again what has to change (auto), everything, or nothing: then images are only verified, whatever their "
         "size and format.",
     )
-    encode_format: Literal["jpg", "webp", "png"] = option("jpg", "Format of what is encoded again.")
+    image_format: Literal["jpg", "webp", "png", "own"] = option(
+        "jpg",
+        "Format of stored images: one, as readers like Hugging Face's want it, or own: jpg, png and webp stay as they "
+        "come, and what is encoded again becomes jpg.",
+    )
     encode_quality: int = option(
         95, "Quality of what is encoded again; png loses nothing whatever it is.", minimum=1, maximum=100
     )
@@ -146,7 +150,7 @@ def fit_size(size: Size, rules: ImageRules) -> Fit:
 EMBEDDED_OPT_OUT: Final = b"DMI-PROHIBITED"  # prefix of every prohibition in plus:DataMining, and of no permission
 
 _JPEG: Final = "image/jpeg"
-_ENCODED: Final = {"jpg": _JPEG, "webp": "image/webp", "png": "image/png"}
+_ENCODED: Final = {"jpg": _JPEG, "webp": "image/webp", "png": "image/png", "own": _JPEG}
 _STORED_MIMES: Final = frozenset({"image/jpeg", "image/png", "image/webp"})  # may be kept as they came
 _VERIFIED: Final = Size(32, 32)  # what a picture that is only verified is decoded for: its hash
 _SIDEWAYS: Final = frozenset({5, 6, 7, 8})
@@ -226,14 +230,14 @@ def _make(plan: _Plan, decoded: Decoded, rules: ImageRules) -> CheckedImage:
     keep_source = (
         rules.reencode == "auto"
         and decoded.is_plain
-        and plan.mime in _STORED_MIMES
+        and plan.mime in (_STORED_MIMES if rules.image_format == "own" else {_ENCODED[rules.image_format]})
         and plan.parts.num_frames == 1
         and decoded.orientation == UPRIGHT
         and fit == (original, original)
         and not needs_conversion(decoded.icc, "RGB")
     )
     data = plan.parts.kept if keep_source else encode(picture, rules)
-    mime = plan.mime if keep_source else _ENCODED[rules.encode_format]
+    mime = plan.mime if keep_source else _ENCODED[rules.image_format]
     return CheckedImage(data, mime, *fit.stored, *original, sha256=b"", phash=perceptual_hash(picture))
 
 
@@ -257,11 +261,11 @@ def turn(pixels: Pixels, orientation: int) -> Pixels:
 
 def encode(picture: Pixels, rules: ImageRules) -> bytes:
     """A picture [height, width, 3] as a file of the format and quality asked for."""
-    if rules.encode_format == "jpg":
+    if rules.image_format in ("jpg", "own"):
         return encode_jpeg(picture, rules.encode_quality)
     buffer = io.BytesIO()
     image = Image.fromarray(np.ascontiguousarray(picture))
-    if rules.encode_format == "webp":
+    if rules.image_format == "webp":
         image.save(buffer, "WEBP", quality=rules.encode_quality)
     else:
         image.save(buffer, "PNG")

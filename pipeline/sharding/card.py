@@ -1,7 +1,7 @@
 """The data card beside the shards: the funnel, the rules that were switched off, and how many pairs every query got.
 
-Out: ``query_counts.parquet`` (`CARD_QUERIES`: how many it had, was given and got), ``funnel.json`` (counts and options
-of every stage, in order) and ``README.md``, filled in from ``card.md.j2``.
+Out: in ``card/``, ``query_counts.parquet`` (`CARD_QUERIES`: how many it had, was given and got) and ``funnel.json``
+(counts and options of every stage, in order); beside the shards ``README.md``, filled in from ``card.md.j2``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,9 +12,12 @@ import pyarrow.compute as pc
 
 from pipeline.base import files
 from pipeline.base.arrays import Ints
+from pipeline.base.carried_columns import Carried
+from pipeline.base.folders import ShardsFolder
 from pipeline.base.funnel import funnel_lines
 from pipeline.base.rendering import render_template
 from pipeline.base.tables import write_table
+from pipeline.sharding.hugging_face import front_matter
 
 CARD_QUERIES = pa.schema(
     [
@@ -94,30 +97,55 @@ def _is_off(manner: Manner, run: Mapping[str, Any]) -> bool:
     return value == manner.off or manner.option in run.get("switched_off", [])
 
 
-def card_text(queries: pa.Table, history: Sequence[Mapping[str, Any]]) -> str:
-    """The card as Markdown."""
+def card_text(
+    queries: pa.Table, history: Sequence[Mapping[str, Any]], manifest: Mapping[str, Any], carried: Carried
+) -> str:
+    """The card as Markdown, with front matter for Hugging Face."""
+    front = front_matter(
+        suffixes=manifest["images"], carried=carried, extra=_extra_keys(history), samples=manifest["samples"]
+    )
     return render_template(
         "pipeline.sharding",
         "card.md.j2",
+        front=front,
+        manifest=manifest,
         funnel=funnel_lines(history),
         switched_off=switched_off(history),
         queries=queries,
         with_samples=queries.filter(pc.greater(queries["samples"], 0)).num_rows,
-        counts_name=_COUNTS_NAME,
+        counts_name=f"card/{_COUNTS_NAME}",
         most=20,
     )
 
 
-def write_card(folder: str, *, samples: Ints, cuts: pa.Table, history: Sequence[Mapping[str, Any]]) -> None:
+def _extra_keys(history: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the JSON of samples says besides what it always does, by the options that they were fetched with."""
+    options = [run.get("options", {}) for run in history if run["stage"] == "fetch-images"]
+    peer = any(one.get("img2dataset_names", False) for one in options)
+    exif = peer or any(one.get("exif", "none") != "none" for one in options)
+    return ["exif"] * exif + ["status", "error_message"] * peer
+
+
+def write_card(
+    shards: ShardsFolder,
+    *,
+    manifest: Mapping[str, Any],
+    carried: Carried,
+    samples: Ints,
+    cuts: pa.Table,
+    history: Sequence[Mapping[str, Any]],
+) -> None:
     """Writes the card of a finished set of shards.
 
     Args:
-        folder: Where to write.
+        shards: Where to write.
+        manifest: Of the shards.
+        carried: Columns that samples carry.
         samples: [num_queries], samples in the shards that each query keeps.
         cuts: `CUTS`, a row for every query.
         history: What the stages before counted, in order.
     """
     queries = query_table(cuts, samples)
-    write_table(files.join(folder, _COUNTS_NAME), queries, CARD_QUERIES)
-    files.write_json(files.join(folder, "funnel.json"), list(history))
-    files.write_bytes_whole(files.join(folder, "README.md"), card_text(queries, history).encode())
+    write_table(files.join(shards.card, _COUNTS_NAME), queries, CARD_QUERIES)
+    files.write_json(files.join(shards.card, "funnel.json"), list(history))
+    files.write_bytes_whole(shards.readme, card_text(queries, history, manifest, carried).encode())

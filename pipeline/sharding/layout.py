@@ -2,7 +2,8 @@
 
 Keys are hashes, so key order is a random order that every run repeats: shard k holds the samples with ranks
 [k n, (k + 1) n) in key order of all of them. Each shard is a random draw of the whole, hosts are mixed in it as in the
-whole, and all shards are full but the last. To find ranks, survivors are counted by *bins* of their keys; only in a bin
+whole, and all shards but the last are of one size: as large as allowed, or smaller where there would be too few for the
+processes that read them. To find ranks, survivors are counted by *bins* of their keys; only in a bin
 where a shard's border falls are keys compared.
 
 A *pack unit* is a run of shards that one worker writes at once. How many it has changes no byte of any shard.
@@ -49,12 +50,12 @@ class Layout(NamedTuple):
 
     Attributes:
         starts: [bins + 1] int64, survivors with keys below each bin, and all of them.
-        max_samples: Samples of every shard but the last.
+        shard_samples: Samples of every shard but the last.
         shards_at_once: Shards of every pack unit but the last.
     """
 
     starts: Ints
-    max_samples: int
+    shard_samples: int
     shards_at_once: int
 
     @property
@@ -65,12 +66,12 @@ class Layout(NamedTuple):
     @property
     def num_shards(self) -> int:
         """As few as hold them."""
-        return -(-self.num_samples // self.max_samples)
+        return -(-self.num_samples // self.shard_samples)
 
     @property
     def _edges(self) -> Ints:
         """[units + 1] ranks where a unit begins, and where the last ends."""
-        step = self.max_samples * self.shards_at_once
+        step = self.shard_samples * self.shards_at_once
         return np.append(np.arange(0, self.num_samples, step), self.num_samples)
 
     def units(self) -> list[PackUnit]:
@@ -88,22 +89,37 @@ class Layout(NamedTuple):
         return _find_bins(self.starts, edges[:-1]), _find_bins(self.starts, edges[1:] - 1)
 
 
-def make_layout(counts: Ints, *, max_samples: int, most_at_once: int) -> Layout:
+def make_layout(counts: Ints, *, max_samples: int, min_shards: int, most_at_once: int) -> Layout:
     """The layout of so many survivors.
 
     Args:
         counts: [bins], survivors by bin of their keys.
         max_samples: Samples a shard may hold.
+        min_shards: How many shards there should be, if there are as many samples.
         most_at_once: Shards that a pack unit may have; it has fewer where there would be few units.
     """
     starts = np.concatenate([[0], np.cumsum(counts)])
-    num_shards = -(-int(starts[-1]) // max_samples)
-    return Layout(starts, max_samples, min(most_at_once, max(1, -(-num_shards // _WANTED_UNITS))))
+    size = samples_a_shard(int(starts[-1]), max_samples=max_samples, min_shards=min_shards)
+    num_shards = -(-int(starts[-1]) // size)
+    return Layout(starts, size, min(most_at_once, max(1, -(-num_shards // _WANTED_UNITS))))
 
 
-def read_layout(counts_file: str, *, max_samples: int, most_at_once: int) -> Layout:
+def samples_a_shard(num_samples: int, *, max_samples: int, min_shards: int) -> int:
+    """How many samples every shard but the last has: the most that is allowed and leaves as many shards as wanted.
+
+    >>> [samples_a_shard(number, max_samples=10_000, min_shards=16) for number in (0, 5, 17, 7_998, 1_000_000)]
+    [1, 1, 1, 500, 10000]
+    """
+    fewest = -(-num_samples // min_shards)
+    if -(-num_samples // max(1, fewest)) < min_shards:
+        fewest = num_samples // min_shards
+    return min(max_samples, max(1, fewest))
+
+
+def read_layout(counts_file: str, *, max_samples: int, min_shards: int, most_at_once: int) -> Layout:
     """The layout of the survivors that were counted in a file (`count_survivors`)."""
-    return make_layout(read_array(counts_file)[:NUM_BINS], max_samples=max_samples, most_at_once=most_at_once)
+    counts = read_array(counts_file)[:NUM_BINS]
+    return make_layout(counts, max_samples=max_samples, min_shards=min_shards, most_at_once=most_at_once)
 
 
 def key_bins(keys: Words) -> Ints:

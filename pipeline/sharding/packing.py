@@ -1,4 +1,4 @@
-"""The plan of a pack unit ► its shards and their indexes; the reports of all units ► sizes and manifest.
+"""The plan of a pack unit ► its shards and their indexes; the reports of all units ► the manifest and its kin.
 
 Samples are copied as bytes: no image is decoded. Raw tars are read one after another, and samples put where they belong
 in a local temporary file, the *spool*, which holds those of all shards of the unit, one shard after another. So a unit
@@ -8,7 +8,8 @@ reads one range of each raw tar, and holds a few pieces of these in memory.
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -20,7 +21,7 @@ from pipeline.base.drops import Counts
 from pipeline.base.folders import ShardsFolder, StageFolder
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.schemas import SHARD_INDEX
-from pipeline.base.shard_format import JSON_SUFFIX, describe_probability, member_name, shard_name
+from pipeline.base.shard_format import IMAGE_SUFFIXES, JSON_SUFFIX, UID, describe_probability, member_name, shard_name
 from pipeline.base.tables import read_table, write_table
 from pipeline.base.tar import fill_archive, list_members, update_json
 from pipeline.sharding.layout import Layout, PackUnit
@@ -52,18 +53,14 @@ def pack_unit(
     Raises:
         OSError: When a raw tar does not hold what its index says.
     """
-    plan, num_shards, max_samples = (
-        read_table(plans.table(unit.name)),
-        layout.get().num_shards,
-        layout.get().max_samples,
-    )
+    plan, num_shards, size = read_table(plans.table(unit.name)), layout.get().num_shards, layout.get().shard_samples
     strings = queries.get() if queries else None
     reports = []
     with tempfile.TemporaryFile(prefix="wit400m-") as spool:
         spool_samples(plan, tars.get(), spool)
-        for first in range(0, plan.num_rows, max_samples):
-            name = shard_name((unit.first + first) // max_samples, num_shards)
-            reports.append(write_shard(name, plan.slice(first, max_samples), spool, shards=shards, queries=strings))
+        for first in range(0, plan.num_rows, size):
+            name = shard_name((unit.first + first) // size, num_shards)
+            reports.append(write_shard(name, plan.slice(first, size), spool, shards=shards, queries=strings))
     files.write_json(report, reports, sort_keys=False)
     return {}
 
@@ -132,8 +129,27 @@ def write_shard(
         ending = fill_archive(size)
         digest.update(ending)
         size += shard.write(ending)
-    write_table(shards.table(name.partition(".")[0]), rows, with_carried(SHARD_INDEX, carried_fields(rows.schema)))
-    return {"name": name, "samples": rows.num_rows, "bytes": size, "sha256": digest.hexdigest()}
+    index = index_shard(rows)
+    write_table(shards.table(name.partition(".")[0]), index, index.schema)
+    suffixes = Counter(IMAGE_SUFFIXES[mime] for mime in rows["mime"].to_pylist())
+    described = {"name": name, "samples": rows.num_rows, "bytes": size, "sha256": digest.hexdigest()}
+    return {**described, "images": dict(sorted(suffixes.items()))}
+
+
+def index_shard(rows: pa.Table) -> pa.Table:
+    """The index of a shard (`SHARD_INDEX`, and what is carried) from its rows of `SHARD_PLAN`."""
+    carried = carried_fields(rows.schema)
+    named = {
+        UID: rows["key"],
+        "url": rows["image_url"],
+        "caption": rows["text"],
+        "sha256": pa.array([digest.hex() for digest in rows["sha256"].to_pylist()], pa.string()),
+    }
+    ours = pa.schema([field for field in SHARD_INDEX if field.name not in {column.name for column in carried}])
+    schema = with_carried(ours, carried)
+    return pa.table(
+        [named[name] if name in named and name in ours.names else rows[name] for name in schema.names], schema
+    )
 
 
 def read_samples(rows: pa.Table, spool: BinaryIO, queries: pa.Array | None) -> Iterator[bytes]:
@@ -151,15 +167,25 @@ def describe_selection(plan: pa.Table, row: int, queries: pa.Array) -> dict[str,
     return {"kept_for": kept_for, "keep_probability": describe_probability(plan["keep_probability"][row].as_py())}
 
 
-def write_manifest(shards: ShardsFolder, reports: Sequence[str]) -> None:
-    """Writes the sizes of all shards and, last, the manifest.
+def read_manifest(reports: Sequence[str]) -> dict[str, Any]:
+    """The manifest of all shards.
 
     Args:
-        shards: Where to.
         reports: Files that say what is in the shards of each pack unit, in order.
     """
     entries = [entry for entries in files.each(files.read_json, reports) for entry in entries]
-    sizes = {entry["name"]: entry["samples"] for entry in entries}
-    manifest = {"samples": sum(sizes.values()), "bytes": sum(e["bytes"] for e in entries), "shards": entries}
-    files.write_json(shards.sizes, sizes, sort_keys=False)
+    images: Counter[str] = Counter()
+    for entry in entries:
+        images.update(entry["images"])
+    totals = {name: sum(entry[name] for entry in entries) for name in ("samples", "bytes")}
+    return {**totals, "images": dict(sorted(images.items())), "shards": entries}
+
+
+def write_manifest(shards: ShardsFolder, manifest: Mapping[str, Any]) -> None:
+    """Writes the sizes of all shards, the index of the package wids and, last, the manifest."""
+    entries = manifest["shards"]
+    listed = [{"url": entry["name"], "nsamples": entry["samples"], "filesize": entry["bytes"]} for entry in entries]
+    index = {"__kind__": "wids-shard-index-v1", "wids_version": 1, "shardlist": listed}
+    files.write_json(shards.sizes, {entry["name"]: entry["samples"] for entry in entries}, sort_keys=False)
+    files.write_json(shards.wids, index, sort_keys=False)
     files.write_json(shards.manifest, manifest, sort_keys=False)

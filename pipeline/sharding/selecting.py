@@ -16,16 +16,17 @@ from pipeline.base.carried_columns import Carried, with_carried
 from pipeline.base.drops import Counts, DropReason, drop_counts
 from pipeline.base.ids import id_words, sorted_order
 from pipeline.base.packed import split_by_bucket, split_by_unit
-from pipeline.base.schemas import SHARD_INDEX
+from pipeline.base.schemas import RAW_INDEX
 from pipeline.base.tables import write_table
 from pipeline.sharding.stored_samples import RawGroup, read_group
 
 # Of samples with the same image bytes keep one a text, one at all, or all.
 Duplicates = Literal["pair", "image", "keep"]
 
+_SHOWN = ("key", "image_url", "text", "query_ids", "kept_for", "keep_probability", "sha256", "phash", "width", "height")
 SURVIVORS = pa.schema(
     [
-        *SHARD_INDEX,
+        *(RAW_INDEX.field(name) for name in (*_SHOWN, "original_width", "original_height", "mime")),
         pa.field("raw", pa.int32(), nullable=False),  # number of the raw tar
         pa.field("offset", pa.int64(), nullable=False),  # of the sample's first tar header in it
         pa.field("length", pa.int64(), nullable=False),  # bytes of all its members, headers and padding

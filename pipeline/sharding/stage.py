@@ -2,9 +2,9 @@
 
 In: raw tars with indexes (fetch-images), the final selection among them if one was made (balance-final), a model's
 scores of the samples if they are to be filtered, and the cap's cuts (balance-pairs). Out, in one folder:
-``00000.tar`` with ``00000.parquet`` (`SHARD_INDEX`, in the order of the shard), ``sizes.json``, ``manifest.json`` (read
-nothing that it does not name) and ``card/``. Samples are copied as byte ranges: no image is decoded, no image byte is
-shuffled.
+``00000.tar`` with ``00000.parquet`` (`SHARD_INDEX`, in the order of the shard), ``sizes.json``, ``wids.json``, the card
+(``README.md`` and ``card/``) and, last, ``manifest.json`` (read nothing that it does not name). Samples are copied as
+byte ranges: no image is decoded, no image byte is shuffled.
 Source of the names: `pipeline.base.shard_format`.
 """
 
@@ -25,7 +25,7 @@ from pipeline.base.stage_folder import history_of
 from pipeline.base.tables import read_column, read_table
 from pipeline.sharding.card import write_card
 from pipeline.sharding.layout import NUM_BINS, Layout, count_survivors, read_layout
-from pipeline.sharding.packing import pack_unit, write_manifest
+from pipeline.sharding.packing import pack_unit, read_manifest, write_manifest
 from pipeline.sharding.planning import route_rows, write_plan
 from pipeline.sharding.scores import (
     ScoreTables,
@@ -48,7 +48,7 @@ class WriteShards(Stage):
     """Writes WebDataset shards of equal size from raw tars, with a manifest and a data card."""
 
     name: ClassVar[str] = "write-shards"
-    format: ClassVar[int] = Stage.format + 1
+    format: ClassVar[int] = Stage.format + 2
 
     raw: tuple[str, ...] = option(
         (), "Folders of raw tars (fetch-images), of all rounds.", under_data="raw", made_by=("fetch-images",)
@@ -67,6 +67,9 @@ class WriteShards(Stage):
     )
     output: str = option("", "Folder to write.", under_data="shards")
     max_samples: int = option(10_000, "Samples of a shard; the last may have fewer.", minimum=1)
+    min_shards: int = option(
+        16, "Shards to make at least, smaller ones where need be: readers want one a worker of every GPU.", minimum=1
+    )
     duplicates: Duplicates = option(
         "pair", "Of samples with the same image bytes keep one a text (pair), one at all (image), or all (keep)."
     )
@@ -132,14 +135,29 @@ class WriteShards(Stage):
             output=counted,
         )
         selected, _ = yield Step("SelectSamples", select), Step("CountSurvivors", count)
-        yield from self._pack(
+        reports = yield from self._pack(
             select.outputs,
             raws,
-            OnWorker(read_layout, counted, max_samples=self.max_samples, most_at_once=self.shards_at_once),
+            OnWorker(
+                read_layout,
+                counted,
+                max_samples=self.max_samples,
+                min_shards=self.min_shards,
+                most_at_once=self.shards_at_once,
+            ),
             OnWorker(read_column, cuts, "query") if self.final else None,
         )
         history = [*history_of(self), {"stage": self.name, "counts": add_counts(*selected.values())}]
-        write_card(shards.card, samples=read_array(counted)[NUM_BINS:], cuts=queries, history=history)
+        manifest = read_manifest(reports)
+        write_card(
+            shards,
+            manifest=manifest,
+            carried=self._carried(),
+            samples=read_array(counted)[NUM_BINS:],
+            cuts=queries,
+            history=history,
+        )
+        write_manifest(shards, manifest)
 
     def _carried(self) -> Carried:
         """The columns that samples carry; raises ValueError where rounds differ."""
@@ -166,8 +184,8 @@ class WriteShards(Stage):
 
     def _pack(
         self, selected: Sequence[str], raws: list[RawTar], layout: OnWorker[Layout], queries: OnWorker[Any] | None
-    ) -> Steps:
-        """Plans and writes the shards, and what is said of them all."""
+    ) -> Generator[Any, Any, Sequence[str]]:
+        """Plans and writes the shards; returns the files that say what is in those of each pack unit."""
         shards, at_once = ShardsFolder(self.output), layout.get().shards_at_once
         schema = with_carried(SURVIVORS, self._carried())
         # Units of another size are other units: what a run that was cut short left of them is of no use.
@@ -197,7 +215,7 @@ class WriteShards(Stage):
         )
         yield Step("PlanShards", plan), Step("PackShards", pack)
         yield {"shards": layout.get().num_shards}
-        write_manifest(shards, pack.outputs)
+        return pack.outputs
 
 
 def _payload_of(raws: Sequence[RawTar]) -> int:

@@ -8,6 +8,7 @@ import json
 import math
 import random
 import tarfile
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from pipeline.base.folders import RawFolder, raw_units
 from pipeline.base.ids import pair_id
 from pipeline.base.lineage import STAGE_NAME, read_stage
 from pipeline.base.schemas import CUTS, RAW_INDEX
-from pipeline.base.shard_format import SCORES_NAME
+from pipeline.base.shard_format import SAMPLE_JSON_KEYS, SCORES_NAME
 from pipeline.base.stage_folder import close_folder
 from pipeline.base.tables import read_table, write_table
 from pipeline.sharding.stage import WriteShards
@@ -80,6 +81,7 @@ def write_raw(folder: Path, units, name="raw", **options):
 
 def stage_for(folder: Path, **options):
     given = {"raw": (str(folder / "raw"),), "balanced": str(folder / "balanced"), "output": str(folder / "shards")}
+    given["min_shards"] = 1
     return WriteShards(**(given | options))
 
 
@@ -156,6 +158,42 @@ def test_webdataset_reads_the_shards(tmp_path, units):
     assert all({"jpg", "txt", "json", "__key__"} <= set(sample) for sample in samples)
 
 
+def test_small_sets_have_shards_for_all_workers(tmp_path, units):
+    write_raw(tmp_path, units)
+    counts = run_stage(stage_for(tmp_path, min_shards=16), workers=1, quiet=True)
+    sizes = list(json.loads((tmp_path / "shards" / "sizes.json").read_text()).values())
+    assert len(sizes) >= 16
+    assert sum(sizes) == counts["samples/kept"]
+    assert len(set(sizes[:-1])) == 1
+
+
+def test_what_lies_beside_the_shards_is_what_their_readers_look_for(tmp_path, units):
+    write_raw(tmp_path, units, exif="keep")
+    run_stage(stage_for(tmp_path, max_samples=25), workers=1, quiet=True)
+    shards = tmp_path / "shards"
+    manifest = json.loads((shards / "manifest.json").read_text())
+    wids = json.loads((shards / "wids.json").read_text())
+    assert (wids["__kind__"], wids["wids_version"]) == ("wids-shard-index-v1", 1)
+    assert wids["shardlist"] == [
+        {"url": shard["name"], "nsamples": shard["samples"], "filesize": (shards / shard["name"]).stat().st_size}
+        for shard in manifest["shards"]
+    ]
+    assert manifest["images"] == {"jpg": manifest["samples"]}
+    index = read_table(str(shards / "00000.parquet"))
+    row = index.slice(0, 1).to_pylist()[0]
+    [sample] = islice(webdataset.WebDataset(str(shards / "00000.tar"), shardshuffle=False), 1)
+    assert (row["key"], row["uid"], row["caption"]) == (sample["__key__"], sample["__key__"], sample["txt"].decode())
+    assert row["sha256"] == hashlib.sha256(sample["jpg"]).hexdigest()
+    begin, front, _ = (shards / "README.md").read_text().split("---\n", 2)
+    assert begin == ""
+    told = {name: json.loads(value) for name, value in (line.split(": ", 1) for line in front.splitlines())}
+    assert told["configs"][0]["data_files"] == [{"split": "train", "path": "*.tar"}]
+    features = {feature["name"]: feature for feature in told["dataset_info"]["features"]}
+    assert features["jpg"] == {"name": "jpg", "dtype": "image"}
+    names = [field["name"] for field in features["json"]["struct"]]
+    assert names == sorted({*SAMPLE_JSON_KEYS, "exif"})
+
+
 @pytest.mark.parametrize(("duplicates", "dropped"), [("keep", 0), ("pair", 1), ("image", 2)])
 def test_duplicates_are_dropped_as_asked_and_counted(tmp_path, units, duplicates, dropped):
     write_raw(tmp_path, units)
@@ -179,7 +217,7 @@ def test_the_card_counts_what_every_query_got(tmp_path, units):
     counts = run_stage(stage_for(tmp_path), workers=1, quiet=True)
     [row] = read_table(str(tmp_path / "shards" / "card" / "query_counts.parquet")).to_pylist()
     assert row == {"query_id": 0, "query": "thing", "found": 99, "balanced": 99, "samples": counts["samples/kept"]}
-    assert "thing" in (tmp_path / "shards" / "card" / "README.md").read_text()
+    assert "thing" in (tmp_path / "shards" / "README.md").read_text()
 
 
 def test_the_card_names_the_rules_that_were_switched_off(tmp_path, units):
@@ -188,7 +226,7 @@ def test_the_card_names_the_rules_that_were_switched_off(tmp_path, units):
     cards = {}
     for name in ("kept", "off"):
         run_stage(stage_for(tmp_path / name), workers=1, quiet=True)
-        cards[name] = (tmp_path / name / "shards" / "card" / "README.md").read_text()
+        cards[name] = (tmp_path / name / "shards" / "README.md").read_text()
     assert "None: all rules" in cards["kept"]
     assert "No robots.txt was read, and none obeyed. (fetch-images, robots; in 1 of 1 runs)" in cards["off"]
     assert "Private and local addresses" in cards["off"]
@@ -247,7 +285,7 @@ def test_hosts_that_raw_tars_hold_together_are_mixed_in_every_shard(tmp_path):
     indexes = sorted((tmp_path / "shards").glob("0*.parquet"))
     assert len(indexes) == 4
     for index in indexes:
-        urls = read_table(str(index))["image_url"].to_pylist()
+        urls = read_table(str(index))["url"].to_pylist()
         of_host = collections.Counter(url.split("/")[2].split(".")[0] for url in urls)
         assert of_host.pop("large") < 3 * 300 / 3
         assert max(of_host.values()) < 3 * 5 + 5, "a host has 5 of 300, give or take"
@@ -330,6 +368,7 @@ def test_a_final_selection_over_two_raw_folders_decides_what_is_packed_and_what_
         raw=tuple(raws),
         final=str(final),
         output=str(tmp_path / "shards"),
+        min_shards=1,
     )
     run_stage(stage, workers=1, quiet=True)
     paths = [str(path) for path in sorted((tmp_path / "shards").glob("*.tar"))]
@@ -374,7 +413,7 @@ def test_shards_hold_the_samples_at_or_above_a_score_and_the_rest_is_counted(tmp
         assert keys_in(tmp_path / name) == wanted
         assert counts["samples/drop/no_score"] == 3
         assert counts["samples/drop/low_score"] == len(rows) - len(wanted)
-        assert "low_score" in (tmp_path / name / "card" / "README.md").read_text()
+        assert "low_score" in (tmp_path / name / "README.md").read_text()
 
 
 def test_of_several_scores_of_a_sample_the_highest_counts(tmp_path, units):

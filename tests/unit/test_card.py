@@ -16,7 +16,8 @@ def run(stage="fetch-images", **options):
 
 
 def card(history):
-    return card_text(CARD_QUERIES.empty_table(), history)
+    manifest = {"samples": 0, "bytes": 0, "images": {}, "shards": []}
+    return card_text(CARD_QUERIES.empty_table(), history, manifest, ())
 
 
 def test_a_card_says_so_when_no_rule_was_switched_off():

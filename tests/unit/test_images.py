@@ -172,13 +172,22 @@ def test_large_pictures_are_stored_at_the_size_asked_for():
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_bytes_are_kept_where_nothing_has_to_change(kind):
     source = encode(drawing(2, 200, 100), kind)
-    image = normalize_image(source, RULES)
+    image = normalize_image(source, ImageRules(image_format="own"))
     assert image.data == source
     assert image.sha256 == hashlib.sha256(source).digest()
     encoded = normalize_image(source, ImageRules(reencode="always"))
     assert encoded.mime == "image/jpeg"
     assert encoded.data != source
     assert encoded.sha256 == image.sha256
+
+
+@pytest.mark.parametrize(("asked", "kept"), [("jpg", "JPEG"), ("png", "PNG"), ("webp", "WEBP")])
+def test_stored_images_are_of_the_format_asked_for_and_such_bytes_are_kept(asked, kept):
+    rules = ImageRules(image_format=asked)
+    sources = {kind: encode(drawing(2, 200, 100), kind) for kind in ("JPEG", "PNG", "WEBP", "GIF")}
+    images = {kind: normalize_image(source, rules) for kind, source in sources.items()}
+    assert {image.mime for image in images.values()} == {f"image/{kept.lower()}"}
+    assert [kind for kind, image in images.items() if image.data == sources[kind]] == [kept]
 
 
 def test_the_same_bytes_give_the_same_image():

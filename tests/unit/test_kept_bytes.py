@@ -12,7 +12,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 from pipeline.pixels.colour import Transforms, build_transform, to_srgb
 from pipeline.pixels.images import CheckedImage, ImageRules, normalize_image
 
-AUTO = ImageRules(resize_mode="none")
+AUTO = ImageRules(resize_mode="none", image_format="own")
 RAW = ImageRules(reencode="never")
 SECRET = b"Tell nobody"
 XMP = b"<x:xmpmeta>Tell nobody</x:xmpmeta>"
@@ -225,7 +225,7 @@ def test_wide_colours_are_made_srgb(name, kind):
     wide = np.clip(linear @ np.array(SRGB_XYZ) @ np.linalg.inv(np.array(primaries)), 0, 1) ** (1 / gamma)
     levels = np.rint(wide * 255).astype(np.uint8).reshape(4, 6, 3).repeat(16, axis=0).repeat(16, axis=1)
     source = encode(Image.fromarray(levels), kind, icc_profile=icc, **options)
-    image = checked(source, ImageRules(resize_mode="none", encode_format="png"))
+    image = checked(source, ImageRules(resize_mode="none", image_format="png"))
     assert image.mime == "image/png"
     assert "icc_profile" not in Image.open(io.BytesIO(image.data)).info
     found = pixels(image.data)[8::16, 8::16].reshape(24, 3) / 255
@@ -240,7 +240,7 @@ def test_a_resized_picture_is_converted_too():
     icc, _, _ = WIDE["AdobeRGB"]
     flat = Image.new("RGB", (600, 600), (200, 100, 60))
     plain, converted = (
-        pixels(checked(encode(flat, "PNG", **options), ImageRules(encode_format="png")).data)[128, 128]
+        pixels(checked(encode(flat, "PNG", **options), ImageRules(image_format="png")).data)[128, 128]
         for options in ({}, {"icc_profile": icc})
     )
     assert plain.tolist() == [200, 100, 60]
@@ -267,7 +267,7 @@ def test_a_picture_in_inks_without_a_profile_is_as_pillow_makes_it():
     picture = blocks().convert("CMYK")
     source = encode(picture, quality=95)
     wanted = np.asarray(Image.open(io.BytesIO(source)).convert("RGB")).astype(int)
-    assert np.abs(pixels(checked(source, ImageRules(resize_mode="none", encode_format="png")).data) - wanted).max() <= 3
+    assert np.abs(pixels(checked(source, ImageRules(resize_mode="none", image_format="png")).data) - wanted).max() <= 3
 
 
 def test_transforms_are_remembered_and_bounded(monkeypatch):
@@ -313,17 +313,17 @@ def test_broken_exif_is_no_reason_to_refuse_a_picture():
 
 
 @pytest.mark.parametrize(
-    ("encode_format", "mime"), [("jpg", "image/jpeg"), ("webp", "image/webp"), ("png", "image/png")]
+    ("image_format", "mime"), [("jpg", "image/jpeg"), ("webp", "image/webp"), ("png", "image/png")]
 )
-def test_what_is_encoded_again_is_of_the_format_and_quality_asked_for(encode_format, mime):
+def test_what_is_encoded_again_is_of_the_format_and_quality_asked_for(image_format, mime):
     source = encode(blocks(), "PNG")
     made = [
-        checked(source, ImageRules(reencode="always", encode_format=encode_format, encode_quality=quality))
+        checked(source, ImageRules(reencode="always", image_format=image_format, encode_quality=quality))
         for quality in (20, 95)
     ]
     assert {image.mime for image in made} == {mime}
     assert Image.open(io.BytesIO(made[0].data)).get_format_mimetype() == mime
-    assert (len(made[0].data) < len(made[1].data)) == (encode_format != "png")
+    assert (len(made[0].data) < len(made[1].data)) == (image_format != "png")
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
@@ -333,10 +333,10 @@ def test_crops_and_borders_are_of_the_upright_picture(orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     source = encode(picture.transpose(Image.Transpose.ROTATE_90) if orientation == 6 else picture, exif=exif)
-    crop = checked(source, ImageRules(resize_mode="center_crop", image_size=150, encode_format="png"))
+    crop = checked(source, ImageRules(resize_mode="center_crop", image_size=150, image_format="png"))
     assert (crop.width, crop.height, crop.original_width, crop.original_height) == (150, 150, 400, 300)
     assert pixels(crop.data)[2, 75].tolist()[0] > 200
-    border = pixels(checked(source, ImageRules(resize_mode="border", image_size=200, encode_format="png")).data)
+    border = pixels(checked(source, ImageRules(resize_mode="border", image_size=200, image_format="png")).data)
     assert border.shape == (200, 200, 3)
     assert border[:24].min() == border[-24:].min() == 255
     assert border[60:140].max() < 60

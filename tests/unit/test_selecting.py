@@ -73,7 +73,9 @@ def test_units_hold_all_samples_in_key_order_whichever_bins_they_meet_in(keys, m
     tables = [survivors(keys[part::parts], raw=part) for part in range(parts)]
     bins = [key_bins(key_words(table["key"])) for table in tables]
     counts = np.bincount(np.concatenate(bins), minlength=NUM_BINS)
-    layout = make_layout(counts, max_samples=max_samples, most_at_once=100)._replace(shards_at_once=at_once)
+    layout = make_layout(counts, max_samples=max_samples, min_shards=1, most_at_once=100)._replace(
+        shards_at_once=at_once
+    )
     units, routed = layout.units(), {}
     for table, its_bins in zip(tables, bins, strict=True):
         for unit, first, last in slices_of_units(layout, its_bins):
@@ -89,7 +91,7 @@ def test_units_hold_all_samples_in_key_order_whichever_bins_they_meet_in(keys, m
 def test_rows_go_to_one_unit_but_where_units_meet_in_a_bin():
     counts = np.zeros(NUM_BINS, np.int64)
     counts[[3, 7, 9]] = 4, 4, 4
-    layout = make_layout(counts, max_samples=3, most_at_once=2)
+    layout = make_layout(counts, max_samples=3, min_shards=1, most_at_once=2)
     assert (layout.shards_at_once, layout.num_samples, layout.num_shards) == (1, 12, 4)
     assert [unit[1:] for unit in layout.units()] == [(0, 3, 0), (3, 6, 3), (6, 9, 2), (9, 12, 1)]
     rows = np.repeat([3, 7, 9], 4)
@@ -100,7 +102,7 @@ def test_rows_go_to_one_unit_but_where_units_meet_in_a_bin():
 def test_units_are_as_large_as_asked_where_there_are_many_shards(samples, at_once):
     counts = np.zeros(NUM_BINS, np.int64)
     counts[-1] = samples
-    assert make_layout(counts, max_samples=10, most_at_once=32).shards_at_once == at_once
+    assert make_layout(counts, max_samples=10, min_shards=1, most_at_once=32).shards_at_once == at_once
 
 
 def test_samples_that_were_counted_and_did_not_come_are_an_error():

@@ -1,0 +1,177 @@
+"""Other people's readers on a finished set of shards: whether each reads every sample, its image and its text.
+
+    python -m venv /tmp/readers && /tmp/readers/bin/pip install datasets webdataset wids img2dataset mlcroissant
+    /tmp/readers/bin/python benchmarks/readers.py SHARDS
+
+Runs in any environment and knows nothing of ours: what is installed there is tried, what is not is said. The truth is
+what Python's `tarfile` finds in the tars that the manifest names. open_clip is best installed in an environment of its
+own: ``pip install torch==2.13.0 torchvision==0.28.0 'open_clip_torch[training]==3.3.0'``. The exit code is 1 when a
+reader lost or changed something.
+"""
+
+import argparse
+import hashlib
+import importlib.metadata
+import io
+import json
+import logging
+import os
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from PIL import Image
+from torchvision_without_cuda import declare_operators
+
+Sample = tuple[str, str]  # digest of the pixels, text
+Reader = Callable[[Path], Iterator[Sample]]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("shards", type=Path, metavar="SHARDS", help="Folder of a finished set.")
+    shards = parser.parse_args().shards.absolute()
+    wanted = sorted(read_tars(shards))
+    print(f"{len(wanted):,} samples\n\n| reader | version | samples | all there and the same |\n|---|---|--:|---|")
+    failed = False
+    for name, (package, reader) in READERS.items():
+        try:
+            version = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            print(f"| {name} | not installed | | |")
+            continue
+        try:
+            found, error = sorted(reader(shards)), ""
+        except Exception as problem:
+            found, error = [], f"{type(problem).__name__}: {str(problem).splitlines()[0][:100]}"
+        failed |= found != wanted
+        print(f"| {name} | {version} | {len(found):,} | {error or ('yes' if found == wanted else 'no')} |", flush=True)
+    return int(failed)
+
+
+def digest(image: Image.Image) -> str:
+    return hashlib.md5(image.convert("RGB").tobytes()).hexdigest()
+
+
+def tars(shards: Path) -> list[str]:
+    return [str(shards / entry["name"]) for entry in json.loads((shards / "manifest.json").read_text())["shards"]]
+
+
+def read_tars(shards: Path) -> Iterator[Sample]:
+    """Every sample, by the standard library."""
+    for path in tars(shards):
+        with tarfile.open(path) as tar:
+            members: dict[str, dict[str, bytes]] = {}
+            for member in tar:
+                key, _, suffix = member.name.partition(".")
+                content = tar.extractfile(member)
+                assert content is not None
+                members.setdefault(key, {})[suffix] = content.read()
+        for parts in members.values():
+            [image] = [data for suffix, data in parts.items() if suffix not in ("txt", "json")]
+            yield digest(Image.open(io.BytesIO(image))), parts["txt"].decode()
+
+
+def read_webdataset(shards: Path) -> Iterator[Sample]:
+    import webdataset
+
+    dataset = webdataset.WebDataset(tars(shards), shardshuffle=False).decode("pil")
+    for image, text in dataset.to_tuple("jpg;png;webp", "txt"):
+        yield digest(image), text
+
+
+def read_wids(shards: Path) -> Iterator[Sample]:
+    import wids
+
+    with tempfile.TemporaryDirectory() as cache:
+        dataset = wids.ShardListDataset(str(shards / "wids.json"), base=str(shards), cache_dir=cache)
+        for number in range(len(dataset)):
+            sample = dataset[number]
+            yield next(digest(sample[name]) for name in (".jpg", ".png", ".webp") if name in sample), sample[".txt"]
+
+
+def read_by_loader(shards: Path) -> Iterator[Sample]:
+    """`load_dataset` by the name of the format."""
+    import datasets
+
+    with tempfile.TemporaryDirectory() as cache:
+        files = {"train": tars(shards)}
+        yield from _of_rows(datasets.load_dataset("webdataset", data_files=files, split="train", cache_dir=cache))
+
+
+def read_folder(shards: Path) -> Iterator[Sample]:
+    """`load_dataset` of the folder."""
+    import datasets
+
+    with tempfile.TemporaryDirectory() as cache:
+        yield from _of_rows(datasets.load_dataset(str(shards), split="train", cache_dir=cache))
+
+
+def stream_folder(shards: Path) -> Iterator[Sample]:
+    import datasets
+
+    yield from _of_rows(datasets.load_dataset(str(shards), split="train", streaming=True))
+
+
+def _of_rows(rows: Iterator[dict]) -> Iterator[Sample]:
+    for row in rows:
+        image = next(row[name] for name in ("jpg", "png", "webp") if row.get(name) is not None)
+        assert row["json"]["caption"] == row["txt"]
+        yield digest(image), row["txt"]
+
+
+def read_img2dataset(shards: Path) -> Iterator[Sample]:
+    """The tables beside the shards as a list of URLs to download: whether all captions are there."""
+    import fsspec
+    import pyarrow as pa
+    from img2dataset.reader import Reader
+
+    by_text: dict[str, list[str]] = {}
+    for pixels, text in read_tars(shards):
+        by_text.setdefault(text, []).append(pixels)
+    with tempfile.TemporaryDirectory() as folder:
+        reader = Reader(str(shards), "parquet", "url", "caption", None, None, None, 10_000, set(), folder)
+        for _, path in reader:
+            with fsspec.open(path, "rb") as file:
+                for row in pa.ipc.open_file(file).read_all().to_pylist():
+                    yield by_text[row["caption"]].pop(), row["caption"]
+
+
+def read_open_clip(shards: Path) -> Iterator[Sample]:
+    """The training pipeline of open_clip, two workers, one epoch."""
+    declared = declare_operators()  # noqa: F841
+    logging.disable(logging.WARNING)
+    from open_clip_train.data import get_wds_dataset
+
+    names = [os.path.basename(path) for path in tars(shards)]
+    arguments = argparse.Namespace(
+        train_data=str(shards / f"{{{names[0][:-4]}..{names[-1][:-4]}}}.tar"),
+        train_num_samples=None,
+        train_data_upsampling_factors=None,
+        dataset_resampled=False,
+        seed=0,
+        batch_size=1,
+        workers=2,
+        world_size=1,
+        distributed=False,
+    )
+    data = get_wds_dataset(arguments, lambda image: image, is_train=True, tokenizer=lambda text: [text])
+    for images, texts in data.dataloader.dataset:
+        yield from zip(map(digest, images), texts, strict=True)
+
+
+READERS: dict[str, tuple[str, Reader]] = {
+    "webdataset": ("webdataset", read_webdataset),
+    "wids": ("wids", read_wids),
+    "Hugging Face, webdataset": ("datasets", read_by_loader),
+    "Hugging Face, the folder": ("datasets", read_folder),
+    "Hugging Face, the folder as a stream": ("datasets", stream_folder),
+    "img2dataset, the tables": ("img2dataset", read_img2dataset),
+    "open_clip, training": ("open_clip_torch", read_open_clip),
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
