@@ -1,0 +1,103 @@
+"""`wit400m verify`: whether a finished folder is what the stage that wrote it left, to the last byte."""
+
+import argparse
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, TypeVar
+
+from jobs.progress import show_progress
+from pipeline.base import files
+from pipeline.base.folders import ShardsFolder
+from pipeline.base.lineage import STAGE_NAME, read_stage
+from pipeline.sharding.verifying import (
+    folder_problems,
+    order_problems,
+    output_problems,
+    verify_shard,
+)
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit code (0 all is well, 1 it is not, 2 there is nothing to verify)."""
+    parser = argparse.ArgumentParser(
+        prog="wit400m verify",
+        description="Reads all files of a stage and says which are missing, cut or changed; in shards each sample: "
+        "its members, its JSON, its row in the index, its image, and that no key is there twice.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("folder", metavar="DIR", help="Folder of a finished stage, or a copy of finished shards.")
+    parser.add_argument("--no-decode", action="store_true", help="Leave the images of shards undecoded: much faster.")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="Processes [%(default)s]")
+    arguments = parser.parse_args(argv)
+    if arguments.workers < 1:
+        parser.error(f"--workers must be at least 1, not {arguments.workers}")
+    shards = ShardsFolder(arguments.folder)
+    has_manifest, is_stage = (files.exists(path) for path in (shards.manifest, shards.file(STAGE_NAME)))
+    if not (has_manifest or is_stage):
+        print(
+            f"wit400m verify: error: {arguments.folder}: neither {STAGE_NAME} of a finished stage nor "
+            f"{files.basename(shards.manifest)} of finished shards is there",
+            file=sys.stderr,
+        )
+        return 2
+    number = 0
+    for problem in _problems(shards, arguments, has_manifest=has_manifest, is_stage=is_stage):
+        print(problem, flush=True)
+        number += 1
+    if number:
+        print(f"verify: {number:,} problems in {arguments.folder}", file=sys.stderr)
+        return 1
+    print(f"verify: all is well in {arguments.folder}")
+    return 0
+
+
+def _problems(
+    shards: ShardsFolder, arguments: argparse.Namespace, *, has_manifest: bool, is_stage: bool
+) -> Iterator[str]:
+    outputs: list[dict[str, Any]] = read_stage(shards.path)["outputs"] if is_stage else []
+    entries: list[dict[str, Any]] = []
+    if has_manifest:
+        try:
+            manifest = files.read_json(shards.manifest)
+            entries = manifest["shards"]
+            yield from folder_problems(shards, manifest)
+        except (ValueError, KeyError, TypeError) as error:
+            yield f"{files.basename(shards.manifest)}: not as write-shards writes it ({error!r})"
+    names = {entry["name"] for entry in entries}  # their digests are in the manifest, too
+    rest = [output for output in outputs if output["name"] not in names]
+    work = partial(verify_shard, folder=shards.path, decode=not arguments.no_decode)
+    reports, done = [], 0
+    with (
+        _mapping(arguments.workers) as each,
+        show_progress("verify", len(rest) + len(entries), lambda: done, unit="file"),
+    ):
+        for problems in each(partial(_output_problems, shards.path), rest):
+            yield from problems
+            done += 1
+        for report in each(work, entries):
+            yield from (f"{report.name}: {problem}" for problem in report.problems)
+            reports.append(report)
+            done += 1
+    yield from order_problems(reports)
+
+
+@contextmanager
+def _mapping(workers: int) -> Iterator[Callable[[Callable[[T], R], Iterable[T]], Iterator[R]]]:
+    """`map`, in so many processes."""
+    if workers == 1:
+        yield map
+    else:
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+            yield pool.map
+
+
+def _output_problems(folder: str, output: dict[str, Any]) -> list[str]:
+    return list(output_problems(folder, [output]))

@@ -1,0 +1,224 @@
+"""What is done with a finished set of shards: it is verified."""
+
+import hashlib
+import io
+import json
+import shutil
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from jobs.__main__ import main
+from jobs.runner import run_stage
+from pipeline.base import files
+from pipeline.base.ids import pair_id
+from pipeline.base.schemas import CUTS, RAW_INDEX
+from pipeline.base.shard_format import SAMPLE_JSON_KEYS
+from pipeline.base.stage_folder import close_folder
+from pipeline.base.tables import write_table
+from pipeline.fetching.raw import encode_sample
+from pipeline.sharding.stage import WriteShards
+
+NUM_SAMPLES = 60
+
+
+def picture(seed: int) -> bytes:
+    """A JPEG file."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(coarse).resize((40, 30)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def sample(number: int):
+    """A row of a raw index, without its place, and the bytes of the sample."""
+    url, text = f"http://h{number % 7}.example/{number}.jpg", f"picture {number % 50}"
+    image = picture(number)
+    identity = pair_id(url, text)
+    sizes = {"width": 40, "height": 30, "original_width": 40, "original_height": 30}
+    digest = hashlib.sha256(image).digest()
+    key = identity.hex()
+    told = dict.fromkeys(SAMPLE_JSON_KEYS, "") | sizes
+    told |= {"key": key, "uid": key, "url": url, "caption": text, "sha256": digest.hex(), "queries": ["picture"]}
+    told |= {"kept_for": ["picture"], "keep_probability": 1.0}
+    row = dict.fromkeys(RAW_INDEX.names) | sizes | {"pair_id": identity, "key": key, "status": "ok", "sha256": digest}
+    row |= {"image_url": url, "text": text, "query_ids": [0], "kept_for": [0], "keep_probability": 1.0}
+    row["mime"] = "image/jpeg"
+    return row, encode_sample(key, image=image, mime="image/jpeg", text=text, provenance=told)
+
+
+def make_set(folder: Path) -> None:
+    rows, data = [], b""
+    for row, members in sorted(map(sample, range(NUM_SAMPLES)), key=lambda made: made[0]["pair_id"]):
+        rows.append(row | {"offset": len(data), "length": len(members)})
+        data += members
+    files.write_bytes_whole(str(folder / "raw" / "raw-00000.tar"), data)
+    write_table(str(folder / "raw" / "raw-00000.index.parquet"), pa.Table.from_pylist(rows, RAW_INDEX), RAW_INDEX)
+    cuts = pa.table({"query_id": [0], "query": ["picture"], "count": [60], "cut": [None], "kept": [60]}, CUTS)
+    write_table(str(folder / "balanced" / "cuts.parquet"), cuts, CUTS)
+    for name, stage, before in (("balanced", "balance-pairs", []), ("raw", "fetch-images", [str(folder / "balanced")])):
+        close_folder(
+            str(folder / name), identity={"stage": stage, "options": {}}, counts={}, outputs=[], made_from=before
+        )
+    stage = WriteShards(
+        raw=(str(folder / "raw"),), balanced=str(folder / "balanced"), output=str(folder / "shards"), min_shards=6
+    )
+    run_stage(stage, workers=1, quiet=True)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made")
+    make_set(folder)
+    return folder
+
+
+@pytest.fixture
+def shards(made, tmp_path):
+    """A copy, to be spoilt."""
+    return Path(shutil.copytree(made / "shards", tmp_path / "shards"))
+
+
+def verify(folder, capsys, *flags, workers=1):
+    """The exit code and the problems."""
+    code = main(["verify", str(folder), "--workers", str(workers), *flags])
+    return code, capsys.readouterr().out.splitlines()
+
+
+def test_a_whole_set_verifies_and_so_does_a_copy_without_the_file_of_its_stage(made, shards, capsys):
+    assert verify(made / "shards", capsys) == (0, [f"verify: all is well in {made / 'shards'}"])
+    (shards / "_stage.json").unlink()
+    assert verify(shards, capsys) == (0, [f"verify: all is well in {shards}"])
+
+
+def test_two_processes_find_the_same(shards, capsys):
+    (shards / "00003.tar").unlink()
+    flip(shards / "README.md", 9)
+    one, two = (verify(shards, capsys, workers=workers) for workers in (1, 2))
+    assert one == two
+    assert [problem.partition(":")[0] for problem in one[1]] == ["README.md", "00003.tar"]
+
+
+def flip(path: Path, place: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
+def rewrite(path: Path, change) -> None:
+    """Writes a tar anew, with some contents changed: ``change(name, content)``, None for none."""
+    buffer = io.BytesIO()
+    with tarfile.open(path) as old, tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as new:
+        for member in old:
+            content = change(member.name, old.extractfile(member).read())
+            if content is not None:
+                member.size = len(content)
+                new.addfile(member, io.BytesIO(content))
+    path.write_bytes(buffer.getvalue())
+
+
+def break_first_image():
+    seen = []
+
+    def change(name, content):
+        if name.endswith(".jpg") and not seen:
+            seen.append(name)
+            return content[: len(content) // 2]
+        return content
+
+    return change
+
+
+def drop_first_text():
+    seen = []
+
+    def change(name, content):
+        if name.endswith(".txt") and not seen:
+            return seen.append(name)
+        return content
+
+    return change
+
+
+FAULTS = {
+    "a flipped byte of an image": (lambda s: flip(s / "00001.tar", 600), "00001.tar: sha256"),
+    "a flipped byte of a header": (lambda s: flip(s / "00001.tar", 10), "00001.tar: "),
+    "a cut tar": (lambda s: (s / "00002.tar").write_bytes((s / "00002.tar").read_bytes()[:5000]), "00002.tar: "),
+    "an empty tar": (lambda s: (s / "00002.tar").write_bytes(b""), "00002.tar: "),
+    "a missing tar": (lambda s: (s / "00003.tar").unlink(), "00003.tar: "),
+    "a missing index": (lambda s: (s / "00003.parquet").unlink(), "00003.tar: index: "),
+    "a doubled tar": (lambda s: shutil.copy(s / "00000.tar", s / "00099.tar"), "00099.tar: not in the manifest"),
+    "a tar in the place of another": (
+        lambda s: shutil.copy(s / "00000.tar", s / "00001.tar"),
+        "00001.tar: begins with",
+    ),
+    "an image that is cut": (
+        lambda s: rewrite(s / "00004.tar", break_first_image()),
+        "cannot be decoded (broken",
+    ),
+    "a text that is gone": (lambda s: rewrite(s / "00004.tar", drop_first_text()), "one image, txt and json belong"),
+    "another text": (
+        lambda s: rewrite(s / "00004.tar", lambda n, c: b"other" if n.endswith(".txt") else c),
+        "and another text",
+    ),
+    "JSON that is none": (
+        lambda s: rewrite(s / "00004.tar", lambda n, c: c[:-1] if n.endswith(".json") else c),
+        "00004.tar: sample",
+    ),
+    "a flipped byte of an index": (lambda s: flip(s / "00000.parquet", 60), "00000.parquet: sha256"),
+    "other sizes": (lambda s: (s / "sizes.json").write_text('{"00000.tar": 1}'), "sizes.json: other shards"),
+    "no sizes": (lambda s: (s / "sizes.json").unlink(), "sizes.json: "),
+    "a cut manifest": (
+        lambda s: (s / "manifest.json").write_bytes((s / "manifest.json").read_bytes()[:-9]),
+        "manifest.json: ",
+    ),
+    "another total": (
+        lambda s: (s / "manifest.json").write_text(
+            json.dumps(json.loads((s / "manifest.json").read_text()) | {"samples": 61})
+        ),
+        "manifest.json: 61 samples",
+    ),
+    "a card without its table": (lambda s: (s / "card" / "query_counts.parquet").unlink(), "card/query_counts.parquet"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_fault_is_found_and_its_file_is_named(shards, capsys, fault):
+    spoil, told = FAULTS[fault]
+    spoil(shards)
+    code, problems = verify(shards, capsys)
+    assert code == 1
+    assert any(told in problem for problem in problems), problems
+
+
+def test_an_index_of_other_samples_is_found_without_the_file_of_the_stage(shards, capsys):
+    (shards / "_stage.json").unlink()
+    table = pq.read_table(shards / "00000.parquet")
+    urls = pa.array(["http://other.example/", *table["url"].to_pylist()[1:]])
+    pq.write_table(table.set_column(table.schema.get_field_index("url"), "url", urls), shards / "00000.parquet")
+    code, problems = verify(shards, capsys, "--no-decode")
+    assert (code, len(problems)) == (1, 1)
+    assert "another url in the index" in problems[0]
+
+
+def test_folders_of_other_stages_are_verified_by_their_digests(made, tmp_path, capsys):
+    folder = shutil.copytree(made / "balanced", tmp_path / "balanced")
+    told = json.loads((folder / "_stage.json").read_text())
+    data = (folder / "cuts.parquet").read_bytes()
+    told["outputs"] = [{"name": "cuts.parquet", "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}]
+    (folder / "_stage.json").write_text(json.dumps(told))
+    assert verify(folder, capsys)[0] == 0
+    flip(folder / "cuts.parquet", 30)
+    assert verify(folder, capsys)[0] == 1
+
+
+def test_where_nothing_is_finished_there_is_nothing_to_verify(tmp_path, capsys):
+    assert main(["verify", str(tmp_path / "none")]) == 2
+    assert "neither _stage.json of a finished stage nor manifest.json" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["verify", str(tmp_path), "--workers", "0"])
