@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 import zlib
+from functools import partial
 
 import pyarrow.parquet as pq
 
@@ -18,7 +19,8 @@ from pipeline.base.options import add_flags, options_from
 from pipeline.base.tar import END_OF_ARCHIVE, encode_member
 from pipeline.fetching.answers import Fetched
 from pipeline.fetching.crawler import fetch_images, run_loop
-from pipeline.fetching.stage import FetchImages, open_checks
+from pipeline.fetching.stage import FetchImages
+from pipeline.pixels.images import normalize_image
 
 
 def fetch(stage: FetchImages, urls: list[str], output: str) -> None:
@@ -29,7 +31,7 @@ def fetch(stage: FetchImages, urls: list[str], output: str) -> None:
             if not isinstance(fetched.image, DropReason):
                 tar.write(encode_member(f"{zlib.crc32(url.encode()):08x}.jpg", fetched.image.data))
 
-        run_loop(lambda: fetch_images(urls, stage, normalize=open_checks(stage), store=store))
+        run_loop(lambda: fetch_images(urls, stage, normalize=partial(normalize_image, rules=stage), store=store))
         tar.write(END_OF_ARCHIVE)
 
 

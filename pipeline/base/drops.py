@@ -63,6 +63,7 @@ class DropReason(StrEnum):
     FETCHED_BEFORE = "fetched_before"  # planned for fetching in an earlier round
     # fetch-images: the plan, the URL and its host
     DUPLICATE_PAIR = "duplicate_pair"
+    BLOCKED = "blocked"  # listed by `block`, as what is to be left out; also of write-shards
     BAD_URL = "bad_url"  # not http(s), credentials in it, no host, or a port of another service
     PRIVATE_ADDRESS = "private_address"
     ROBOTS_DISALLOW = "robots_disallow"

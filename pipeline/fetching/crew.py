@@ -28,6 +28,7 @@ from pipeline.fetching.rules import FetchRules
 from pipeline.fetching.site_files import SiteFile, read_site_files, write_site_files
 from pipeline.fetching.unit import FetchUnit, read_known, waits_of
 from pipeline.fetching.work_files import tell_work
+from pipeline.web.blocklists import Blocklists
 from pipeline.web.urls import url_host
 
 _KEPT_EVERY_S: Final = 30.0
@@ -44,6 +45,7 @@ def fetch_together(
     rules: FetchRules,
     normalize: OnWorker[Normalize],
     queries: OnWorker[pa.Array],
+    blocked: OnWorker[Blocklists],
     again: Collection[str] = (),
     img2dataset_names: bool = False,
     watch: str,
@@ -57,6 +59,7 @@ def fetch_together(
         rules: How the network may be used.
         normalize: Checks the bytes of an image.
         queries: Query strings, by query id.
+        blocked: What is neither asked for nor kept.
         again: Statuses of an earlier run that are not final.
         img2dataset_names: Whether samples are described under img2dataset's names, too.
         watch: Folder where it is told how far the worker is.
@@ -71,7 +74,7 @@ def fetch_together(
         plan = read_table(plans.table(name))
         told = files.join(plans.path, _TOLD, f"{name}.parquet")
         return _Opened(
-            FetchUnit(name, plan, read_known(index, plan), again),
+            FetchUnit(name, plan, read_known(index, plan), again, blocked.get()),
             told,
             read_site_files(told, now_s=time.time()) if files.exists(told) else [],
             files.read_json(waits_of(index)) if files.exists(waits_of(index)) else {},

@@ -11,7 +11,7 @@ from typing import ClassVar, Final
 
 from pipeline.base import files
 from pipeline.base.carried_columns import carried_by, with_carried
-from pipeline.base.drops import Counts
+from pipeline.base.drops import Counts, DropReason
 from pipeline.base.folders import VOCAB_MAKERS, BalancedFolder, By, RawFolder, StageFolder, VocabFolder
 from pipeline.base.lineage import Kinship, read_stage
 from pipeline.base.on_worker import OnWorker
@@ -43,14 +43,15 @@ from pipeline.fetching.rules import FetchRules, check_contact, check_proxy, pars
 from pipeline.fetching.searching import Planned, group_table, search_archives
 from pipeline.fetching.unit import ImageSource, fetch_unit
 from pipeline.fetching.work_files import WATCH
-from pipeline.pixels.images import ImageRules, normalize_image, prepare_pixels
+from pipeline.pixels.images import CheckedImage, ImageRules, normalize_image, prepare_pixels
 from pipeline.steps import CrewUnits, MapUnits, Stage, Step, Steps, SumUnits
+from pipeline.web.blocklists import Blocklists, BlockOptions, read_blocklists
 
 _FEW_IMAGES: Final = 20  # of which nothing can be said
 
 
 @dataclass(kw_only=True)
-class FetchImages(FetchRules, ImageRules, Stage):
+class FetchImages(FetchRules, ImageRules, BlockOptions, Stage):
     """Fetches the images of balanced pairs, politely, or takes them from web archives; checks and stores them."""
 
     name: ClassVar[str] = "fetch-images"
@@ -156,16 +157,19 @@ class FetchImages(FetchRules, ImageRules, Stage):
         yield Step("RouteRows", route), Step("PlanUnits", write)
         lanes = plan.get().lanes()
         queries = OnWorker(read_column, VocabFolder(self.vocab).queries, "query")
+        blocked = OnWorker(read_blocklists, self.lists(), phash_distance=self.phash_distance)
+        blocked.get()  # so that what is wrong with a list is said before work begins
         if self.from_archive:
             archives, paths = archive_names(self._archives()), raw.working("records", "archives.json")
             files.write_json(paths, archives)
             records = yield from search_archives(archives, Planned(plans, groups, group_size, num_pairs), raw)
-            source = OnWorker(open_archives, self, paths, records)
+            source = OnWorker(open_archives, self, paths, records, blocked)
             work = partial(
                 fetch_unit,
                 plans=plans,
                 source=source,
                 queries=queries,
+                blocked=blocked,
                 img2dataset_names=self.img2dataset_names,
             )
             units = MapUnits(units=order_of_work(lanes), output_of=partial(unit_index, raw), work=work)
@@ -177,8 +181,9 @@ class FetchImages(FetchRules, ImageRules, Stage):
             plans=plans,
             index_of=partial(unit_index, raw),
             rules=self,
-            normalize=OnWorker(open_checks, self),
+            normalize=OnWorker(open_checks, self, blocked),
             queries=queries,
+            blocked=blocked,
             again=parse_retry(self.retry),
             img2dataset_names=self.img2dataset_names,
             watch=watch,
@@ -201,21 +206,31 @@ def unit_index(raw: RawFolder, unit: int) -> str:
     return raw.index(raw_name(unit))
 
 
-def open_archives(stage: FetchImages, paths: str, records: StageFolder) -> ImageSource:
+def open_archives(stage: FetchImages, paths: str, records: StageFolder, blocked: OnWorker[Blocklists]) -> ImageSource:
     """Images that come from archives.
 
     Args:
         stage: The options.
         paths: A JSON file, the path of every archive by its name.
         records: Tables of `RECORDS`, by the names of units.
+        blocked: What is not kept.
     """
-    normalize, archives = open_checks(stage), files.read_json(paths)
+    normalize, archives = open_checks(stage, blocked), files.read_json(paths)
     return lambda name, urls, store: fetch_archived(
         urls, stage, archives=archives, records=read_table(records.table(name)), normalize=normalize, store=store
     )
 
 
-def open_checks(stage: FetchImages) -> Normalize:
+def open_checks(stage: FetchImages, blocked: OnWorker[Blocklists]) -> Normalize:
     """What looks at the bytes of images."""
     warnings.filterwarnings("ignore", module=r"PIL\.")  # broken metadata of images off the web
-    return partial(normalize_image, rules=stage)
+    normalize, lists = partial(normalize_image, rules=stage), blocked.get()
+    return partial(normalize_unlisted, normalize=normalize, lists=lists) if lists.lists_images else normalize
+
+
+def normalize_unlisted(source: bytes, *, normalize: Normalize, lists: Blocklists) -> CheckedImage | DropReason:
+    """An image that is on no list, by its bytes or its looks, made uniform; or why it is refused."""
+    if lists.has_bytes(source):
+        return DropReason.BLOCKED
+    image = normalize(source)
+    return DropReason.BLOCKED if isinstance(image, CheckedImage) and lists.has_looks(image.phash) else image

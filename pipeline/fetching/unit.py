@@ -33,6 +33,7 @@ from pipeline.fetching.answers import Fetched, Store
 from pipeline.fetching.peer_table import PEER_TABLE, describe_index
 from pipeline.fetching.raw import encode_sample
 from pipeline.pixels.images import CheckedImage
+from pipeline.web.blocklists import NOTHING_LISTED, Blocklists
 
 ImageSource = Callable[[str, Sequence[str], Store], None]  # fetches the distinct URLs of a named unit for the store
 
@@ -95,15 +96,22 @@ class FetchUnit:
         plan: Its plan (`PLAN`).
         known: What an earlier run made of it; None: nothing.
         again: Statuses that are not final.
+        blocked: What is neither asked for nor kept.
     """
 
     def __init__(
-        self, name: str, plan: pa.Table, known: "KnownUnit | None" = None, again: Collection[str] = ()
+        self,
+        name: str,
+        plan: pa.Table,
+        known: "KnownUnit | None" = None,
+        again: Collection[str] = (),
+        blocked: Blocklists = NOTHING_LISTED,
     ) -> None:
         self.name = name
         self._plan = plan
         self._known = known
         self._stored: dict[str, StoredUrl] = known.answers(again) if known else {}
+        self._stored |= dict.fromkeys(_blocked_urls(plan, blocked), StoredUrl(Fetched(DropReason.BLOCKED)))
         self._kept = frozenset(self._stored)
         self.urls: list[str] = [url for url in plan["image_url"].unique().to_pylist() if url not in self._stored]
         self._spool = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES)  # noqa: SIM115, `write` closes it
@@ -195,6 +203,18 @@ class FetchUnit:
         )
 
 
+def _blocked_urls(plan: pa.Table, blocked: Blocklists) -> set[str]:
+    """The URLs of a plan that are listed, or all of whose samples are."""
+    if not blocked:
+        return set()
+    keys = pa.array(map(sample_key, plan["pair_id"].to_pylist()), pa.string())
+    uids = {UID: plan[UID]} if UID in plan.column_names else {}
+    hashes = {"sha256": pa.nulls(plan.num_rows, pa.binary(32)), "phash": pa.nulls(plan.num_rows, pa.int64())}
+    listed = blocked.rows(pa.table({"key": keys, "image_url": plan["image_url"], **hashes, **uids}))
+    wanted = set(plan["image_url"].filter(pa.array(~listed)).to_pylist())
+    return set(plan["image_url"].filter(pa.array(listed)).to_pylist()) - wanted
+
+
 class KnownUnit:
     """A unit as an earlier run left it.
 
@@ -259,6 +279,7 @@ def fetch_unit(
     plans: StageFolder,
     source: OnWorker[ImageSource],
     queries: OnWorker[pa.Array],
+    blocked: OnWorker[Blocklists],
     img2dataset_names: bool = False,
 ) -> Counts:
     """Takes the images of a plan from where they lie, and writes them to a tar beside their index.
@@ -269,13 +290,14 @@ def fetch_unit(
         plans: Tables of `PLAN`, by the names of units.
         source: Where images come from.
         queries: Query strings, by query id.
+        blocked: What is neither looked for nor kept.
         img2dataset_names: Whether samples are described under img2dataset's names, too.
 
     Returns:
         Counts of images: one for every row of the plan.
     """
     name = raw_name(unit)
-    one = FetchUnit(name, read_table(plans.table(name)))
+    one = FetchUnit(name, read_table(plans.table(name)), blocked=blocked.get())
     source.get()(name, one.urls, one.store)
     return one.write(index, queries=queries.get(), img2dataset_names=img2dataset_names)
 

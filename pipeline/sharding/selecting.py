@@ -15,10 +15,13 @@ from pipeline.base.arrays import read_array
 from pipeline.base.carried_columns import Carried, with_carried
 from pipeline.base.drops import Counts, DropReason, drop_counts
 from pipeline.base.ids import id_words, sorted_order
+from pipeline.base.on_worker import OnWorker
 from pipeline.base.packed import split_by_bucket, split_by_unit
 from pipeline.base.schemas import RAW_INDEX
-from pipeline.base.tables import write_table
+from pipeline.base.shard_format import UID
+from pipeline.base.tables import read_schema, write_table
 from pipeline.sharding.stored_samples import RawGroup, read_group
+from pipeline.web.blocklists import Blocklists
 
 # Of samples with the same image bytes keep one a text, one at all, or all.
 Duplicates = Literal["pair", "image", "keep"]
@@ -59,22 +62,34 @@ def find_losers(records: np.ndarray) -> np.ndarray:
     return ordered[1:][same]
 
 
-def pack_samples(group: RawGroup, *, duplicates: Duplicates, buckets: int) -> Iterator[tuple[int, bytes]]:
+def pack_samples(
+    group: RawGroup, *, duplicates: Duplicates, buckets: int, blocked: OnWorker[Blocklists]
+) -> Iterator[tuple[int, bytes]]:
     """The samples of a group as records of 40 bytes, by bucket of their duplicate ids.
 
     Args:
         group: Of raw tars.
         duplicates: What is compared.
         buckets: How many there are.
+        blocked: What is no sample: it wins over no duplicate.
     """
     if duplicates == "keep":
         return
-    table = read_group(group, ["sha256", "text"])
+    table, rows = read_group(group, ["sha256", "text"]), None
+    if blocked.get():
+        rows = np.flatnonzero(~blocked.get().rows(read_group(group, _listed_columns(group))))
+        table = table.take(rows)
     records = np.empty(table.num_rows, _RECORD)
     records["duplicate_id"] = id_words(duplicate_ids(table, by_text=duplicates == "pair"))
     records["key"] = id_words(table["pair_id"])
-    records["unit"], records["row"] = group.number, np.arange(table.num_rows)
+    records["unit"], records["row"] = group.number, np.arange(table.num_rows) if rows is None else rows
     yield from split_by_bucket(records, records["duplicate_id"][:, 0], buckets)
+
+
+def _listed_columns(group: RawGroup) -> list[str]:
+    """The columns that tell whether a sample is listed."""
+    uid = [UID] if UID in read_schema(group.raws[0].index_file).names else []
+    return ["key", "image_url", "sha256", "phash", *uid]
 
 
 def find_losing_rows(parts: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
@@ -90,6 +105,7 @@ def write_survivors(
     *,
     duplicates: Duplicates,
     min_score: float | None,
+    blocked: OnWorker[Blocklists],
     carried: Carried = (),
 ) -> Counts:
     """Writes the samples of a group that stay (`SURVIVORS`), in key order.
@@ -100,15 +116,16 @@ def write_survivors(
         parts: The rows that lose to a duplicate.
         duplicates: What was compared.
         min_score: The lowest score that is good enough; None: samples are not chosen by score.
+        blocked: What is left out.
         carried: Columns that the samples carry.
     """
     schema = with_carried(SURVIVORS, carried)
     table = read_group(group, [name for name in schema.names if name != "raw"])
     losers = np.frombuffer(b"".join(parts), np.int32)
-    kept = np.ones(table.num_rows, bool)
-    kept[losers] = False
+    kept = ~blocked.get().rows(table)
     reason = DropReason.DUPLICATE_IMAGE if duplicates == "image" else DropReason.DUPLICATE_SAMPLE
-    drops: dict[str, int] = {reason: len(losers)}
+    drops: dict[str, int] = {DropReason.BLOCKED: int((~kept).sum()), reason: len(losers)}
+    kept[losers] = False
     if min_score is not None:
         found = read_array(group.scores)
         is_unknown, is_low = np.isnan(found), found < np.float32(min_score)

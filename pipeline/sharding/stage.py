@@ -39,12 +39,13 @@ from pipeline.sharding.scores import (
 from pipeline.sharding.selecting import SURVIVORS, Duplicates, find_losing_rows, pack_samples, write_survivors
 from pipeline.sharding.stored_samples import RawGroup, RawTar, group_raw_tars, list_raw_tars, num_buckets
 from pipeline.steps import GroupPacked, MapUnits, Stage, Step, Steps, SumUnits
+from pipeline.web.blocklists import Blocklists, BlockOptions, list_files, load_blocklists, read_blocklists
 
 _INDEX_BYTES_A_RECORD_BYTE: Final = 4  # a row takes some 160 bytes of a raw index, and 40 as a record
 
 
 @dataclass(kw_only=True)
-class WriteShards(Stage):
+class WriteShards(BlockOptions, Stage):
     """Writes WebDataset shards of equal size from raw tars, with a manifest and a data card."""
 
     name: ClassVar[str] = "write-shards"
@@ -104,7 +105,8 @@ class WriteShards(Stage):
         """The raw folders, which must carry the same columns; the final selection or balanced folder; the scores."""
         self._carried()
         scores = [closing_file(self.scores)] if self.scores else []
-        return [*self.raw, self.final or self.balanced, *scores]
+        lists = [path for _, path in list_files(self.block)]
+        return [*self.raw, self.final or self.balanced, *scores, *lists]
 
     def kin(self) -> list[Kinship]:
         """The images come from the balanced pairs, and the final selection was made among them."""
@@ -116,14 +118,20 @@ class WriteShards(Stage):
         raws = list_raw_tars(self.raw, final=self.final)
         groups = group_raw_tars(raws, scores=StageFolder(shards.working("scores")))
         min_score = (yield from self._join_scores(groups, len(raws))) if self.scores else None
-        chosen = StageFolder(shards.working("selected"))
+        chosen, blocked = StageFolder(shards.working("selected")), self._pin_lists(shards.working("lists.json"))
         select = GroupPacked(
             sources=groups,
-            pack=partial(pack_samples, duplicates=self.duplicates, buckets=num_buckets(len(raws))),
+            pack=partial(pack_samples, duplicates=self.duplicates, buckets=num_buckets(len(raws)), blocked=blocked),
             find=find_losing_rows,
             units=groups,
             output_of=lambda group: chosen.table(group.name),
-            work=partial(write_survivors, duplicates=self.duplicates, min_score=min_score, carried=self._carried()),
+            work=partial(
+                write_survivors,
+                duplicates=self.duplicates,
+                min_score=min_score,
+                blocked=blocked,
+                carried=self._carried(),
+            ),
             payload=_payload_of(raws),
         )
         cuts, counted = BalancedFolder(self.final or self.balanced).cuts, shards.working("layout", "survivors.npy")
@@ -158,6 +166,12 @@ class WriteShards(Stage):
             history=history,
         )
         write_manifest(shards, manifest)
+
+    def _pin_lists(self, path: str) -> OnWorker[Blocklists]:
+        """The lists of what is left out, as they were when the run began: a run that continues goes by the same."""
+        if not files.exists(path):
+            files.write_json(path, read_blocklists(self.lists()).to_json())
+        return OnWorker(load_blocklists, path, phash_distance=self.phash_distance)
 
     def _carried(self) -> Carried:
         """The columns that samples carry; raises ValueError where rounds differ."""
