@@ -10,7 +10,6 @@ reads past its end to finish a page. So units may cut a dump anywhere, and a dam
 Source: https://www.mediawiki.org/wiki/Help:Export and https://www.mediawiki.org/xml/export-0.11.xsd.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from itertools import pairwise
@@ -18,6 +17,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 from vocab.kernels.compressed import Compression, OpenFile, Piece, detect_compression, read_chunks, read_pieces
+from vocab.site import Site, parse_site
 
 _OPENING, _CLOSING = b"<page>", b"</page>"
 _MAX_PAGE_BYTES = 32 << 20  # MediaWiki allows texts of 2 MiB; escaping makes a byte at most six
@@ -36,19 +36,6 @@ class Unit(NamedTuple):
     compression: str
     start: int  # bytes into the file as stored
     end: int
-
-
-class Site(NamedTuple):
-    """What the head of a dump tells about its wiki."""
-
-    host: str = ""  # en.wikipedia.org
-    main_page: str = ""
-    namespaces: tuple[tuple[int, str], ...] = ()  # (key, local name)
-
-    @property
-    def project(self) -> str:
-        """The wiki as page-view files name it: "en.wikipedia"."""
-        return self.host.removeprefix("www.").removesuffix(".org")
 
 
 class Article(NamedTuple):
@@ -124,17 +111,10 @@ def read_site(path: str, open_file: OpenFile) -> Site:
     head = _read_head(path, open_file)
     if _OPENING not in head and b"<mediawiki" not in head:
         raise NotADump(f"{path}: {_what_it_is(head)}, not a MediaWiki XML dump (pages-articles…xml.bz2)")
-    info = re.search(rb"<siteinfo>.*?</siteinfo>", head, re.DOTALL)
-    if not info:
-        return Site()
     try:
-        root = ElementTree.fromstring(info[0])
+        return parse_site(head)
     except ElementTree.ParseError as error:
         raise NotADump(f"{path}: its <siteinfo> is damaged ({error})") from error
-    _, _, address = (root.findtext("base") or "").partition("://")
-    host, _, main_page = address.partition("/")
-    namespaces = tuple((int(name.get("key", "0")), name.text) for name in root.iter("namespace") if name.text)
-    return Site(host, main_page.removeprefix("wiki/").replace("_", " "), namespaces)
 
 
 def read_index(path: str, open_file: OpenFile) -> list[int]:

@@ -8,7 +8,8 @@ from pipeline.base.folders import StageFolder
 from pipeline.base.tables import sum_counts
 from pipeline.vocabulary.options import VocabOptions
 from pipeline.vocabulary.unit_counts import CountTask, choose_unit_bytes, file_digest, plan_tasks
-from vocab.dump import Site, plan_units, read_index, read_site
+from vocab.dump import plan_units, read_index, read_site
+from vocab.site import Site
 from vocab.wikitext import FILE_AND_CATEGORY
 
 _HIDDEN_NAMESPACES = (-2, 6, 14)  # media, file, category

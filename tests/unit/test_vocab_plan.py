@@ -7,7 +7,7 @@ from pipeline.base.folders import StageFolder
 from pipeline.base.tables import write_table
 from pipeline.vocabulary.plan import NoArticle, VocabPlan, check_counted_articles, hidden_namespaces
 from pipeline.vocabulary.title_views import OtherWiki, check_counted_views
-from vocab.dump import Site
+from vocab.site import Site
 
 SCHEMA = pa.schema([("title", pa.string())])
 

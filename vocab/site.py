@@ -1,0 +1,55 @@
+"""The wiki that a dump is of, as the head of the dump tells it.
+
+In: the first bytes of a dump. Out: a `Site`.
+
+Source: https://www.mediawiki.org/xml/export-0.11.xsd (``siteinfo``; from 0.3 of 2005 on).
+"""
+
+import re
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+_ROOT = re.compile(rb"<mediawiki\b[^>]*>")
+_LANGUAGE = re.compile(rb"""\bxml:lang=["']([A-Za-z0-9-]+)["']""")
+_SITE_INFO = re.compile(rb"<siteinfo>.*?</siteinfo>", re.DOTALL)
+
+
+class Site(NamedTuple):
+    """What the head of a dump tells about its wiki."""
+
+    host: str = ""  # en.wikipedia.org
+    main_page: str = ""
+    namespaces: tuple[tuple[int, str], ...] = ()  # (key, local name)
+    database: str = ""  # enwiki; schemas before 0.10 have none
+    language: str = ""  # en
+
+    @property
+    def project(self) -> str:
+        """The wiki as page-view files name it: "en.wikipedia"."""
+        return self.host.removeprefix("www.").removesuffix(".org")
+
+
+def parse_site(head: bytes) -> Site:
+    """What a head says; an empty `Site` where it says nothing.
+
+    Args:
+        head: A dump up to its first page.
+
+    Raises:
+        ElementTree.ParseError: When its ``<siteinfo>`` is damaged.
+    """
+    root = _ROOT.search(head)
+    language = _LANGUAGE.search(root[0]) if root else None
+    site = Site(language=language[1].decode() if language else "")
+    found = _SITE_INFO.search(head)
+    if not found:
+        return site
+    info = ElementTree.fromstring(found[0])
+    _, _, address = (info.findtext("base") or "").partition("://")
+    host, _, main_page = address.partition("/")
+    return site._replace(
+        host=host,
+        main_page=main_page.removeprefix("wiki/").replace("_", " "),
+        namespaces=tuple((int(name.get("key", "0")), name.text) for name in info.iter("namespace") if name.text),
+        database=info.findtext("dbname") or "",
+    )
