@@ -23,30 +23,79 @@ NAMESPACES = {
 }  # fmt: skip
 OF_THE_SITE = ("$1", "{{")  # names of the project's talk pages hold the name of the project
 
-# Switches and image options of extensions that Wikimedia's wikis have: Disambiguator, Wikibase, GlobalUserPage,
-# DiscussionTools, TimedMediaHandler, PagedTiffHandler.
+# Switches and image options of extensions that Wikimedia's wikis have, from their *.i18n.magic.php: Disambiguator,
+# Wikibase, GlobalUserPage, DiscussionTools; TimedMediaHandler, PagedTiffHandler. English: whether in any case (0).
 EXTENSION_SWITCHES = ("disambiguation", "expectedunconnectedpage", "noglobal", "archivedtalk", "notalk")
-EXTENSION_WORDS = {
-    "en": {
-        "disambiguation": [1, "__DISAMBIG__"],
-        "expectedunconnectedpage": [1, "__EXPECTED_UNCONNECTED_PAGE__"],
-        "noglobal": [1, "__NOGLOBAL__"],
-        "archivedtalk": [0, "__ARCHIVEDTALK__"],
-        "notalk": [0, "__NOTALK__"],
-        "timedmedia_thumbtime": [0, "thumbtime=$1"],
-        "timedmedia_starttime": [0, "start=$1"],
-        "timedmedia_endtime": [0, "end=$1"],
-        "timedmedia_disablecontrols": [0, "disablecontrols=$1"],
-        "timedmedia_noplayer": [0, "noplayer"],
-        "timedmedia_noicon": [0, "noicon"],
-        "timedmedia_loop": [0, "loop"],
-        "timedmedia_muted": [0, "muted"],
-        "img_lossy": [0, "lossy=$1"],
-    },
-    "ko": {"disambiguation": [1, "__동음이의__"]},
-    "mk": {"disambiguation": [1, "__ПОЈАСНУВАЊЕ__"]},
-    "ml": {"disambiguation": [1, "_വിവക്ഷിതം_"]},
+EXTENSIONS_IN_ENGLISH: dict[str, list[Any]] = {
+    "disambiguation": [1, "__DISAMBIG__"],
+    "expectedunconnectedpage": [1, "__EXPECTED_UNCONNECTED_PAGE__"],
+    "noglobal": [1, "__NOGLOBAL__"],
+    "archivedtalk": [0, "__ARCHIVEDTALK__"],
+    "notalk": [0, "__NOTALK__"],
+    "timedmedia_thumbtime": [0, "thumbtime=$1"],
+    "timedmedia_starttime": [0, "start=$1"],
+    "timedmedia_endtime": [0, "end=$1"],
+    "timedmedia_disablecontrols": [0, "disablecontrols=$1"],
+    "timedmedia_noplayer": [0, "noplayer"],
+    "timedmedia_noicon": [0, "noicon"],
+    "timedmedia_loop": [0, "loop"],
+    "timedmedia_muted": [0, "muted"],
+    "img_lossy": [0, "lossy=$1"],
 }
+EXTENSION_WORDS = {
+    "disambiguation": {
+        "ar": ["__توضيح__"], "arz": ["__توضيح__"], "cs": ["__ROZCESTNÍK__"], "de": ["__BEGRIFFSKLÄRUNG__"],
+        "diq": ["_MANEYOBİN_"], "es": ["__DISAMBIGUACIÓN__", "__DISAMBIGUACION__"], "et": ["__TÄPSUSTUS__"],
+        "fa": ["__ابهامزدایی__"], "fr": ["__HOMONYMIE__"], "gl": ["__HOMÓNIMOS__", "__HOMONIMOS__"],
+        "he": ["__דף_פירושונים__", "__פירושונים__"], "hi": ["__बहुवि__"], "ja": ["__曖昧さ回避__"],
+        "ko": ["__동음이의__"], "lb": ["__HOMONYMIE__"], "mk": ["__ПОЈАСНУВАЊЕ__"], "ml": ["__വിവക്ഷ__", "_വിവക്ഷിതം_"],
+        "mr": ["__निःसंदिग्ध__"], "nb": ["__PEKER__"], "nn": ["__FLEIRTYDING__"], "sr-ec": ["__ДИСАМБИГ__"],
+        "ur": ["__ضد_ابہام__"], "vi": ["__ĐỊNH_HƯỚNG__", "__ĐỊNHHƯỚNG__"], "zh-hans": ["__消歧义__", "__消除歧义__"],
+    },
+    "archivedtalk": {"zh-hans": ["__已存档讨论__"]},
+    "timedmedia_thumbtime": {
+        "ar": ["وقت_التصغير=$1"], "arz": ["وقت_التصغير=$1"], "he": ["זמן_חלונית=$1"], "ml": ["ലഘുരൂപസമയം=$1"],
+        "mr": ["थंबटाइम=$1", "इवलावेळ=$1"], "nds-nl": ["miniatuurtied=$1", "miniatuurtijd=$1"],
+        "nl": ["miniatuurtijd=$1"], "ru": ["времямини=$1"], "uk": ["часміні=$1", "времямини=$1"],
+        "ur": ["وقت_تصغیر=$1"],
+    },
+    "timedmedia_starttime": {
+        "af": ["begin=$1"], "ar": ["بداية=$1"], "arz": ["بداية=$1"], "he": ["התחלה=$1"], "ko": ["시작=$1"],
+        "ml": ["തുടങ്ങുക=$1"], "mr": ["सुरवात=$1"], "ru": ["начало=$1"], "uk": ["початок=$1", "начало=$1"],
+        "ur": ["آغاز=$1"],
+    },
+    "timedmedia_endtime": {
+        "af": ["einde=$1"], "ar": ["نهاية=$1"], "arc": ["ܫܘܠܡܐ=$1"], "arz": ["نهاية=$1"], "he": ["סיום=$1"],
+        "ko": ["끝=$1"], "ml": ["നിർത്തുക=$1"], "mr": ["शेवट=$1"], "nds-nl": ["einde=$1", "eind=$1"], "nl": ["eind=$1"],
+        "ru": ["окончание=$1"], "uk": ["закінчення=$1", "окончание=$1"], "ur": ["اختتام=$1"],
+    },
+    "timedmedia_disablecontrols": {
+        "ru": ["выклкнопки=$1"], "uk": ["вимккнопки=$1", "выклкнопки=$1"], "ur": ["کنٹرول_غیرفعال=$1"],
+    },
+}  # fmt: skip
+
+# Wikimedia's operations/mediawiki-config, `core-Namespaces.php`: names of its projects, which each is an alias in its
+# own wikis and in no wiki the name of an article; and aliases of files, media and categories in single wikis.
+PROJECTS = (
+    "Project", "Wikibooks", "Wikinews", "Wikipedia", "Wikiquote", "Wikisource", "Wikiversity", "Wikivoyage",
+    "Wiktionary",
+)  # fmt: skip
+_CAT = {"CAT": 14}
+_KAT = {"KAT": 14}
+_RUSSIAN = {"К": 14}
+WIKI_ALIASES: dict[str, dict[str, int]] = {
+    "aswiki": _CAT, "azwiki": {"FL": 6} | _KAT, "ckbwiki": {"پ": 14}, "commonswiki": _CAT, "cuwiki": {"Категория": 14},
+    "enwikibooks": _CAT, "enwikinews": _CAT, "enwiktionary": _CAT, "eswiki": _CAT, "eswikibooks": _CAT, "ganwiki": _CAT,
+    "guwiki": {"શ્રે": 14} | _CAT, "hewiki": {"קו": 6, "קט": 14}, "hewikinews": {"קו": 6, "קט": 14, "תג": 14},
+    "hewikisource": {"קו": 6, "קט": 14}, "hiwiki": {"श्र": 14}, "hrwiki": {"DT": 6, "KT": 14, "CT": 14}, "itwiki": _CAT,
+    "itwikiversity": _CAT, "mlwikibooks": {"പ്ര": 6, "വ": 14}, "newikibooks": {"श्रे": 14}, "ruwiki": _RUSSIAN,
+    "ruwikibooks": _RUSSIAN, "ruwikiquote": _RUSSIAN, "ruwikisource": _RUSSIAN, "ruwiktionary": _RUSSIAN,
+    "shwiki": {"DT": 6, "ДТ": 6, "KAT": 14, "КАТ": 14, "KT": 14, "КТ": 14}, "svwiktionary": _KAT, "thwikibooks": _CAT,
+    "thwikisource": _CAT, "trwiki": _KAT, "trwikibooks": _KAT, "trwikiquote": _KAT, "trwikisource": _KAT,
+    "trwikivoyage": _KAT, "trwiktionary": _KAT, "ukwikinews": _RUSSIAN, "ukwikivoyage": _RUSSIAN,
+    "vecwiki": {"Immagine": 6}, "wuuwiki": {"媒体": -2, "文件": 6, "分类": 14}, "yuewiktionary": _CAT,
+    "zh_classicalwiki": _CAT, "zhwiki": _CAT, "zhwikibooks": _CAT, "zhwikinews": _CAT, "zhwikiquote": _CAT,
+}  # fmt: skip
 
 # Wikimedia's operations/mediawiki-config: `langlist`, and the languages that its interwiki table has besides.
 WIKI_LANGUAGES = """
@@ -64,7 +113,10 @@ WIKI_LANGUAGES = """
     zh-tw zh-yue zu
 """
 
-RENAMED_WIKIS = {"simple": "en"}  # a wiki's name that is no language of MediaWiki
+RENAMED_WIKIS = {
+    "no": "nb",
+    "simple": "en",
+}  # wikis that are not named after their language (Wikimedia's configuration)
 
 _CONSTANTS: dict[str, Any] = {**NAMESPACES, "false": "", "true": 1}
 Token = tuple[str, str]  # kind, text
@@ -171,13 +223,14 @@ def describe_wikis(mediawiki: Path) -> dict[str, Any]:
     factory = next((mediawiki / "includes").rglob("MagicWordFactory.php")).read_text()
     switches = [*read_variable(factory, "DoubleUnderscoreIDs", []), *EXTENSION_SWITCHES]
     texts = {_language_code(path): path.read_text() for path in sorted(mediawiki.glob("languages/messages/*.php"))}
-    english = read_variable(texts["en"], r"\$magicWords", {}) | EXTENSION_WORDS["en"]
+    english = read_variable(texts["en"], r"\$magicWords", {}) | EXTENSIONS_IN_ENGLISH
     english = {id_: words for id_, words in english.items() if id_ in ("redirect", *switches) or _is_of_images(id_)}
     languages = {
         code: described
         for code, text in texts.items()
-        if (described := describe_language(text, english, EXTENSION_WORDS.get(code, {})))
+        if (described := describe_language(text, english, _words_of_extensions(code)))
     }
+    languages["en"]["aliases"] |= {f"{name}{talk}": key for name in PROJECTS for talk, key in (("", 4), ("_talk", 5))}
     languages["en"]["words"] = {id_: words[1:] for id_, words in english.items()}
     for path in (mediawiki / "includes/language/converters").glob("*Converter.php"):
         code, *variants = read_variable(path.read_text(), "function getLanguageVariants", [])
@@ -190,9 +243,15 @@ def describe_wikis(mediawiki: Path) -> dict[str, Any]:
         "any_case": sorted(id_ for id_, words in english.items() if not int(words[0])),
         "switches": sorted(switches),
         "renamed": renamed | RENAMED_WIKIS,
+        "wiki_aliases": WIKI_ALIASES,
         "wiki_languages": sorted(WIKI_LANGUAGES.split()),
         "languages": languages,
     }
+
+
+def _words_of_extensions(code: str) -> dict[str, list[Any]]:
+    """As `$magicWords`: the number before the words counts in English only."""
+    return {id_: [0, *words[code]] for id_, words in EXTENSION_WORDS.items() if code in words}
 
 
 def _is_of_images(id_: str) -> bool:

@@ -140,9 +140,9 @@ def _find_language(site: Site, table: dict[str, Any]) -> str:
 
 def _find_prefix(site: Site, table: dict[str, Any]) -> str:
     """The language that names the wiki, as in en.wikipedia.org or enwiki; Commons and the like have none."""
-    database = _DATABASE.match(site.database)
-    names = (site.host.partition(".")[0], database[1].replace("_", "-") if database else "")
-    return next((name for name in names if name in table["wiki_languages"]), "")
+    database = _DATABASE.match(_database(site))
+    prefix = database[1].replace("_", "-") if database else ""
+    return prefix if prefix in table["wiki_languages"] else ""
 
 
 def _languages_of(language: str, table: dict[str, Any]) -> list[dict[str, Any]]:
@@ -157,7 +157,16 @@ def _namespaces(chain: Sequence[dict[str, Any]], site: Site, table: dict[str, An
     for facts in reversed(chain):
         yield from facts.get("aliases", {}).items()
         yield from ((name, int(key)) for key, name in facts.get("namespaces", {}).items())
+    yield from table["wiki_aliases"].get(_database(site), {}).items()
     yield from ((name, key) for key, name in site.namespaces if key)
+
+
+def _database(site: Site) -> str:
+    """The name of a wiki's database; old dumps give the address only (zh-classical.wikipedia.org)."""
+    wiki, _, project = site.host.removesuffix(".org").rpartition(".")
+    if site.database or not wiki:
+        return site.database
+    return wiki.replace("-", "_") + {"wikipedia": "wiki", "wikimedia": "wiki"}.get(project, project)
 
 
 def _words(id_: str, chain: Sequence[dict[str, Any]]) -> list[str]:
