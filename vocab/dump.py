@@ -1,6 +1,6 @@
 """MediaWiki XML dumps: which parts can be read apart, and the articles and redirects in a part.
 
-In: a dump (export schema 0.10 or 0.11; bz2, gzip, zstd or plain; one stream or many). Out: `Article`s and `Redirect`s
+In: a dump (export schema 0.3 to 0.11; bz2, gzip, zstd or plain; one stream or many). Out: `Article`s and `Redirect`s
 of namespace 0, and a `Refusal` for every other page and every damaged stream.
 
 A dump is read as a row of ``<page>…</page>`` elements, whatever stands around them: markup inside a text is escaped,
@@ -17,7 +17,9 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 from vocab.kernels.compressed import Compression, OpenFile, Piece, detect_compression, read_chunks, read_pieces
+from vocab.redirects import find_redirect_target
 from vocab.site import Site, parse_site
+from vocab.wiki_names import WikiNames, names_of
 
 _OPENING, _CLOSING = b"<page>", b"</page>"
 _MAX_PAGE_BYTES = 32 << 20  # MediaWiki allows texts of 2 MiB; escaping makes a byte at most six
@@ -133,12 +135,20 @@ def read_index(path: str, open_file: OpenFile) -> list[int]:
     return sorted(starts)
 
 
-def read_dump(unit: Unit, open_file: OpenFile) -> Iterator[DumpItem]:
-    """Reads the pages that begin in a unit."""
+def read_dump(unit: Unit, open_file: OpenFile, *, names: WikiNames | None = None) -> Iterator[DumpItem]:
+    """Reads the pages that begin in a unit.
+
+    Args:
+        unit: Of a dump.
+        open_file: Opens a path for reading bytes.
+        names: Of the wiki, for pages that tell their namespace by their title only, and redirects by their text;
+            None: English ones.
+    """
+    names = names or names_of(Site())
     with open_file(unit.path) as file:
         pieces = read_pieces(file, Compression(unit.compression), start=unit.start, cut=unit.end)
         for item in _split_pages(pieces, unit.end):
-            yield item if isinstance(item, Refusal | StreamEnd) else _parse_page(*item)
+            yield item if isinstance(item, Refusal | StreamEnd) else _parse_page(*item, names)
 
 
 class _Page(NamedTuple):
@@ -220,7 +230,7 @@ def _split_pages(pieces: Iterable[Piece], end: int) -> Iterator[_Page | Refusal 
         yield Refusal(RefusalReason.CUT_PAGE, offset)
 
 
-def _parse_page(xml: bytes, offset: int) -> Article | Redirect | Refusal:
+def _parse_page(xml: bytes, offset: int, names: WikiNames) -> Article | Redirect | Refusal:
     try:
         page = ElementTree.fromstring(xml)
     except ElementTree.ParseError:
@@ -228,17 +238,25 @@ def _parse_page(xml: bytes, offset: int) -> Article | Redirect | Refusal:
     title = page.findtext("title")
     if not title:
         return Refusal(RefusalReason.BAD_PAGE, offset)
-    if page.findtext("ns") != _ARTICLE_NAMESPACE:
+    if not _is_article(page, title, names):
         return Refusal(RefusalReason.OTHER_NAMESPACE, offset)
     redirect = page.find("redirect")
-    if redirect is not None:
-        return Redirect(title, redirect.get("title", ""))
+    if redirect is not None and (target := redirect.get("title")):
+        return Redirect(title, target)
     revisions = page.findall("revision")
     if not revisions:
         return Refusal(RefusalReason.BAD_PAGE, offset)
     if revisions[-1].findtext("model", "wikitext") != "wikitext":
         return Refusal(RefusalReason.NOT_WIKITEXT, offset)
-    return Article(title, revisions[-1].findtext("text") or "")
+    text = revisions[-1].findtext("text") or ""
+    target = find_redirect_target(text, names)
+    return Article(title, text) if target is None and redirect is None else Redirect(title, target or "")
+
+
+def _is_article(page: ElementTree.Element, title: str, names: WikiNames) -> bool:
+    """Whether a page is of the articles' namespace; schemas before 0.6 tell it by the title only."""
+    namespace = page.findtext("ns")
+    return names.is_article_title(title) if namespace is None else namespace == _ARTICLE_NAMESPACE
 
 
 def _read_head(path: str, open_file: OpenFile) -> bytes:

@@ -22,6 +22,7 @@ class Site(NamedTuple):
     namespaces: tuple[tuple[int, str], ...] = ()  # (key, local name)
     database: str = ""  # enwiki; schemas before 0.10 have none
     language: str = ""  # en
+    is_case_sensitive: bool = False  # whether articles are told apart by the case of their first letter
 
     @property
     def project(self) -> str:
@@ -52,4 +53,11 @@ def parse_site(head: bytes) -> Site:
         main_page=main_page.removeprefix("wiki/").replace("_", " "),
         namespaces=tuple((int(name.get("key", "0")), name.text) for name in info.iter("namespace") if name.text),
         database=info.findtext("dbname") or "",
+        is_case_sensitive=_case_of_articles(info) == "case-sensitive",
     )
+
+
+def _case_of_articles(info: ElementTree.Element) -> str:
+    """By namespace since schema 0.4; before, one for all."""
+    cases = {name.get("key"): name.get("case") for name in info.iter("namespace")}
+    return cases.get("0") or info.findtext("case") or ""

@@ -55,6 +55,7 @@ class WikiNames(NamedTuple):
     redirects: re.Pattern[str]  # matches `#REDIRECT` at the beginning
     image_options: re.Pattern[str]  # matches all of an option; see `find_image_option`
     other_languages: frozenset[str]  # prefixes of links that show nothing in the text
+    is_case_sensitive: bool  # whether articles are told apart by the case of their first letter, as in Wiktionary
 
     @property
     def hidden(self) -> frozenset[str]:
@@ -96,7 +97,16 @@ def fold_name(name: str) -> str:
     >>> fold_name(" Benutzer_Diskussion ")
     'benutzer diskussion'
     """
-    return _BLANKS.sub(" ", _DIRECTIONS.sub("", name)).strip().lower()
+    return clean_title(name).lower()
+
+
+def clean_title(title: str) -> str:
+    """A title with single spaces only, none around it, and without marks of direction.
+
+    >>> clean_title("\u200eBig_ __ dog_")
+    'Big dog'
+    """
+    return _BLANKS.sub(" ", _DIRECTIONS.sub("", title)).strip()
 
 
 @functools.cache
@@ -129,6 +139,7 @@ def names_of(site: Site) -> WikiNames:
         redirects=finder(["redirect"]),
         image_options=_compile_options(options),
         other_languages=frozenset(table["wiki_languages"]) - {prefix},
+        is_case_sensitive=site.is_case_sensitive,
     )
 
 

@@ -10,9 +10,6 @@ from pipeline.vocabulary.options import VocabOptions
 from pipeline.vocabulary.unit_counts import CountTask, choose_unit_bytes, file_digest, plan_tasks
 from vocab.dump import plan_units, read_index, read_site
 from vocab.site import Site
-from vocab.wikitext import FILE_AND_CATEGORY
-
-_HIDDEN_NAMESPACES = (-2, 6, 14)  # media, file, category
 
 
 class NoArticle(ValueError):
@@ -89,9 +86,3 @@ def find_site(dumps: Sequence[str]) -> Site:
     """
     sites = [read_site(path, files.open_for_read) for path in dumps]
     return next((site for site in sites if site.host), Site())
-
-
-def hidden_namespaces(site: Site) -> tuple[str, ...]:
-    """Names of the namespaces whose links show no text, in English and in the wiki's language."""
-    local = {name for key, name in site.namespaces if key in _HIDDEN_NAMESPACES}
-    return tuple(sorted(local | set(FILE_AND_CATEGORY)))

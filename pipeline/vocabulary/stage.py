@@ -22,7 +22,7 @@ from pipeline.steps import MapUnits, Step, Steps
 from pipeline.vocabulary.file_views import count_file_views, write_known_titles
 from pipeline.vocabulary.options import NO_WORDNET, VocabOptions
 from pipeline.vocabulary.outputs import write_vocab
-from pipeline.vocabulary.plan import VocabPlan, check_counted_articles, find_site, hidden_namespaces, plan_vocab
+from pipeline.vocabulary.plan import VocabPlan, check_counted_articles, find_site, plan_vocab
 from pipeline.vocabulary.title_views import check_counted_views
 from pipeline.vocabulary.total_counts import (
     join_words,
@@ -34,6 +34,7 @@ from pipeline.vocabulary.total_counts import (
 from pipeline.vocabulary.unit_counts import count_unit_bigrams, count_unit_words
 from vocab.pageviews import check_views
 from vocab.synsets import find_wordnet
+from vocab.wiki_names import names_of
 
 _MERGE_GIB: Final = 16.0  # ranges of 32 million words or bigrams, and all titles with their views, in one process
 
@@ -61,7 +62,7 @@ class BuildVocab(VocabOptions):
         count_words = MapUnits(
             units=plan.tasks,
             output_of=lambda task: task.paths.words,
-            work=partial(count_unit_words, hidden_namespaces=hidden_namespaces(plan.site), case=self.case),
+            work=partial(count_unit_words, names=names_of(plan.site), case=self.case),
         )
         yield Step("CountWords", count_words)
         check_counted_articles(plan)

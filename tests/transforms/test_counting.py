@@ -23,6 +23,8 @@ from pipeline.vocabulary.total_counts import (
 )
 from pipeline.vocabulary.unit_counts import count_unit_bigrams, count_unit_words, plan_tasks
 from vocab.dump import plan_units
+from vocab.site import Site
+from vocab.wiki_names import names_of
 
 HEAD = "<mediawiki><siteinfo><base>https://en.wikipedia.org/wiki/Main_Page</base></siteinfo>"
 
@@ -61,7 +63,7 @@ def run(units, output_of, work, **options):
 
 
 def count_words(tasks):
-    return run(tasks, lambda task: task.paths.words, count_unit_words, hidden_namespaces=("File",), case="fold")
+    return run(tasks, lambda task: task.paths.words, count_unit_words, names=names_of(Site()), case="fold")
 
 
 def add_up_words(tasks, output):

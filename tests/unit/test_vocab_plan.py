@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.base.folders import StageFolder
 from pipeline.base.tables import write_table
-from pipeline.vocabulary.plan import NoArticle, VocabPlan, check_counted_articles, hidden_namespaces
+from pipeline.vocabulary.plan import NoArticle, VocabPlan, check_counted_articles
 from pipeline.vocabulary.title_views import OtherWiki, check_counted_views
 from vocab.site import Site
 
@@ -16,14 +16,6 @@ def plan(**fields):
     empty = {"site": Site(), "project": "en.wikipedia", "tasks": (), "views": {}, "known_titles": "", "kept_words": ""}
     empty |= {"word_survey": "", "sums": StageFolder("sums")}
     return VocabPlan(**empty | fields)
-
-
-def test_links_to_media_files_and_categories_show_no_text_in_any_language():
-    site = Site(namespaces=((-2, "Medium"), (-1, "Spezial"), (6, "Datei"), (10, "Vorlage"), (14, "Kategorie")))
-    hidden = hidden_namespaces(site)
-    assert {"Medium", "Datei", "Kategorie"} <= set(hidden)
-    assert not {"Spezial", "Vorlage"} & set(hidden)
-    assert set(hidden_namespaces(Site())) == set(hidden) - {"Medium", "Datei", "Kategorie"}
 
 
 def test_dumps_without_an_article_are_refused():
