@@ -20,7 +20,7 @@ from vocab.site import Site
 TABLE_FILE: Final = Path(__file__).with_suffix(".json")
 
 _ENGLISH = "en"
-_MEDIA, _FILE, _CATEGORY = -2, 6, 14
+_MEDIA, _FILE, _TEMPLATE, _CATEGORY = -2, 6, 10, 14
 _BLANKS = re.compile(r"[\s_\u180e]+")
 _DIRECTIONS = re.compile(r"[\u200e\u200f\u202a-\u202e]+")
 _DATABASE = re.compile(r"(.+?)(?:wiki|wiktionary)")
@@ -50,6 +50,7 @@ class WikiNames(NamedTuple):
     files: frozenset[str]  # `[[File:A.jpg|thumb|Caption]]` shows the file
     media: frozenset[str]  # `[[Media:A.ogg|label]]` is a link to the file itself, and shows its label
     categories: frozenset[str]  # `[[Category:A|sort key]]` shows nothing
+    templates: frozenset[str]
     switches: re.Pattern[str]  # finds `__NOTOC__`, underscores included; MediaWiki takes them out of the text
     disambiguation: re.Pattern[str]  # finds `__DISAMBIG__`
     redirects: re.Pattern[str]  # matches `#REDIRECT` at the beginning
@@ -134,6 +135,7 @@ def names_of(site: Site) -> WikiNames:
         files=named(_FILE),
         media=named(_MEDIA),
         categories=named(_CATEGORY),
+        templates=named(_TEMPLATE),
         switches=finder(table["switches"]),
         disambiguation=finder(["disambiguation"]),
         redirects=finder(["redirect"]),

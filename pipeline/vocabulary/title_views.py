@@ -22,6 +22,7 @@ from vocab.titles import (
     without_namespaces,
     without_titles,
 )
+from vocab.wiki_names import names_of
 
 
 class OtherWiki(ValueError):
@@ -42,17 +43,18 @@ def check_counted_views(plan: VocabPlan) -> None:
 
 def sum_views(options: VocabOptions, plan: VocabPlan) -> pa.Table:
     """The views of every title that may be a query, views of redirects at their targets."""
+    names = names_of(plan.site)
     views = add_up(map(read_table, plan.views.values()), VIEWS)
     titles = pa.concat_tables([TITLES.empty_table(), *(read_table(task.paths.titles) for task in plan.tasks)])
     views = follow_redirects(views, titles)
     if options.articles_only:
         views = only_articles(views, titles)
     else:
-        views = without_namespaces(views, (name for _, name in plan.site.namespaces))
+        views = without_namespaces(views, names.namespaces)
     views = without_titles(views, [plan.site.main_page])
     if options.disambiguation == "drop":
         views = without_disambiguations(views, titles)
-    return without_matches(views, _patterns(options, plan.site.host.partition(".")[0]))
+    return without_matches(views, _patterns(options, names.prefix))
 
 
 def _patterns(options: VocabOptions, language: str) -> Iterator[str]:

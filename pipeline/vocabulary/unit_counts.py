@@ -132,7 +132,7 @@ def _read_unit(unit: Unit, names: WikiNames, counter: TokenCounter) -> _UnitCont
     for item in read_dump(unit, files.open_for_read, names=names):
         match item:
             case Article(title, text):
-                titles.append({"title": title, "target": None, "is_disambiguation": is_disambiguation(text)})
+                titles.append({"title": title, "target": None, "is_disambiguation": is_disambiguation(text, names)})
                 counter.add_lines(clean_wikitext(text, names.hidden))
             case Redirect(title, target):
                 titles.append({"title": title, "target": target})

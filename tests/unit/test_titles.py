@@ -4,6 +4,7 @@ import pyarrow as pa
 import pytest
 
 from vocab.page_kinds import disambiguation_titles, is_disambiguation, list_titles
+from vocab.site import Site
 from vocab.titles import (
     TITLES,
     VIEWS,
@@ -16,6 +17,7 @@ from vocab.titles import (
     without_namespaces,
     without_titles,
 )
+from vocab.wiki_names import names_of
 
 
 def as_dict(table):
@@ -140,7 +142,7 @@ def test_titles_that_are_too_long_or_have_no_letter_are_none():
     ],
 )
 def test_disambiguation_pages_are_known_by_their_template(wikitext, expected):
-    assert is_disambiguation(wikitext) is expected
+    assert is_disambiguation(wikitext, names_of(Site())) is expected
 
 
 @pytest.mark.parametrize(
