@@ -22,6 +22,7 @@ from vocab.dump import (
     read_index,
     read_site,
 )
+from vocab.wiki_names import names_of
 
 HEAD = (
     '<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" version="0.11" xml:lang="de"><siteinfo>'
@@ -197,10 +198,72 @@ def test_both_export_schemas_are_read(tmp_path):
     assert read_all(save(tmp_path, new.encode())) == [Article("New", "B.")]
 
 
+def old_page(title, text, extra=""):
+    return (
+        f"<page><title>{escape(title)}</title><id>1</id>{extra}<revision><id>2</id>"
+        "<timestamp>2008-01-01T00:00:00Z</timestamp><contributor><ip>127.0.0.1</ip></contributor>"
+        f'<text xml:space="preserve">{escape(text)}</text></revision></page>\n'
+    )
+
+
+@pytest.mark.parametrize("version", ["0.3", "0.4", "0.5"])
+def test_schemas_without_namespaces_of_pages_are_read_by_the_titles(tmp_path, version):
+    flag = "" if version == "0.3" else "<redirect />"
+    pages = [
+        old_page("Hund", "Ein Hund."),
+        old_page("2001: Odyssee", "Ein Film."),
+        old_page("Datei:Hund.jpg", "Ein Bild."),
+        old_page("Benutzer Diskussion:Hund", "Hallo."),
+        old_page("Projekt Tiere:Hund", "Ein Projekt."),
+        old_page("Köter", "#WEITERLEITUNG [[hund#Rassen]]", flag),
+        old_page("Fiffi", "#REDIRECT [[Hund]]", flag),
+        old_page("Bello", "Weiter: #WEITERLEITUNG [[Hund]]"),
+    ]
+    site = (
+        f'<mediawiki xmlns="http://www.mediawiki.org/xml/export-{version}/" version="{version}" xml:lang="de">\n'
+        "<siteinfo><sitename>Wikipedia</sitename><base>http://de.wikipedia.org/wiki/Wikipedia:Hauptseite</base>"
+        '<generator>MediaWiki 1.13alpha</generator><case>first-letter</case><namespaces><namespace key="0" />'
+        '<namespace key="6">Bild</namespace><namespace key="100">Projekt Tiere</namespace></namespaces></siteinfo>\n'
+    )
+    path = save(tmp_path, (site + "".join(pages) + TAIL).encode())
+    names = names_of(read_site(path, open_file))
+    items = [
+        item
+        for unit in plan_units(path, open_file, unit_bytes=1 << 20)
+        for item in read_dump(unit, open_file, names=names)
+    ]
+    assert items == [
+        Article("Hund", "Ein Hund."),
+        Article("2001: Odyssee", "Ein Film."),
+        *[Refusal("other_namespace", 0)] * 3,
+        Redirect("Köter", "Hund"),
+        Redirect("Fiffi", "Hund"),
+        Article("Bello", "Weiter: #WEITERLEITUNG [[Hund]]"),
+    ]
+
+
+def test_redirects_without_element_are_told_by_their_text(tmp_path):
+    pages = [
+        page("A", "#REDIRECT [[b]]"),
+        page("C", "#REDIRECT [[b]]", model="json"),
+        page("D", "#REDIRECT [[<b>]]", extra="<redirect />"),
+        page("E", "#REDIRECT [[f]]", extra='<redirect title="G" />'),
+        page("Talk:H", "#REDIRECT [[b]]", ns=1),
+    ]
+    assert read_all(save(tmp_path, "".join(pages).encode()))[:5] == [
+        Redirect("A", "B"),
+        Refusal("not_wikitext", 0),
+        Redirect("D", ""),
+        Redirect("E", "G"),
+        Refusal("other_namespace", 0),
+    ]
+
+
 def test_the_head_tells_wiki_main_page_and_namespaces(tmp_path):
     site = read_site(save(tmp_path, b"".join(STREAMS)), open_file)
     assert (site.project, site.main_page) == ("de.wikipedia", "Wikipedia:Hauptseite")
     assert site.namespaces == ((6, "Datei"),)
+    assert (site.database, site.language) == ("dewiki", "de")
     assert read_site(save(tmp_path, PAGES[0].encode()), open_file).host == ""
 
 

@@ -146,6 +146,25 @@ def test_disambiguation_pages_are_known_by_their_template(wikitext, expected):
 
 
 @pytest.mark.parametrize(
+    ("code", "wikitext", "expected"),
+    [
+        ("de", "x __BEGRIFFSKLÄRUNG__", True),
+        ("de", "{{Vorlage:Begriffsklärung}}", True),
+        ("de", "{{Datei:Begriffsklärung}}", False),
+        ("de", "x __HOMONYMIE__", False),
+        ("fr", "x __HOMONYMIE__", True),
+        ("en", "{{template:disambiguation}}", True),
+        ("en", "{{Human_name_disambiguation\n|x}}", True),
+        ("en", "x __disambig__", False),
+        ("et", "{{Täpsustuslehekülg}}", True),
+        ("hr", "{{Razdvojba}}", True),
+    ],
+)
+def test_disambiguation_pages_are_known_by_the_words_of_the_wiki(code, wikitext, expected):
+    assert is_disambiguation(wikitext, names_of(Site(host=f"{code}.wikipedia.org"))) is expected
+
+
+@pytest.mark.parametrize(
     ("pattern", "dropped", "kept"),
     [
         (disambiguation_titles("en"), "Mercury (disambiguation)", "Disambiguation (album)"),
@@ -158,6 +177,10 @@ def test_disambiguation_pages_are_known_by_their_template(wikitext, expected):
         (list_titles("de"), "Liste der Hunde", "Listenhund"),
         (list_titles("ja"), "犬の一覧", "一覧性"),
         (list_titles("ru"), "Список собак", "Списокъ"),
+        (disambiguation_titles("sr"), "Меркур (вишезначна одредница)", "Меркур"),
+        (disambiguation_titles("eo"), "Merkuro (apartigilo)", "Merkuro"),
+        (list_titles("et"), "Koerte loend", "Loend"),
+        (list_titles("th"), "รายชื่อสุนัข", "สุนัข"),
     ],
 )
 def test_kinds_of_pages_are_known_by_their_titles(pattern, dropped, kept):
