@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 
 from vocab.kernels.compressed import Compression, OpenFile, Piece, detect_compression, read_chunks, read_pieces
 from vocab.redirects import find_redirect_target
-from vocab.site import Site, parse_site
+from vocab.site import Site, guess_site, parse_site
 from vocab.wiki_names import WikiNames, names_of
 
 _OPENING, _CLOSING = b"<page>", b"</page>"
@@ -105,7 +105,7 @@ def plan_units(path: str, open_file: OpenFile, *, unit_bytes: int, starts: Seque
 
 
 def read_site(path: str, open_file: OpenFile) -> Site:
-    """Reads the head of a dump; a bare ``<page>`` gives an empty `Site`.
+    """Reads the head of a dump; of a bare ``<page>``, only the name of the file may tell the wiki.
 
     Raises:
         NotADump: When the file does not begin as a dump does.
@@ -114,9 +114,10 @@ def read_site(path: str, open_file: OpenFile) -> Site:
     if _OPENING not in head and b"<mediawiki" not in head:
         raise NotADump(f"{path}: {_what_it_is(head)}, not a MediaWiki XML dump (pages-articles…xml.bz2)")
     try:
-        return parse_site(head)
+        site = parse_site(head)
     except ElementTree.ParseError as error:
         raise NotADump(f"{path}: its <siteinfo> is damaged ({error})") from error
+    return guess_site(path) if site == Site() else site
 
 
 def read_index(path: str, open_file: OpenFile) -> list[int]:

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from vocab.wiki_names import WikiNames, clean_title
 
 _BLANKS = " \t\n\r\0\x0b"
-_FIRST_LINK = re.compile(r"[ \t\n\r\f\v]*:?[ \t\n\r\f\v]*\[\[([^\n]*?)(?:\|[^\n]*?)?\]\]")
+_FIRST_LINK = re.compile(r"[ \t\n\r\f\v]*+:?[ \t\n\r\f\v]*+\[\[([^\n|]*?)(?:\|[^\n]*?)?\]\]")
 _NOT_IN_TITLES = re.compile(r"[<>\[\]{}|#\x00-\x1f\x7f\ufffd]|~~~")
 _MAX_TITLE_BYTES = 255
 

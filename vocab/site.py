@@ -7,10 +7,12 @@ Source: https://www.mediawiki.org/xml/export-0.11.xsd (``siteinfo``; from 0.3 of
 
 import re
 from typing import NamedTuple
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 _ROOT = re.compile(rb"<mediawiki\b[^>]*>")
 _LANGUAGE = re.compile(rb"""\bxml:lang=["']([A-Za-z0-9-]+)["']""")
+_DATABASE = re.compile(r"(?:.*[/\\])?([a-z][a-z_]*(?:wiki|wiktionary)[a-z]*)-")
 _SITE_INFO = re.compile(rb"<siteinfo>.*?</siteinfo>", re.DOTALL)
 
 
@@ -28,6 +30,16 @@ class Site(NamedTuple):
     def project(self) -> str:
         """The wiki as page-view files name it: "en.wikipedia"."""
         return self.host.removeprefix("www.").removesuffix(".org")
+
+
+def guess_site(path: str) -> Site:
+    """What the name of a dump says; an empty `Site` for names that are not as Wikimedia gives them.
+
+    >>> guess_site("dumps/zh_classicalwiki-20260101-pages-articles.xml.bz2").database
+    'zh_classicalwiki'
+    """
+    named = _DATABASE.match(path)
+    return Site(database=named[1]) if named else Site()
 
 
 def parse_site(head: bytes) -> Site:
@@ -50,7 +62,7 @@ def parse_site(head: bytes) -> Site:
     host, _, main_page = address.partition("/")
     return site._replace(
         host=host,
-        main_page=main_page.removeprefix("wiki/").replace("_", " "),
+        main_page=unquote(main_page).removeprefix("wiki/").replace("_", " "),
         namespaces=tuple((int(name.get("key", "0")), name.text) for name in info.iter("namespace") if name.text),
         database=info.findtext("dbname") or "",
         is_case_sensitive=_case_of_articles(info) == "case-sensitive",

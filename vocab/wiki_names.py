@@ -28,8 +28,9 @@ _VALUE = re.escape("$1")
 _ANY_VALUE = r".*?"
 # Values that MediaWiki takes for some options; with another, the words are the caption.
 _VALUES = {
-    "width": r"(?:[0-9]+(?:x[0-9]*)?|x[0-9]+)\s*(?:px)?\s*",
-    "upright": r"\s*[-+]?(?:[0-9]+\.?|\.[0-9])[0-9]*\s*",
+    "width": r"(?:[0-9]++(?:x[0-9]*+)?|x[0-9]++)\s*+(?:px)?\s*+",
+    "upright": r"\s*+[-+]?(?:[0-9]++\.?|\.[0-9])[0-9]*+\s*+",
+    "page": r"\s*+[0-9]++\s*+",
 }
 _NO_WORD = re.compile(r"(?!)")
 

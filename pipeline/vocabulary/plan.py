@@ -79,10 +79,10 @@ def check_counted_articles(plan: VocabPlan) -> None:
 
 
 def find_site(dumps: Sequence[str]) -> Site:
-    """The wiki of the first dump that names one.
+    """The wiki of the first dump that tells its address, else what the first one tells.
 
     Raises:
         NotADump: When one of the files is no dump.
     """
     sites = [read_site(path, files.open_for_read) for path in dumps]
-    return next((site for site in sites if site.host), Site())
+    return next((site for site in sites if site.host), sites[0] if sites else Site())

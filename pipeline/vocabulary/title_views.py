@@ -54,7 +54,7 @@ def sum_views(options: VocabOptions, plan: VocabPlan) -> pa.Table:
     views = without_titles(views, [plan.site.main_page])
     if options.disambiguation == "drop":
         views = without_disambiguations(views, titles)
-    return without_matches(views, _patterns(options, names.prefix))
+    return without_matches(views, _patterns(options, names.prefix or names.language))
 
 
 def _patterns(options: VocabOptions, language: str) -> Iterator[str]:

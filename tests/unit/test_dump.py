@@ -22,6 +22,7 @@ from vocab.dump import (
     read_index,
     read_site,
 )
+from vocab.site import Site
 from vocab.wiki_names import names_of
 
 HEAD = (
@@ -264,7 +265,9 @@ def test_the_head_tells_wiki_main_page_and_namespaces(tmp_path):
     assert (site.project, site.main_page) == ("de.wikipedia", "Wikipedia:Hauptseite")
     assert site.namespaces == ((6, "Datei"),)
     assert (site.database, site.language) == ("dewiki", "de")
-    assert read_site(save(tmp_path, PAGES[0].encode()), open_file).host == ""
+    assert read_site(save(tmp_path, PAGES[0].encode()), open_file) == Site()
+    (tmp_path / "zhwiki-1.xml").write_text(PAGES[0])
+    assert read_site(str(tmp_path / "zhwiki-1.xml"), open_file) == Site(database="zhwiki")
 
 
 @pytest.mark.parametrize(

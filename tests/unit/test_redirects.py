@@ -50,3 +50,10 @@ WIKTIONARY = names_of(Site(host="en.wiktionary.org", is_case_sensitive=True))
 )
 def test_a_redirect_begins_with_its_word_and_a_link(wikitext, names, target):
     assert find_redirect_target(wikitext, names) == target
+
+
+@pytest.mark.parametrize("filler", [" ", ":", "|", "[", "%", "&", "_", "#REDIRECT ", "[[", "[[|"])
+def test_long_texts_that_nearly_redirect_are_read_in_one_pass(filler):
+    wikitext = "#REDIRECT [[A" + filler * (400_000 // len(filler))
+    assert find_redirect_target(wikitext, ENGLISH) is None
+    assert find_redirect_target("#REDIRECT" + filler * (400_000 // len(filler)), ENGLISH) is None

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from vocab.site import Site, parse_site
+from vocab.site import Site, guess_site, parse_site
 from vocab.wiki_names import TABLE_FILE, fold_name, names_of
 
 
@@ -93,6 +93,9 @@ def test_switches_are_known_by_language_and_by_case(code, wikitext, left):
         ("en", "upright=1.2", ("upright", "1.2")),
         ("en", "upright piano", None),
         ("en", "upright", ("upright", "")),
+        ("en", "page=3", ("page", "3")),
+        ("zh", "3页", ("page", "3")),
+        ("zh", "书的最后一页", None),
         ("en", "thumbtime=1:20", ("thumbtime", "1:20")),
         ("en", "mini", None),
         ("en", "", None),
@@ -117,6 +120,13 @@ def test_switches_are_known_by_language_and_by_case(code, wikitext, left):
 def test_options_of_images_are_told_from_captions(code, part, expected):
     option = wikipedia(code).find_image_option(part)
     assert (option and tuple(option)) == expected
+
+
+@pytest.mark.parametrize("filler", ["1", " ", "1.", "x", "-", "=", "upright=", "\t1"])
+@pytest.mark.parametrize("start", ["upright=", "page ", "", "alt", "1"])
+def test_long_captions_are_read_in_one_pass(start, filler):
+    part = start + filler * (200_000 // len(filler)) + "!\n!"
+    assert all(wikipedia(code).find_image_option(part) is None for code in ("en", "zh"))
 
 
 @pytest.mark.parametrize(
@@ -200,6 +210,27 @@ def test_the_head_of_a_dump_tells_its_wiki():
     assert not parse_site(by_namespace).is_case_sensitive
     assert parse_site(b"<mediawiki version='0.11' xml:lang='de'><page>") == Site(language="de")
     assert parse_site(b"<page>") == Site()
+
+
+def test_the_main_page_is_spelled_as_a_title():
+    base = b"<siteinfo><base>https://zh.wikipedia.org/wiki/Wikipedia:%E9%A6%96%E9%A1%B5_1</base></siteinfo>"
+    assert parse_site(base).main_page == "Wikipedia:首页 1"
+
+
+@pytest.mark.parametrize(
+    ("path", "database"),
+    [
+        ("zhwiki-20240101-pages-articles.xml.bz2", "zhwiki"),
+        ("/data/dewiktionary-latest.xml", "dewiktionary"),
+        ("gs://b/x-y/enwikisource-1.xml", "enwikisource"),
+        ("be_x_oldwiki-id13.xml", "be_x_oldwiki"),
+        ("dump.xml", ""),
+        ("zhwiki/part-1.xml", ""),
+        ("my-wiki-1.xml", ""),
+    ],
+)
+def test_the_name_of_a_file_tells_the_wiki_where_its_head_does_not(path, database):
+    assert guess_site(path) == Site(database=database)
 
 
 @pytest.fixture(scope="module")
