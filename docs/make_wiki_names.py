@@ -113,10 +113,8 @@ WIKI_LANGUAGES = """
     zh-tw zh-yue zu
 """
 
-RENAMED_WIKIS = {
-    "no": "nb",
-    "simple": "en",
-}  # wikis that are not named after their language (Wikimedia's configuration)
+# Wikis that are not named after their language (Wikimedia's configuration).
+RENAMED_WIKIS = {"no": "nb", "simple": "en"}
 
 _CONSTANTS: dict[str, Any] = {**NAMESPACES, "false": "", "true": 1}
 Token = tuple[str, str]  # kind, text

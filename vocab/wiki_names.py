@@ -160,17 +160,24 @@ def _find_prefix(site: Site, table: dict[str, Any]) -> str:
 
 
 def _languages_of(language: str, table: dict[str, Any]) -> list[dict[str, Any]]:
-    """What is known of a language, then of its variants, then of those it falls back to."""
-    facts = table["languages"].get(language, {})
-    codes = dict.fromkeys([language, *facts.get("variants", []), *facts.get("fallbacks", []), _ENGLISH])
-    return [table["languages"][code] for code in codes if code in table["languages"]]
+    """What is known of a language, then of those it falls back to, English last."""
+    fallbacks = table["languages"].get(language, {}).get("fallbacks", [])
+    return [table["languages"].get(code, {}) for code in dict.fromkeys([language, *fallbacks, _ENGLISH])]
 
 
 def _namespaces(chain: Sequence[dict[str, Any]], site: Site, table: dict[str, Any]) -> Iterator[tuple[str, int]]:
-    """Names of namespaces with their keys; the later wins."""
+    """Names of namespaces with their keys; the later wins.
+
+    A language has the names of one it falls back to where it has none of its own, and all aliases. A wiki that shows
+    its pages in several variants of its language knows the names in each.
+    """
+    names: dict[str, str] = {}
     for facts in reversed(chain):
+        names |= facts.get("namespaces", {})
         yield from facts.get("aliases", {}).items()
-        yield from ((name, int(key)) for key, name in facts.get("namespaces", {}).items())
+    variants = (table["languages"][code] for code in chain[0].get("variants", []))
+    for each in (chain[-1]["namespaces"], *(facts.get("namespaces", {}) for facts in variants), names):
+        yield from ((name, int(key)) for key, name in each.items())
     yield from table["wiki_aliases"].get(_database(site), {}).items()
     yield from ((name, key) for key, name in site.namespaces if key)
 

@@ -62,8 +62,8 @@ def run(units, output_of, work, **options):
     return add_counts(*(receipt.counts for receipt in made.values()))
 
 
-def count_words(tasks):
-    return run(tasks, lambda task: task.paths.words, count_unit_words, names=names_of(Site()), case="fold")
+def count_words(tasks, site=Site()):
+    return run(tasks, lambda task: task.paths.words, count_unit_words, names=names_of(site), case="fold")
 
 
 def add_up_words(tasks, output):
@@ -87,6 +87,31 @@ def test_count_words_leaves_words_tokens_and_titles_and_counts_what_is_no_articl
     titles = pa.concat_tables([read_table(task.paths.titles) for task in tasks])
     assert sorted(titles["title"].to_pylist()) == ["NYC", "New York", "York"]
     assert titles.filter(pa.compute.equal(titles["title"], "NYC"))["target"].to_pylist() == ["New York"]
+
+
+def test_the_names_of_the_wiki_tell_what_old_dumps_do_not(tmp_path):
+    texts = {
+        "Berlin": "Die [[Stadt]] Berlin [[Bild:B.jpg|mini|Mauer]]",
+        "Spree-Athen": "#WEITERLEITUNG [[berlin]]",
+        "Merkur": "__BEGRIFFSKLÄRUNG__",
+        "Benutzerin:Berlin": "Hallo Berlin",
+    }
+    xml = "".join(
+        f"<page><title>{t}</title><revision><text>{text}</text></revision></page>" for t, text in texts.items()
+    )
+    (tmp_path / "dump.xml").write_text(f"<mediawiki>{xml}</mediawiki>")
+    units = plan_units(str(tmp_path / "dump.xml"), open_file, unit_bytes=1 << 20)
+    [task] = plan_tasks(units, StageFolder(str(tmp_path / "units")))
+    counts = count_words([task], Site(host="de.wikipedia.org"))
+    assert counts["wiki_pages/kept"] == 2
+    assert counts["wiki_pages/drop/redirect"] == counts["wiki_pages/drop/other_namespace"] == 1
+    rows = read_table(task.paths.titles).to_pylist()
+    assert [tuple(row.values()) for row in rows] == [
+        ("Berlin", None, False),
+        ("Spree-Athen", "Berlin", None),
+        ("Merkur", None, True),
+    ]
+    assert set(read_table(task.paths.words)["word"].to_pylist()) & {"mini", "mauer", "hallo", "berlin"} == {"berlin"}
 
 
 def test_a_unit_that_is_done_is_not_done_again_but_counts(tasks):

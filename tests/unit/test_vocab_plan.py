@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.base.folders import StageFolder
 from pipeline.base.tables import write_table
-from pipeline.vocabulary.plan import NoArticle, VocabPlan, check_counted_articles
+from pipeline.vocabulary.plan import NoArticle, VocabPlan, check_counted_articles, find_site
 from pipeline.vocabulary.title_views import OtherWiki, check_counted_views
 from vocab.site import Site
 
@@ -16,6 +16,15 @@ def plan(**fields):
     empty = {"site": Site(), "project": "en.wikipedia", "tasks": (), "views": {}, "known_titles": "", "kept_words": ""}
     empty |= {"word_survey": "", "sums": StageFolder("sums")}
     return VocabPlan(**empty | fields)
+
+
+def test_the_wiki_is_that_of_the_first_dump_that_tells_its_address(tmp_path):
+    bare, whole = tmp_path / "zhwiki-1.xml", tmp_path / "dewiki-1.xml"
+    bare.write_text("<page>")
+    base = "<base>https://de.wikipedia.org/wiki/A</base>"
+    whole.write_text(f"<mediawiki><siteinfo>{base}</siteinfo><page>")
+    assert find_site([str(bare)]) == Site(database="zhwiki")
+    assert find_site([str(bare), str(whole)]).host == "de.wikipedia.org"
 
 
 def test_dumps_without_an_article_are_refused():

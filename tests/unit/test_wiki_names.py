@@ -42,6 +42,14 @@ def test_namespaces_have_names_and_aliases_of_the_wiki_and_of_the_languages_it_f
     assert not names.files & names.categories
 
 
+def test_a_name_of_its_own_is_the_only_one_of_a_language_for_a_namespace():
+    luxembourgish, german = wikipedia("lb"), wikipedia("de")  # falls back to German
+    assert {"fichier", "bild"} <= luxembourgish.files
+    assert not {"datei", "hilfe"} & luxembourgish.namespaces
+    assert {"datei", "hilfe"} <= german.namespaces
+    assert luxembourgish.find_image_option("mini")
+
+
 def test_names_are_compared_as_mediawiki_compares_them():
     vietnamese = wikipedia("vi")
     assert all(fold_name(written) in vietnamese.files for written in ("Tập_tin", " TẬP  TIN ", "\u200etập tin"))
