@@ -24,11 +24,17 @@ NAMESPACES = {
 OF_THE_SITE = ("$1", "{{")  # names of the project's talk pages hold the name of the project
 
 # Switches and image options of extensions that Wikimedia's wikis have, from their *.i18n.magic.php: Disambiguator,
-# Wikibase, GlobalUserPage, DiscussionTools; TimedMediaHandler, PagedTiffHandler. English: whether in any case (0).
-EXTENSION_SWITCHES = ("disambiguation", "expectedunconnectedpage", "noglobal", "archivedtalk", "notalk")
+# Wikibase, ProofreadPage, GlobalUserPage, DiscussionTools; TimedMediaHandler, PagedTiffHandler; and one of a later
+# MediaWiki (expectunusedtemplate). English: whether in any case (0).
+EXTENSION_SWITCHES = (
+    "disambiguation", "expectedunconnectedpage", "expectunusedtemplate", "expectwithoutscans", "noglobal",
+    "archivedtalk", "notalk",
+)  # fmt: skip
 EXTENSIONS_IN_ENGLISH: dict[str, list[Any]] = {
     "disambiguation": [1, "__DISAMBIG__"],
     "expectedunconnectedpage": [1, "__EXPECTED_UNCONNECTED_PAGE__"],
+    "expectunusedtemplate": [1, "__EXPECTUNUSEDTEMPLATE__"],
+    "expectwithoutscans": [1, "__EXPECTWITHOUTSCANS__"],
     "noglobal": [1, "__NOGLOBAL__"],
     "archivedtalk": [0, "__ARCHIVEDTALK__"],
     "notalk": [0, "__NOTALK__"],

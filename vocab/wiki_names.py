@@ -32,7 +32,6 @@ _VALUES = {
     "upright": r"\s*+[-+]?(?:[0-9]++\.?|\.[0-9])[0-9]*+\s*+",
     "page": r"\s*+[0-9]++\s*+",
 }
-_NO_WORD = re.compile(r"(?!)")
 
 
 class ImageOption(NamedTuple):
@@ -200,7 +199,7 @@ def _compile_words(words: Iterable[tuple[str, bool]]) -> re.Pattern[str]:
     for word, in_any_case in words:
         by_case[in_any_case].add(re.escape(word))
     groups = [f"(?{flag}:{_any_of(by_case[case])})" for case, flag in ((True, "i"), (False, "")) if by_case[case]]
-    return re.compile("|".join(groups)) if groups else _NO_WORD
+    return re.compile("|".join(groups))
 
 
 def _any_of(patterns: Iterable[str]) -> str:

@@ -69,7 +69,7 @@ def test_namespaces_that_the_dump_lists_are_known_and_win():
     [
         ("en", "a__NOTOC__b __toc__ __NoEditSection__", "ab  "),
         ("en", "__NOINDEX__ __noindex__ __HIDDENCAT__ __hiddencat__", " __noindex__  __hiddencat__"),
-        ("en", "__DISAMBIG__ __EXPECTED_UNCONNECTED_PAGE__ __NOTALK__", "  "),
+        ("en", "__DISAMBIG__ __EXPECTED_UNCONNECTED_PAGE__ __NOTALK__ __EXPECTUNUSEDTEMPLATE__", "   "),
         ("en", "__INIT__ __FILE__ __NOTOC_ _NOTOC__", "__INIT__ __FILE__ __NOTOC_ _NOTOC__"),
         ("en", "__KEIN_INHALTSVERZEICHNIS__", "__KEIN_INHALTSVERZEICHNIS__"),
         ("de", "__KEIN_INHALTSVERZEICHNIS__ __kein_inhaltsverzeichnis__ __NOTOC__", "  "),
