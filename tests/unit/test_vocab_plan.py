@@ -6,7 +6,9 @@ import pytest
 from pipeline.base.folders import StageFolder
 from pipeline.base.tables import write_table
 from pipeline.vocabulary.plan import NoArticle, VocabPlan, check_counted_articles, find_site
-from pipeline.vocabulary.title_views import OtherWiki, check_counted_views
+from pipeline.vocabulary.stage import BuildVocab
+from pipeline.vocabulary.title_views import OtherWiki, check_counted_views, sum_views
+from vocab.pageviews import VIEWS
 from vocab.site import Site
 
 SCHEMA = pa.schema([("title", pa.string())])
@@ -25,6 +27,25 @@ def test_the_wiki_is_that_of_the_first_dump_that_tells_its_address(tmp_path):
     whole.write_text(f"<mediawiki><siteinfo>{base}</siteinfo><page>")
     assert find_site([str(bare)]) == Site(database="zhwiki")
     assert find_site([str(bare), str(whole)]).host == "de.wikipedia.org"
+
+
+def test_titles_that_no_dump_vouches_for_are_of_no_namespace_by_any_of_its_names(tmp_path):
+    path = str(tmp_path / "views.parquet")
+    site = Site(host="de.wikipedia.org", main_page="Wikipedia:Hauptseite")
+    titles = [
+        "Hund",
+        "2001: Odyssee",
+        "Bild:A.jpg",
+        "File:B.jpg",
+        "Benutzerin:C",
+        "Spezial:Suche",
+        "Merkur (Homonymie)",
+    ]
+    titles += ["Merkur (Begriffsklärung)", "Liste der Hunde"]
+    write_table(path, pa.table([titles, range(1, len(titles) + 1)], schema=VIEWS), VIEWS)
+    options = BuildVocab(dump=("d.xml",), output="v", articles_only=False, disambiguation="drop", lists="drop")
+    kept = sum_views(options, plan(site=site, views={"views.bz2": path}))
+    assert sorted(kept["title"].to_pylist()) == ["2001: Odyssee", "Hund", "Merkur (Homonymie)"]
 
 
 def test_dumps_without_an_article_are_refused():
