@@ -115,7 +115,7 @@ def read_site(path: str, open_file: OpenFile) -> Site:
         raise NotADump(f"{path}: {_what_it_is(head)}, not a MediaWiki XML dump (pages-articles…xml.bz2)")
     try:
         site = parse_site(head)
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, ValueError) as error:
         raise NotADump(f"{path}: its <siteinfo> is damaged ({error})") from error
     return guess_site(path) if site == Site() else site
 

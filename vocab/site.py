@@ -2,7 +2,7 @@
 
 In: the first bytes of a dump. Out: a `Site`.
 
-Source: https://www.mediawiki.org/xml/export-0.11.xsd (``siteinfo``; from 0.3 of 2005 on).
+Source: https://www.mediawiki.org/xml/export-0.11.xsd (``siteinfo``).
 """
 
 import re
@@ -49,7 +49,7 @@ def parse_site(head: bytes) -> Site:
         head: A dump up to its first page.
 
     Raises:
-        ElementTree.ParseError: When its ``<siteinfo>`` is damaged.
+        ElementTree.ParseError, ValueError: When its ``<siteinfo>`` is damaged.
     """
     root = _ROOT.search(head)
     language = _LANGUAGE.search(root[0]) if root else None

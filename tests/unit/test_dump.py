@@ -280,6 +280,7 @@ def test_the_head_tells_wiki_main_page_and_namespaces(tmp_path):
         pytest.param(b"7z\xbc\xaf\x27\x1c", "7z", id="7z"),
         pytest.param(gzip.compress(b"-- MySQL dump 10.16\nCREATE TABLE `page`"), "something else", id="sql"),
         pytest.param(HEAD.replace("</base>", "").encode() + PAGES[0].encode(), "siteinfo", id="broken-head"),
+        pytest.param(HEAD.replace('key="6"', 'key="six"').encode() + PAGES[0].encode(), "siteinfo", id="no-key"),
     ],
 )
 def test_a_file_that_is_no_dump_is_named_for_what_it_is(tmp_path, data, message):
