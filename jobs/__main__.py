@@ -20,6 +20,7 @@ from pipeline.base.leaving import leave
 _MODULES: Final[Mapping[str, tuple[str, str]]] = {  # of the commands that are no stage; what each does
     "run": ("jobs.run", "all of these, in order, from one TOML file"),
     "status": ("jobs.status", "what the stages in a folder are at: done, counts, rates, what is left"),
+    "remove": ("jobs.remove", "take samples out of finished shards, by lists, and keep them out"),
     "verify": ("jobs.verify", "whether a finished folder is what its stage left, to the last byte"),
     "get-dump": ("jobs.get_dump", "download a wiki's dump and page views for build-vocab"),
     "get-wordnet": ("jobs.get_wordnet", "put WordNet where build-vocab finds it"),

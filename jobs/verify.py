@@ -1,15 +1,13 @@
 """`wit400m verify`: whether a finished folder is what the stage that wrote it left, to the last byte."""
 
 import argparse
-import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
+from jobs.processes import mapping
 from jobs.progress import show_progress
 from pipeline.base import files
 from pipeline.base.folders import ShardsFolder
@@ -20,9 +18,6 @@ from pipeline.sharding.verifying import (
     output_problems,
     verify_shard,
 )
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,7 +71,7 @@ def _problems(
     work = partial(verify_shard, folder=shards.path, decode=not arguments.no_decode)
     reports, done = [], 0
     with (
-        _mapping(arguments.workers) as each,
+        mapping(arguments.workers) as each,
         show_progress("verify", len(rest) + len(entries), lambda: done, unit="file"),
     ):
         for problems in each(partial(_output_problems, shards.path), rest):
@@ -87,16 +82,6 @@ def _problems(
             reports.append(report)
             done += 1
     yield from order_problems(reports)
-
-
-@contextmanager
-def _mapping(workers: int) -> Iterator[Callable[[Callable[[T], R], Iterable[T]], Iterator[R]]]:
-    """`map`, in so many processes."""
-    if workers == 1:
-        yield map
-    else:
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            yield pool.map
 
 
 def _output_problems(folder: str, output: dict[str, Any]) -> list[str]:

@@ -244,5 +244,20 @@ class ShardsFolder(StageFolder):
 
     @property
     def card(self) -> str:
-        """Folder of the data card."""
+        """Folder of the data card's tables."""
         return self.file("card")
+
+    @property
+    def query_counts(self) -> str:
+        """How many pairs every query had, was given and got."""
+        return self.file("card", "query_counts.parquet")
+
+    @property
+    def funnel(self) -> str:
+        """Counts and options of every stage."""
+        return self.file("card", "funnel.json")
+
+    @property
+    def removals(self) -> str:
+        """What was removed, when and why."""
+        return self.file("removals.jsonl")

@@ -13,10 +13,11 @@ import pyarrow.compute as pc
 from pipeline.base import files
 from pipeline.base.arrays import Ints
 from pipeline.base.carried_columns import Carried
+from pipeline.base.drops import Counts
 from pipeline.base.folders import ShardsFolder
 from pipeline.base.funnel import funnel_lines
 from pipeline.base.rendering import render_template
-from pipeline.base.tables import write_table
+from pipeline.base.tables import read_table, write_table
 from pipeline.sharding.hugging_face import front_matter
 
 CARD_QUERIES = pa.schema(
@@ -28,7 +29,6 @@ CARD_QUERIES = pa.schema(
         pa.field("samples", pa.int64(), nullable=False),  # of these in the shards
     ]
 )
-_COUNTS_NAME = "query_counts.parquet"
 
 
 class Manner(NamedTuple):
@@ -113,7 +113,7 @@ def card_text(
         switched_off=switched_off(history),
         queries=queries,
         with_samples=queries.filter(pc.greater(queries["samples"], 0)).num_rows,
-        counts_name=f"card/{_COUNTS_NAME}",
+        counts_name="card/query_counts.parquet",
         most=20,
     )
 
@@ -124,6 +124,34 @@ def _extra_keys(history: Sequence[Mapping[str, Any]]) -> list[str]:
     peer = any(one.get("img2dataset_names", False) for one in options)
     exif = peer or any(one.get("exif", "none") != "none" for one in options)
     return ["exif"] * exif + ["status", "error_message"] * peer
+
+
+def rewrite_card(
+    shards: ShardsFolder,
+    *,
+    before: ShardsFolder,
+    manifest: Mapping[str, Any],
+    carried: Carried,
+    fewer: Ints,
+    counts: Counts,
+) -> None:
+    """Writes the card anew when samples were taken out.
+
+    Args:
+        shards: Where it lies.
+        before: Where it lies as it was.
+        manifest: Of the shards that are left.
+        carried: Columns that samples carry.
+        fewer: [num_queries], by how many samples each query has fewer.
+        counts: What was counted when they were taken out.
+    """
+    table = read_table(before.query_counts)
+    history = [*files.read_json(before.funnel), {"stage": "remove", "counts": counts}]
+    left = table["samples"].to_numpy() - fewer[table["query_id"].to_numpy()]
+    queries = table.set_column(table.schema.get_field_index("samples"), CARD_QUERIES.field("samples"), pa.array(left))
+    write_table(shards.query_counts, queries, CARD_QUERIES)
+    files.write_json(shards.funnel, history)
+    files.write_bytes_whole(shards.readme, card_text(queries, history, manifest, carried).encode())
 
 
 def write_card(
@@ -146,6 +174,6 @@ def write_card(
         history: What the stages before counted, in order.
     """
     queries = query_table(cuts, samples)
-    write_table(files.join(shards.card, _COUNTS_NAME), queries, CARD_QUERIES)
-    files.write_json(files.join(shards.card, "funnel.json"), list(history))
+    write_table(shards.query_counts, queries, CARD_QUERIES)
+    files.write_json(shards.funnel, list(history))
     files.write_bytes_whole(shards.readme, card_text(queries, history, manifest, carried).encode())

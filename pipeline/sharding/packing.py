@@ -131,9 +131,13 @@ def write_shard(
         size += shard.write(ending)
     index = index_shard(rows)
     write_table(shards.table(name.partition(".")[0]), index, index.schema)
-    suffixes = Counter(IMAGE_SUFFIXES[mime] for mime in rows["mime"].to_pylist())
     described = {"name": name, "samples": rows.num_rows, "bytes": size, "sha256": digest.hexdigest()}
-    return {**described, "images": dict(sorted(suffixes.items()))}
+    return {**described, "images": count_images(rows["mime"])}
+
+
+def count_images(mimes: pa.ChunkedArray) -> dict[str, int]:
+    """How many images have each suffix."""
+    return dict(sorted(Counter(IMAGE_SUFFIXES[mime] for mime in mimes.to_pylist()).items()))
 
 
 def index_shard(rows: pa.Table) -> pa.Table:
@@ -173,12 +177,16 @@ def read_manifest(reports: Sequence[str]) -> dict[str, Any]:
     Args:
         reports: Files that say what is in the shards of each pack unit, in order.
     """
-    entries = [entry for entries in files.each(files.read_json, reports) for entry in entries]
+    return add_manifest([entry for entries in files.each(files.read_json, reports) for entry in entries])
+
+
+def add_manifest(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The manifest of all shards, from what it says of each."""
     images: Counter[str] = Counter()
     for entry in entries:
         images.update(entry["images"])
     totals = {name: sum(entry[name] for entry in entries) for name in ("samples", "bytes")}
-    return {**totals, "images": dict(sorted(images.items())), "shards": entries}
+    return {**totals, "images": dict(sorted(images.items())), "shards": list(entries)}
 
 
 def write_manifest(shards: ShardsFolder, manifest: Mapping[str, Any]) -> None:

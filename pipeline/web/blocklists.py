@@ -17,7 +17,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,7 @@ Mask = npt.NDArray[np.bool_]
 class BlockOptions:
     """What is left out whatever else holds; options of stages."""
 
+    name: ClassVar[str] = ""  # of the stage
     block: tuple[str, ...] = option(
         (),
         f"Lists of what is left out and counted: KIND=FILE ({', '.join(KINDS)}; an entry a line), or folders with "
@@ -60,7 +61,7 @@ class BlockOptions:
         for one in self.block:
             kind, is_one, _ = one.partition("=")
             if is_one and kind not in KINDS:
-                raise ValueError(f"block: {one!r}: the kinds of lists are {', '.join(KINDS)}")
+                raise ValueError(f"{self.name}: block: {one!r}: the kinds of lists are {', '.join(KINDS)}")
 
     def lists(self) -> tuple[str, ...]:
         """What `read_blocklists` is to read: the lists that were asked for, and what was removed before."""
@@ -218,8 +219,9 @@ def list_files(asked: Sequence[str]) -> list[tuple[str, str]]:
 
 def lists_in(folder: str) -> list[tuple[str, str]]:
     """The kind and the path of each list in a folder."""
-    paths = [(kind, files.join(folder, f"{kind}.txt")) for kind in KINDS]
-    return [(kind, path) for kind, path in paths if files.exists(path)]
+    kinds = {f"{kind}.txt": kind for kind in KINDS}
+    found = {files.basename(path): path for path in files.list_files(folder, ".txt")}
+    return [(kind, found[name]) for name, kind in kinds.items() if name in found]
 
 
 def parse_entries(kind: str, content: str, *, path: str) -> Iterator[str]:

@@ -70,9 +70,9 @@ def read_rows(folder, suffix, columns):
     return [row for path in tables for row in read_table(str(path), columns).to_pylist()]
 
 
-def selections(folder, suffix=".parquet"):
-    rows = read_rows(folder, suffix, ["image_url", "text", "kept_for"])
-    return {(row["image_url"], row["text"]): row["kept_for"] for row in rows}
+def selections(folder, suffix=".parquet", url="image_url", text="text"):
+    rows = read_rows(folder, suffix, [url, text, "kept_for"])
+    return {(row[url], row[text]): row["kept_for"] for row in rows}
 
 
 def read_samples(shards):
@@ -116,8 +116,8 @@ def test_balancing_before_the_fetch_gives_the_shards_of_balancing_after_it(tmp_p
     assert selections(final, ".index.parquet") == wanted
 
     run("write-shards", before, "--raw", *raws, "--final", str(final), "--max-samples", "30")
-    assert selections(before / "shards") == wanted
-    described = {(sample["url"], sample["text"]): sample["kept_for"] for sample in read_samples(before / "shards")}
+    assert selections(before / "shards", url="url", text="caption") == wanted
+    described = {(sample["url"], sample["caption"]): sample["kept_for"] for sample in read_samples(before / "shards")}
     assert described == {pair: [WORDS[query] for query in kept_for] for pair, kept_for in wanted.items()}
     kept = np.bincount([query for kept_for in wanted.values() for query in kept_for], minlength=len(WORDS))
     assert kept.tolist() == np.minimum(np.load(after / "matched" / "counts.npy"), CAP).tolist()

@@ -112,7 +112,7 @@ def test_samples_open_with_webdataset_and_hold_image_text_and_provenance(samples
     assert len(samples) > 100
     for sample in samples:
         record = json.loads(sample["json"])
-        assert record["text"].encode() == sample["txt"]
+        assert record["caption"].encode() == sample["txt"]
         assert {"jpg", "png", "webp"} & set(sample)
         assert record["kept_for"]
 

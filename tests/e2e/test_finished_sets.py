@@ -1,11 +1,15 @@
-"""What is done with a finished set of shards: it is verified."""
+"""What is done with a finished set of shards: it is verified, and samples are taken out."""
 
+import datetime
 import hashlib
 import io
 import json
 import shutil
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from jobs import remove as jobs_remove
 from jobs.__main__ import main
 from jobs.runner import run_stage
 from pipeline.base import files
@@ -22,9 +27,34 @@ from pipeline.base.shard_format import SAMPLE_JSON_KEYS
 from pipeline.base.stage_folder import close_folder
 from pipeline.base.tables import write_table
 from pipeline.fetching.raw import encode_sample
+from pipeline.sharding import removing
 from pipeline.sharding.stage import WriteShards
 
 NUM_SAMPLES = 60
+
+
+class Place(NamedTuple):
+    """A call of a function, before which a run is broken off."""
+
+    module: ModuleType
+    function: Callable
+    after: int  # calls that go well
+
+
+CUTS_AT = {
+    "before the first shard": Place(jobs_remove, jobs_remove._carry_out, 0),
+    "between shards": Place(jobs_remove, jobs_remove.remove_samples, 1),
+    "before the manifest": Place(removing, removing.write_manifest, 0),
+    "before the end": Place(removing, removing._tell_stage, 0),
+}
+
+
+class FixedTime(datetime.datetime):
+    """Time stands still."""
+
+    @classmethod
+    def now(cls, tz=None):
+        return cls(2026, 1, 2, tzinfo=tz)
 
 
 def picture(seed: int) -> bytes:
@@ -222,3 +252,117 @@ def test_where_nothing_is_finished_there_is_nothing_to_verify(tmp_path, capsys):
     assert "neither _stage.json of a finished stage nor manifest.json" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         main(["verify", str(tmp_path), "--workers", "0"])
+
+
+def contents(shards: Path):
+    """All members of all shards, by name."""
+    found = {}
+    for path in sorted(shards.glob("*.tar")):
+        with tarfile.open(path) as tar:
+            found |= {member.name: tar.extractfile(member).read() for member in tar}
+    return found
+
+
+def remove(shards: Path, *flags, workers=1):
+    return main(["remove", str(shards), "--workers", str(workers), *flags])
+
+
+def indexes(shards: Path):
+    return pa.concat_tables([pq.read_table(path) for path in sorted(shards.glob("0*.parquet"))])
+
+
+def write_list(path: Path, *lines: str) -> str:
+    path.write_text("\n".join(lines))
+    return str(path)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_is_listed_goes_and_nothing_else_is_touched(shards, tmp_path, capsys, workers):
+    rows, before, members = indexes(shards).to_pylist(), digests(shards), contents(shards)
+    in_second = pq.read_table(shards / "00001.parquet").to_pylist()
+    chosen = [in_second[0], in_second[3]]
+    urls = write_list(tmp_path / "urls", chosen[0]["url"], "http://none.example/")
+    images = write_list(tmp_path / "images", chosen[1]["sha256"])
+    assert remove(shards, "--urls", urls, "--images", images, "--reason", "asked for", workers=workers) == 0
+    assert "remove: 2 samples gone from 1 shards; 58 are left" in capsys.readouterr().out
+    gone = {row["key"] for row in chosen}
+    assert contents(shards) == {name: data for name, data in members.items() if name.partition(".")[0] not in gone}
+    assert indexes(shards).to_pylist() == [row for row in rows if row["key"] not in gone]
+    changed = {name for name, digest in digests(shards).items() if before.get(name) != digest}
+    told = {"manifest.json", "sizes.json", "wids.json", "README.md", "_stage.json", "removals.jsonl"}
+    assert changed == {"00001.tar", "00001.parquet", *told}
+    [record] = map(json.loads, (shards / "removals.jsonl").read_text().splitlines())
+    assert (record["reason"], record["samples"], set(record["keys"])) == ("asked for", 2, gone)
+    assert [shard["name"] for shard in record["shards"]] == ["00001.tar"]
+    [counts] = pq.read_table(shards / "card" / "query_counts.parquet").to_pylist()
+    assert counts["samples"] == 58
+    assert verify(shards, capsys)[0] == 0
+
+
+def digests(folder: Path):
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir() if path.is_file()}
+
+
+def test_hosts_and_keys_go_and_an_empty_shard_with_them(shards, tmp_path, capsys):
+    first = [row["key"] for row in pq.read_table(shards / "00000.parquet").to_pylist()]
+    hosts, keys = write_list(tmp_path / "hosts", "H3.example"), write_list(tmp_path / "keys", *first)
+    assert remove(shards, "--hosts", hosts, "--keys", keys) == 0
+    left = indexes(shards)
+    assert left.num_rows and not any("//h3.example/" in url for url in left["url"].to_pylist())
+    assert not (shards / "00000.tar").exists() and not (shards / "00000.parquet").exists()
+    assert "00000.tar" not in json.loads((shards / "sizes.json").read_text())
+    assert verify(shards, capsys)[0] == 0
+
+
+def test_what_was_removed_stays_out_of_a_later_run(made, tmp_path, capsys):
+    data = Path(shutil.copytree(made, tmp_path / "data"))
+    row = pq.read_table(data / "shards" / "00002.parquet").to_pylist()[0]
+    assert remove(data / "shards", "--ids", write_list(tmp_path / "ids", row["uid"])) == 0
+    assert remove(data / "shards", "--urls", write_list(tmp_path / "urls", "http://new.example/7.jpg")) == 0
+    assert "none of it is in" in capsys.readouterr().out
+    assert (data / "removals" / "keys.txt").read_text() == row["key"] + "\n"
+    assert (data / "removals" / "urls.txt").read_text() == "http://new.example/7.jpg\n"
+    again = WriteShards(
+        raw=(str(data / "raw"),),
+        balanced=str(data / "balanced"),
+        output=str(data / "again"),
+        removals=str(data / "removals"),
+    )
+    counts = run_stage(again, workers=1, quiet=True)
+    assert (counts["samples/kept"], counts["samples/drop/blocked"]) == (NUM_SAMPLES - 1, 1)
+    assert row["key"] not in indexes(data / "again")["key"].to_pylist()
+
+
+@pytest.mark.parametrize("at", ["before the first shard", "between shards", "before the manifest", "before the end"])
+def test_a_removal_that_was_cut_short_is_finished_by_the_next_and_gives_the_same(made, tmp_path, monkeypatch, at):
+    whole, cut = (Path(shutil.copytree(made / "shards", tmp_path / name / "shards")) for name in ("whole", "cut"))
+    hosts = write_list(tmp_path / "hosts", "h2.example", "h5.example")
+    monkeypatch.setattr(jobs_remove, "datetime", FixedTime)
+    assert remove(whole, "--hosts", hosts) == 0
+    with monkeypatch.context() as patch:
+        place, calls = CUTS_AT[at], []
+
+        def break_off(*arguments, **options):
+            calls.append(arguments)
+            if len(calls) > place.after:
+                raise KeyboardInterrupt
+            return place.function(*arguments, **options)
+
+        patch.setattr(place.module, place.function.__name__, break_off)
+        with pytest.raises(KeyboardInterrupt):
+            remove(cut, "--hosts", hosts)
+    assert remove(cut, "--hosts", write_list(tmp_path / "other", "other.example")) == 0
+    assert digests(cut) == digests(whole)
+    assert digests(cut / "card") == digests(whole / "card")
+    assert not (cut / "_removal").exists()
+
+
+def test_a_removal_of_nothing_and_of_no_set_says_so(shards, tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        remove(shards)
+    assert "give a list" in capsys.readouterr().err
+    assert remove(tmp_path, "--hosts", write_list(tmp_path / "hosts", "a.example")) == 2
+    assert "only finished shards can lose" in capsys.readouterr().err
+    assert remove(shards, "--hosts", write_list(tmp_path / "hosts", "a/b")) == 2
+    assert "line 1: 'a/b' is none of the hosts" in capsys.readouterr().err
+    assert remove(shards, "--hosts", str(tmp_path / "none")) == 2

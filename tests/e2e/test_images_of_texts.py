@@ -39,7 +39,7 @@ def run(command, *words, code=0):
 def fetch_and_pack(loopback):
     network = ["--connect-to", *loopback.connect_to, "--host-rate", "0", "--contact", "me@lab.example"]
     run("fetch-images", *network)
-    run("write-shards")
+    run("write-shards", "--min-shards", "1")
 
 
 def kept_texts(folder="data/balanced"):
@@ -55,7 +55,7 @@ def kept_texts(folder="data/balanced"):
 
 
 def samples():
-    rows = {row["image_url"]: row for row in pq.read_table("data/shards/00000.parquet").to_pylist()}
+    rows = {row["url"]: row for row in pq.read_table("data/shards/00000.parquet").to_pylist()}
     with tarfile.open("data/shards/00000.tar") as tar:
         members = {member.name: tar.extractfile(member).read() for member in tar}
     described = {json.loads(d)["url"]: json.loads(d) for name, d in members.items() if name.endswith(".json")}
@@ -79,9 +79,11 @@ def test_an_image_is_a_sample_with_all_its_texts(world, loopback, texts):
     scores = {(url, text): score for url, text, score in PAIRS}
     for url, row in rows.items():
         assert set(row["texts"]) == every[url] and len(row["texts"]) == len(every[url])
-        assert described[url]["texts"] == row["texts"] and row["text"] == row["texts"][0] == described[url]["text"]
-        assert members[f"{row['key']}.txt"].decode() == row["text"] and row["text"] in selected[url]
-        assert row["score"] == scores[url, row["text"]]
+        assert (
+            described[url]["texts"] == row["texts"] and row["caption"] == row["texts"][0] == described[url]["caption"]
+        )
+        assert members[f"{row['key']}.txt"].decode() == row["caption"] and row["caption"] in selected[url]
+        assert row["score"] == scores[url, row["caption"]]
         words = [{"a cat": "cat"}.get(text, text) for text in row["texts"]]
         held = {word for word in ("cat", "dog", "tree") if any(word in text for text in words)}
         assert set(described[url]["queries"]) == held
