@@ -37,11 +37,11 @@ def main() -> int:
     print(f"{len(wanted):,} samples\n\n| reader | version | samples | all there and the same |\n|---|---|--:|---|")
     failed = False
     for name, (package, reader) in READERS.items():
-        try:
-            version = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
+        owners = importlib.metadata.packages_distributions().get(package, [])
+        if not owners:
             print(f"| {name} | not installed | | |")
             continue
+        version = f"{owners[0]} {importlib.metadata.version(owners[0])}"
         try:
             found, error = sorted(reader(shards)), ""
         except Exception as problem:
@@ -140,26 +140,29 @@ def read_img2dataset(shards: Path) -> Iterator[Sample]:
 
 
 def read_open_clip(shards: Path) -> Iterator[Sample]:
-    """The training pipeline of open_clip, two workers, one epoch."""
+    """The pipeline of open_clip's training script: made for 2 ranks of 8 workers, and read to its end by 2 workers."""
     declared = declare_operators()  # noqa: F841
     logging.disable(logging.WARNING)
     from open_clip_train.data import get_wds_dataset
 
     names = [os.path.basename(path) for path in tars(shards)]
+    pattern = str(shards / f"{{{names[0][:-4]}..{names[-1][:-4]}}}.tar")
     arguments = argparse.Namespace(
-        train_data=str(shards / f"{{{names[0][:-4]}..{names[-1][:-4]}}}.tar"),
-        train_num_samples=None,
+        train_data=pattern,
+        train_num_samples=None,  # from sizes.json
         train_data_upsampling_factors=None,
+        val_data=pattern,
+        val_num_samples=None,
         dataset_resampled=False,
         seed=0,
         batch_size=1,
-        workers=2,
-        world_size=1,
-        distributed=False,
+        workers=8,
+        world_size=2,
     )
-    data = get_wds_dataset(arguments, lambda image: image, is_train=True, tokenizer=lambda text: [text])
-    for images, texts in data.dataloader.dataset:
-        yield from zip(map(digest, images), texts, strict=True)
+    get_wds_dataset(arguments, digest, is_train=True, tokenizer=lambda text: [text])  # wants as many shards
+    arguments.workers = 2
+    for digests, texts in get_wds_dataset(arguments, digest, is_train=False, tokenizer=lambda text: [text]).dataloader:
+        yield from zip(digests, texts, strict=True)
 
 
 READERS: dict[str, tuple[str, Reader]] = {
@@ -169,7 +172,7 @@ READERS: dict[str, tuple[str, Reader]] = {
     "Hugging Face, the folder": ("datasets", read_folder),
     "Hugging Face, the folder as a stream": ("datasets", stream_folder),
     "img2dataset, the tables": ("img2dataset", read_img2dataset),
-    "open_clip, training": ("open_clip_torch", read_open_clip),
+    "open_clip, training": ("open_clip_train", read_open_clip),
 }
 
 

@@ -459,3 +459,41 @@ def test_units_are_told_in_img2dataset_s_tables_too_and_a_retry_keeps_what_they_
         assert row == {name: one[name] for name in row}
     assert rows["sideways.jpg"]["exif"] == '{"Orientation": "6"}'
     assert rows["nothing.jpg"]["exif"] is rows["nothing.jpg"]["width"] is rows["nothing.jpg"]["sha256"] is None
+
+
+def test_what_lists_name_is_not_asked_for_or_not_kept_and_every_loss_is_counted(tmp_path, loopback):
+    urls = [f"http://{host}.example/image/{n}.jpg" for n, host in enumerate(["a", "a", "b", "sub.c", "d", "d", "d"])]
+    write_data(tmp_path, [(url, f"text {n}") for n, url in enumerate(urls)] + [(urls[6], "another text")])
+    run_stage(stage_for(tmp_path, loopback, output="all"), quiet=True)
+    known = {row["image_url"]: row for row in read_index(tmp_path / "all")}
+    lists = {
+        "urls": urls[0],
+        "hosts": "c.example",
+        "sha256": known[urls[4]]["sha256"].hex(),
+        "phash": f"{(known[urls[5]]['phash'] & 0xFFFFFFFFFFFFFFFF) ^ 0b101:016x}",
+        "keys": pair_id(urls[6], "text 6").hex(),
+    }
+    (tmp_path / "removals").mkdir()
+    for kind, entry in lists.items():
+        (tmp_path / "removals" / f"{kind}.txt").write_text(entry)
+    loopback.seen.clear()
+    stage = stage_for(tmp_path, loopback, removals=str(tmp_path / "removals"), phash_distance=2)
+    counts = run_stage(stage, quiet=True)
+    statuses = {(row["image_url"], row["text"]): row["status"] for row in read_index(tmp_path / "raw")}
+    blocked = {urls[number] for number in (0, 3, 4, 5)}
+    assert {url for (url, _), status in statuses.items() if status == "blocked"} == blocked
+    assert set(statuses.values()) == {"ok", "blocked"}
+    assert counts["images/drop/blocked"] == len(blocked)
+    asked = {path for _, path in loopback.seen}
+    assert not asked & {"/image/0.jpg", "/image/3.jpg"}
+    assert {"/image/4.jpg", "/image/5.jpg", "/image/6.jpg"} <= asked
+    assert statuses[urls[6], "another text"] == "ok"  # the image is asked for as long as one of its pairs is wanted
+
+
+def test_a_list_with_a_line_that_is_no_entry_ends_the_command_before_anybody_is_asked(tmp_path, loopback):
+    write_data(tmp_path, many_pairs(4))
+    (tmp_path / "digests").write_text("abc")
+    stage = stage_for(tmp_path, loopback, block=(f"md5={tmp_path / 'digests'}",))
+    with pytest.raises(ValueError, match="digests: line 1: 'abc' is none of the md5"):
+        run_stage(stage, quiet=True)
+    assert not loopback.seen
