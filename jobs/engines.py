@@ -1,7 +1,9 @@
-"""The engine a step runs on: Beam's local engine by name, or any other runner that the user's Beam flags choose.
+"""The engine a step runs on: processes of this machine, or any runner that the user's Beam flags choose.
 
-Local map steps use worker processes, local shuffle steps one process. Never bare ``DirectRunner`` (it may download
-another engine and run on that) and never ``multi_threading`` (it loses data); see docs/engines.md.
+Here map steps, and shuffle steps of few rows, are done without a pipeline by the functions that a pipeline would call:
+those by worker processes, these by this one. Other shuffle steps, and with ``--runner=FnApiRunner`` all steps, are
+pipelines on Beam's local engine: map steps in worker processes, shuffle steps in one. Never bare ``DirectRunner`` (it
+may download another engine and run on that) and never ``multi_threading`` (it loses data); see docs/engines.md.
 """
 
 import json
@@ -33,6 +35,7 @@ from apache_beam.transforms.environments import Environment, SubprocessSDKEnviro
 from jobs.dataflow import dataflow_flags
 from jobs.fork_server import SERVER
 from jobs.pulse import Pulse, start_beating
+from jobs.side_by_side import WorkerDied, do_side_by_side
 from jobs.stopping import end_children
 from pipeline.base.receipts import StepReceipts
 from pipeline.steps import Shape, Step
@@ -83,6 +86,11 @@ class Engine:
     def is_local(self) -> bool:
         """Whether steps run on this machine."""
         return self._runner in (None, _LOCAL_RUNNER)
+
+    @property
+    def is_beams(self) -> bool:
+        """Whether all steps are pipelines of Beam's."""
+        return self._runner is not None
 
     @property
     def is_cloud(self) -> bool:
@@ -168,9 +176,10 @@ def run_step(step: Step, engine: Engine, receipts: StepReceipts) -> None:
         StepFailed: When the pipeline fails, or a worker dies; its cause is the engine's error.
         KeyboardInterrupt: As it came; the job is cancelled, workers of this machine are ended.
     """
-    if engine.is_local and step.transform.num_tasks == 1:
-        state = _run(step.label, _Here(step, receipts), engine)
-        if state is not None:
+    if not engine.is_beams:
+        here = _Here(step, receipts, engine.workers)
+        if here.tasks is not None:
+            _run(step.label, here, engine)
             return
     pipeline = engine.pipeline(step)
     pulse = None if engine.is_local else engine.new_pulse(receipts.folder)
@@ -189,29 +198,34 @@ def run_step(step: Step, engine: Engine, receipts: StepReceipts) -> None:
 
 
 class _Here:
-    """A step of one task in place of a pipeline: done by the thread that would run that, and its own result."""
+    """A step's tasks in place of a pipeline, and their own result; the thread that would run a pipeline does them."""
 
-    def __init__(self, step: Step, receipts: StepReceipts) -> None:
-        self._step = step
-        self._transform = step.transform.bind(receipts)
-        self._state: str | None = None
+    def __init__(self, step: Step, receipts: StepReceipts, workers: int) -> None:
+        self._prepare = step.prepare
+        self._workers = workers if step.transform.shape is Shape.MAP else 1
+        self.tasks = step.transform.bind(receipts, workers=workers).local_tasks(self._workers)
 
     def run(self) -> "_Here":
-        """Does it, if it can be done without a pipeline."""
-        if self._step.prepare:
-            self._step.prepare()
+        """Does them, one after another where there is one process."""
+        tasks = self.tasks
+        assert tasks is not None
+        if min(self._workers, len(tasks.tasks)) > 1:
+            tasks.finish(do_side_by_side(tasks, workers=self._workers, prepare=self._prepare))
+            return self
+        if self._prepare:
+            self._prepare()
         try:
-            self._state = PipelineState.DONE if self._transform.run_here() else None
+            tasks.finish([tasks.work(task) for task in tasks.tasks])
         except Exception as error:
             raise StepFailed(f"{type(error).__name__}: {error}") from error
         return self
 
-    def wait_until_finish(self) -> str | None:
-        """What became of it; None: it was not done."""
-        return self._state
+    def wait_until_finish(self) -> str:
+        """What became of them."""
+        return PipelineState.DONE
 
     def cancel(self) -> None:
-        """Does nothing: it goes on until this process ends."""
+        """Does nothing: they go on until this process ends."""
 
 
 @dataclass(kw_only=True)
@@ -264,6 +278,8 @@ def _run(
             _stop(run, engine)
             raise
     pa.default_memory_pool().release_unused()  # what a step took here the next ones' workers may need
+    if isinstance(run.error, WorkerDied):
+        raise StepFailed(f"{label}: a worker process died ({run.error}); {_DEATH_ADVICE}") from run.error
     if run.error is not None:
         raise StepFailed(f"{label}: {_last_line(run.error)}") from run.error
     return run.state

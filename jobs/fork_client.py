@@ -35,16 +35,27 @@ def ask(name: str) -> bytes:
     answer = b""
     with socket.socket(socket.AF_UNIX) as server:
         try:
-            server.connect(b"\0" + name.encode())
-            content = json.dumps(dict(os.environ)).encode()
-            sent = socket.send_fds(server, [content], [1, 2])
-            server.sendall(content[sent:])
-            server.shutdown(socket.SHUT_WR)
+            ask_for_worker(server, name, [1, 2])
             while part := server.recv(64):
                 answer += part
         except OSError:
             pass
     return answer
+
+
+def ask_for_worker(server: socket.socket, name: str, descriptors: list[int]) -> None:
+    """Asks for a worker with the environment of this process.
+
+    Args:
+        server: Not connected yet.
+        name: Of the server's socket, abstract.
+        descriptors: For its standard output, its standard error and, where it is to do tasks, its channel.
+    """
+    server.connect(b"\0" + name.encode())
+    content = json.dumps(dict(os.environ)).encode()
+    sent = socket.send_fds(server, [content], descriptors)
+    server.sendall(content[sent:])
+    server.shutdown(socket.SHUT_WR)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,11 @@
 
 `ForkServer` starts it, beside the process that runs steps. Where that is a program of ours with one thread, the server
 is forked from it, and shares its memory with it and all workers (`begin_early`); else it is a process that imports for
-itself, started at the first step that needs workers. Whoever wants a worker is a client (`jobs/fork_client.py`): it
-sends an environment and waits until the worker ends. The server has one thread and never opens a channel of gRPC, so
-that what it forks is whole; where it has more threads (or this is no Linux) it serves nobody, and a client becomes a
-worker that imports for itself.
+itself, started at the first step that needs workers. Whoever wants a worker is a client: it sends an environment and
+waits until the worker ends. For one that does tasks (`jobs.task_worker`) that is the process that runs steps; for one
+that runs Beam's harness it is a process (`jobs/fork_client.py`), for Beam starts its workers by a command. The server
+has one thread and never opens a channel of gRPC, so that what it forks is whole; where it has more threads (or this is
+no Linux) it serves nobody, and a worker is a process that imports for itself.
 """
 
 import atexit
@@ -27,14 +28,17 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Final, NamedTuple, NoReturn, Protocol
 
+from jobs.fork_client import ask_for_worker
 from jobs.interpreter import module_command, module_environment
-from jobs.worker import PARENT, import_harness, run_harness, showing_warnings
+from jobs.worker import HARNESS, NEEDED, PARENT, run_harness, set_up_logs, showing_warnings
 
 _PACKAGES: Final = ("llvmlite", "numba", "pipeline", "vocab")  # whose modules, those in use, are imported for workers
 _ONE_THREAD: Final = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
 _LIFELINE: Final = 0  # standard input: a pipe that closes when the process that runs steps is gone, however it went
 _PR_SET_PDEATHSIG: Final = 1  # of prctl(2)
 _MAX_REQUEST_PART: Final = 1 << 20
+_MAX_DESCRIPTORS: Final = 3  # standard output and error, and the channel of a worker that does tasks
+_TAKEN: Final = b"taken "  # the answer to who asked for a worker, before that one's exit code
 
 
 @contextmanager
@@ -112,7 +116,26 @@ class ForkServer:
         """
         client = [sys.executable, "-I", "-S", os.path.join(os.path.dirname(__file__), "fork_client.py")]
         alone = module_command("jobs.worker")
-        return _deaf([*client, self._serving(prepare), *alone] if sys.platform == "linux" else alone)
+        serving = sys.platform == "linux"
+        return deaf_command([*client, self._serving(prepare, HARNESS), *alone] if serving else alone)
+
+    def fork_worker(self, channel: int, prepare: Callable[[], None] | None = None) -> "ForkedWorker | None":
+        """Has a worker forked that does tasks; None where nobody serves.
+
+        Args:
+            channel: The descriptor of its end of the channel.
+            prepare: See `worker_command`.
+        """
+        if sys.platform != "linux":
+            return None
+        name = self._serving(prepare)
+        server = socket.socket(socket.AF_UNIX)
+        with suppress(OSError):
+            ask_for_worker(server, name, [1, 2, channel])
+            if server.recv(len(_TAKEN)) == _TAKEN:
+                return ForkedWorker(server)
+        server.close()
+        return None
 
     def end(self) -> None:
         """Ends the server, if it runs, and its workers."""
@@ -122,16 +145,16 @@ class ForkServer:
         if self._process is not None:
             self._process.wait()
 
-    def _serving(self, prepare: Callable[[], None] | None) -> str:
-        """The name of the socket at which a server listens, or will in a moment."""
-        wanted = _modules_in_use() + ([f"{prepare.__module__}:{prepare.__qualname__}"] if prepare else [])
+    def _serving(self, prepare: Callable[[], None] | None, more: Sequence[str] = ()) -> str:
+        """The name of the socket at which a server listens, or will in a moment, with more modules."""
+        wanted = [*_modules_in_use(), *more] + ([f"{prepare.__module__}:{prepare.__qualname__}"] if prepare else [])
         with self._lock:
             if self._process is None or self._process.poll() is not None or self._conditions != _conditions():
                 self.end()
                 self._start(self._execute)
-            if more := [name for name in wanted if name not in self._loaded]:
-                self._loaded.update(more)
-                _send_names(self._name, more)
+            if new := [name for name in wanted if name not in self._loaded]:
+                self._loaded.update(new)
+                _send_names(self._name, new)
         return self._name
 
     def _start(self, how: Callable[[socket.socket, int], _Server]) -> None:
@@ -149,7 +172,7 @@ class ForkServer:
     def _execute(self, listener: socket.socket, lifeline: int) -> _Server:
         words = [*module_command("jobs.fork_server"), str(listener.fileno()), *_modules_in_use()]
         return subprocess.Popen(
-            ["/bin/sh", "-c", _deaf(words)],
+            ["/bin/sh", "-c", deaf_command(words)],
             stdin=lifeline,
             env=os.environ | _ONE_THREAD,
             pass_fds=[listener.fileno()],
@@ -167,7 +190,34 @@ class ForkServer:
         return _Fork(pid)
 
 
+class ForkedWorker:
+    """A worker that a server forked, which tells how it ended."""
+
+    def __init__(self, server: socket.socket) -> None:
+        self._server = server
+
+    def wait(self) -> str:
+        """Waits for its end; says how it ended."""
+        with suppress(OSError), self._server:
+            if code := self._server.recv(64):
+                return how_ended(int(code))
+        return "its server is gone"
+
+    def stop(self) -> None:
+        """Has it killed."""
+        self._server.close()
+
+
 SERVER: Final = ForkServer()  # of this process
+
+
+def how_ended(code: int) -> str:
+    """How a process ended, by its exit code as `subprocess` has it.
+
+    >>> how_ended(1), how_ended(-9)
+    ('exit code 1', 'killed by signal 9')
+    """
+    return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
 
 
 def _conditions() -> object:
@@ -194,7 +244,7 @@ def _send_names(server_name: str, names: Sequence[str]) -> None:
 
 class _Request(NamedTuple):
     environment: dict[str, str]
-    outputs: Sequence[int]  # file descriptors
+    outputs: Sequence[int]  # file descriptors, the channel among them
 
 
 class _Worker(NamedTuple):
@@ -203,10 +253,10 @@ class _Worker(NamedTuple):
 
 
 def main() -> int:
-    """Serves; in a worker, runs Beam's harness."""
+    """Serves; in a worker, does its work."""
     listener = socket.socket(fileno=int(sys.argv[1]))
-    import_harness(_lifeline_is_cut)
-    _load(sys.argv[2:])
+    set_up_logs(_lifeline_is_cut)
+    _load([*NEEDED, *sys.argv[2:]])
     if _num_threads() > 1:
         return 0
     gc.freeze()  # pages that are shared stay so
@@ -220,7 +270,8 @@ def _be_server(listener: socket.socket) -> NoReturn:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the process that started it to hear
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.environ.update(_ONE_THREAD)
-        import_harness(_lifeline_is_cut)
+        set_up_logs(_lifeline_is_cut)
+        _load(NEEDED)
         code = _serve_or_work(listener)
     except BaseException:
         if not _lifeline_is_cut():
@@ -232,12 +283,16 @@ def _be_server(listener: socket.socket) -> NoReturn:
 
 
 def _serve_or_work(listener: socket.socket) -> int:
-    """Serves to the end, or, in a worker that was forked, runs Beam's harness; returns the exit code of either."""
+    """Serves to the end, or, in a worker that was forked, does its work; returns the exit code of either."""
     request = _serve(listener)
     if request is None:
         return 0
-    _become_worker(request)
-    return run_harness(_lifeline_is_cut)
+    channel = _become_worker(request)
+    if channel is None:
+        return run_harness(_lifeline_is_cut)
+    from jobs.task_worker import do_tasks  # late: it loads Beam, which logs
+
+    do_tasks(channel)
 
 
 def _load(names: Sequence[str]) -> None:
@@ -307,13 +362,13 @@ def _receive(client: socket.socket) -> _Request | list[str] | None:
     if user != os.getuid():
         return None
     try:
-        content, outputs, _, _ = socket.recv_fds(client, _MAX_REQUEST_PART, 2)
+        content, outputs, _, _ = socket.recv_fds(client, _MAX_REQUEST_PART, _MAX_DESCRIPTORS)
         while part := client.recv(_MAX_REQUEST_PART):
             content += part
         asked: dict[str, str] | list[str] = json.loads(content)
         if isinstance(asked, list):
             return asked
-        client.sendall(b"taken ")
+        client.sendall(_TAKEN)
     except (OSError, ValueError):
         return None
     return _Request(asked, outputs)
@@ -325,22 +380,24 @@ def _report(worker: _Worker) -> None:
         worker.client.sendall(str(os.waitstatus_to_exitcode(status)).encode())
 
 
-def _become_worker(request: _Request) -> None:
+def _become_worker(request: _Request) -> int | None:
+    """Takes on what was asked for; returns the descriptor of the channel, if there is one."""
     os.environ.clear()
     os.environ.update(request.environment)
-    for number, output in enumerate(request.outputs, start=1):
+    for number, output in enumerate(request.outputs[:2], start=1):
         os.dup2(output, number)
         os.close(output)
     import numpy as np
 
     np.random.seed()  # noqa: NPY002  (whoever draws from it draws his own; Python's own is seeded after a fork)
+    return next(iter(request.outputs[2:]), None)
 
 
 def _lifeline_is_cut() -> bool:
     return bool(select.select([_LIFELINE], [], [], 0)[0])
 
 
-def _deaf(words: Sequence[str]) -> str:
+def deaf_command(words: Sequence[str]) -> str:
     """A shell's command that does not hear a terminal's Ctrl-C, which is for the process that started it to hear."""
     path = shlex.quote(module_environment()["PYTHONPATH"])
     return f"trap '' INT; {PARENT}={os.getpid()} PYTHONPATH={path} exec {shlex.join(words)}"

@@ -17,14 +17,17 @@ from typing import Final
 
 PARENT: Final = "WIT400M_PARENT"  # environment variable: the process that gives work, which may be gone already
 
-_NEEDED: Final = (
-    "apache_beam.runners.worker.sdk_worker_main",
+NEEDED: Final = (  # by any worker
+    "jobs.task_worker",
     "pipeline.steps",
-    "grpc._interceptor",  # these are imported late by those above
-    "numpy.random",
+    "numpy.random",  # these are imported late by those above
     "fsspec.implementations.local",
     "encodings.idna",
     "encodings.punycode",
+)
+HARNESS: Final = (  # by one that runs Beam's harness
+    "apache_beam.runners.worker.sdk_worker_main",
+    "grpc._interceptor",
 )
 LOGGED_PACKAGES: Final = ("pipeline", "vocab")  # whose warnings a process that runs steps shows
 _LOOK_S: Final = 0.5
@@ -32,26 +35,20 @@ _LOOK_S: Final = 0.5
 
 def main() -> int:
     """Runs the harness in a process of its own until the parent has no more work."""
+    return run_harness(leave_when_orphaned())
+
+
+def leave_when_orphaned() -> Callable[[], bool]:
+    """Has this process end when the one that gives work is gone; returns whether it is."""
     parent = int(os.environ.get(PARENT) or os.getppid())
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
-    return run_harness(lambda: os.getppid() != parent)
+    return lambda: os.getppid() != parent
 
 
 def _leave_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(_LOOK_S)
     os._exit(1)
-
-
-def import_harness(is_orphan: Callable[[], bool]) -> None:
-    """Imports what every worker needs, after the logs are set up: importing Beam logs.
-
-    Args:
-        is_orphan: Whether the process that gives work is gone.
-    """
-    set_up_logs(is_orphan)
-    for module in _NEEDED:
-        importlib.import_module(module)
 
 
 def set_up_logs(is_orphan: Callable[[], bool]) -> None:
@@ -89,7 +86,9 @@ def run_harness(is_orphan: Callable[[], bool]) -> int:
     Args:
         is_orphan: Whether the process that gives work is gone.
     """
-    import_harness(is_orphan)
+    set_up_logs(is_orphan)  # before the import: Beam logs while it is imported
+    for module in (*HARNESS, *NEEDED):
+        importlib.import_module(module)
     from apache_beam.runners.worker import sdk_worker_main
 
     default_hook = threading.excepthook

@@ -58,6 +58,7 @@ def slice_step(step: Step, number: int, folder: StageFolder) -> Iterator[Step]:
             units=[spill],
             output_of=str,
             work=write_found,
+            payload=transform.payload // number,
         )
         yield Step(f"{step.label}{index + 1}of{number}", found)
     join = GroupPacked(
@@ -105,6 +106,7 @@ def _slice_of_units(transform: GroupPacked[Any, Any], index: int, number: int) -
         units=transform.units[index::number],
         output_of=transform.output_of,
         work=transform.work,
+        payload=transform.payload // number,
     )
 
 

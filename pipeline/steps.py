@@ -32,10 +32,10 @@ from apache_beam.metrics import Metrics
 
 from pipeline.base import files
 from pipeline.base.arrays import Ints, count_elements, write_array
-from pipeline.base.drops import Counts
+from pipeline.base.drops import Counts, LostRows
 from pipeline.base.lineage import Kinship
 from pipeline.base.options import check_options, option
-from pipeline.base.packed import unit_straight
+from pipeline.base.packed import BUCKET_BYTES, unit_straight
 from pipeline.base.receipts import StepReceipts
 
 NAMESPACE: Final = "wit400m"  # of the metrics that show counts while a step runs
@@ -54,6 +54,20 @@ class Shape(Enum):
 
     MAP = "map"  # worker processes
     SHUFFLE = "shuffle"  # one process, in memory (notes on local engines: docs/engines.md)
+
+
+class LocalTasks(NamedTuple):
+    """What a step is where nothing has to be distributed: tasks for processes of one machine, without a pipeline.
+
+    Attributes:
+        tasks: Each for one process, in any order.
+        work: Does one, of a function that can be sent to that process; what it returns is sent back.
+        finish: Does the rest, when all are done, with what was returned, in the order of the tasks.
+    """
+
+    tasks: Sequence[Any]
+    work: Callable[[Any], Any]
+    finish: Callable[[Sequence[Any]], object]
 
 
 class UnitsTransform(beam.PTransform, ABC):
@@ -106,13 +120,9 @@ class UnitsTransform(beam.PTransform, ABC):
     def num_tasks(self) -> int:
         """How many workers it can keep busy."""
 
-    def run_here(self) -> bool:
-        """Does it in this process without a pipeline, where that is no different: there is one task, and no shuffle.
-
-        Returns:
-            Whether it did; if not, nothing was done.
-        """
-        return False
+    def local_tasks(self, workers: int) -> LocalTasks | None:
+        """What it is for so many processes of one machine; None where only a pipeline does it."""
+        return None
 
 
 @dataclass(kw_only=True, eq=False)
@@ -164,9 +174,9 @@ class MapUnits(LanedUnits[U]):
         lanes = self._elements(root, "Units", self._lanes())
         return lanes | "Work" >> beam.ParDo(_Work(self.work, self.receipts)).with_output_types(str)
 
-    def run_here(self) -> bool:
-        """See `UnitsTransform.run_here`."""
-        return _run_one(_Work(self.work, self.receipts), self._lanes())
+    def local_tasks(self, workers: int) -> LocalTasks:
+        """The lanes."""
+        return LocalTasks(self._lanes(), partial(_do_all, _Work(self.work, self.receipts)), len)
 
 
 Finish = Callable[[str], Counts]  # writes what was made of a unit to the path of its output
@@ -189,9 +199,10 @@ class CrewUnits(LanedUnits[U]):
         elements = self._elements(root, "Units", crews)
         return elements | "Work" >> beam.ParDo(_WorkTogether(self.crew, self.receipts)).with_output_types(str)
 
-    def run_here(self) -> bool:
-        """See `UnitsTransform.run_here`."""
-        return _run_one(_WorkTogether(self.crew, self.receipts), self._lanes())
+    def local_tasks(self, workers: int) -> LocalTasks:
+        """A crew for each process."""
+        work = partial(_do_all, _WorkTogether(self.crew, self.receipts))
+        return LocalTasks(deal_lanes(self._lanes(), workers), work, len)
 
 
 def deal_lanes(lanes: Sequence[Sequence[U]], number: int) -> list[list[U]]:
@@ -246,13 +257,13 @@ class SumUnits(UnitsTransform, Generic[U]):
             | "Write" >> beam.Map(_write_sum, self.output, self.receipts).with_output_types(str)
         )
 
-    def run_here(self) -> bool:
-        """See `UnitsTransform.run_here`."""
-        if len(self.units) != 1:
-            return False
+    def local_tasks(self, workers: int) -> LocalTasks:
+        """A share of the units for each process."""
+        shares = [self.units[first::workers] for first in range(min(workers, len(self.units)))]
         sums = _Sum(self.size)
-        _write_sum(sums.add_input(sums.create_accumulator(), self.array_of(self.units[0])), self.output, self.receipts)
-        return True
+        return LocalTasks(
+            shares, partial(_add_up, self.array_of, sums), partial(_write_sums, sums, self.output, self.receipts)
+        )
 
 
 @dataclass(kw_only=True, eq=False)
@@ -267,7 +278,7 @@ class GroupPacked(UnitsTransform, Generic[S, U]):
         output_of: Where the output of a unit lies.
         work: Makes it of the unit, the path of its output, and all that was found for it, in any order.
         payload: Bytes that are packed of all sources, about: what one machine's memory must hold, or a share of it at
-            a time (`slice_step`).
+            a time (`slice_step`); 0: few.
     """
 
     shape = Shape.SHUFFLE
@@ -304,6 +315,22 @@ class GroupPacked(UnitsTransform, Generic[S, U]):
             | "GroupUnits" >> beam.CoGroupByKey()
             | "Work" >> beam.ParDo(_WorkOnFound(self.work, self.receipts)).with_output_types(str)
         )
+
+    def local_tasks(self, workers: int) -> LocalTasks | None:
+        """The sources, where all that is packed is no more than one bucket may be."""
+        if self.payload > BUCKET_BYTES:
+            return None
+        return LocalTasks(self.sources, partial(_pack_all, self.pack), self._work_on_packed)
+
+    def _work_on_packed(self, packs: Sequence[list[tuple[int, bytes]]]) -> None:
+        found = _parts_by_number(packs)
+        if self.find is not None:
+            found = _parts_by_number(_find(bucket, self.find) for bucket in found.items())
+        work = _WorkOnFound(self.work, self.receipts)
+        for number, unit in enumerate(zip(self.units, self.outputs, strict=True)):
+            _do_all(work, (number, {"unit": [unit], "found": found.pop(number, [])}))
+        if found:
+            raise LostRows(f"something was found for the unit {min(found)}, and there are {len(self.units)}")
 
 
 @dataclass(kw_only=True, eq=False)
@@ -542,13 +569,32 @@ class _WorkOnFound(beam.DoFn):
         yield _make(output, partial(self._work, unit, output, joined["found"]), self._receipts)
 
 
-def _run_one(work: "_Work | _WorkTogether", lanes: list[list[tuple[Any, str]]]) -> bool:
-    """Does the work of a step that has one lane."""
-    if len(lanes) != 1:
-        return False
-    for _ in work.process(lanes[0]):
+def _do_all(work: "_Work | _WorkTogether | _WorkOnFound", element: Any) -> None:
+    for _ in work.process(element):
         pass
-    return True
+
+
+def _add_up(array_of: Callable[[U], Ints], sums: "_Sum", units: Sequence[U]) -> Ints:
+    total = sums.create_accumulator()
+    for unit in units:
+        total = sums.add_input(total, array_of(unit))
+    return total
+
+
+def _write_sums(sums: "_Sum", output: str, receipts: StepReceipts, totals: Sequence[Ints]) -> None:
+    _write_sum(sums.merge_accumulators(totals), output, receipts)
+
+
+def _pack_all(pack: Callable[[S], Packed], source: S) -> list[tuple[int, bytes]]:
+    return list(pack(source))
+
+
+def _parts_by_number(packs: Iterable[Packed]) -> dict[int, list[bytes]]:
+    parts: dict[int, list[bytes]] = {}
+    for pack in packs:
+        for number, part in pack:
+            parts.setdefault(number, []).append(part)
+    return parts
 
 
 class _Sum(beam.CombineFn):

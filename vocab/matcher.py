@@ -149,6 +149,17 @@ def compile_matcher(
     )
 
 
+def load_kernel() -> None:
+    """Loads what searches texts for all matchers of this process, and of those that are forked from it.
+
+    Machine code belongs to types of arrays; those of a matcher that lies in files cannot be written to.
+    """
+    matcher = compile_matcher(["a"])
+    for array in (matcher.table.slots, matcher.table.longer):
+        array.flags.writeable = False
+    matcher.prepare()
+
+
 @functools.cache
 def _is_compiled(kernel: Kernel) -> bool:
     """Whether texts are searched by compiled code; where they should be but are not, says why, once a process."""

@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from pipeline.balancing.lots import LARGEST, NO_LOTS, Drawing, collect_lots, lot_bounds, take_cuts
+from pipeline.balancing.lots import LARGEST, NO_LOTS, Drawing, collect_lots, expected_lots, lot_bounds, take_cuts
 from pipeline.balancing.pool import PoolTable
 from pipeline.base import files
 from pipeline.base.arrays import Ints, read_array, write_array
@@ -51,7 +51,7 @@ def find_cuts(
         bounds_file, found_file = (files.join(folder, f"{name}-{widening}.npy") for name in ("bounds", "found"))
         write_array(bounds_file, bounds)
         collect = collect_step(tables, drawing, bounds_file, files.join(folder, f"lots-{widening}"))
-        take = take_step(collect.outputs, caps_file, found_file)
+        take = take_step(collect.outputs, caps_file, found_file, num_lots=expected_lots(counts, bounds))
         yield Step(f"CollectLots{widening}", collect), Step(f"TakeCuts{widening}", take)
         found = read_array(found_file)
         cuts[found["query_id"]] = found["lot"]
@@ -80,13 +80,14 @@ def collect_step(
     )
 
 
-def take_step(lots: Sequence[str], caps: str, output: str) -> GroupPacked[str, str]:
+def take_step(lots: Sequence[str], caps: str, output: str, *, num_lots: int) -> GroupPacked[str, str]:
     """Finds the cuts among collected lots; only these are shuffled, packed by groups of queries.
 
     Args:
         lots: Files that `collect_step` wrote.
         caps: File of the cap of every query: which lot is its cut, counted from 1.
         output: File of the cuts found, by query; those of queries whose bound was too low are missing.
+        num_lots: In all files, about.
     """
     return GroupPacked(
         sources=lots,
@@ -95,6 +96,7 @@ def take_step(lots: Sequence[str], caps: str, output: str) -> GroupPacked[str, s
         units=[output],
         output_of=str,
         work=write_cuts,
+        payload=num_lots * NO_LOTS.itemsize,
     )
 
 

@@ -80,6 +80,15 @@ def lot_bounds(counts: Ints, caps: Ints, *, widening: int = 1) -> Words:
     return bounds
 
 
+def expected_lots(counts: Ints, bounds: Words) -> int:
+    """How many lots lie up to the bounds of their queries, on average.
+
+    >>> expected_lots(np.array([100, 50]), np.array([2**63, 0], np.uint64))
+    50
+    """
+    return round(float(np.sum(counts * (bounds / 2.0**64))))
+
+
 def collect_lots(matched: pa.RecordBatch, bounds: Words, drawing: Drawing) -> Lots:
     """The lots up to the bound of their query; a bound of 0 asks for none.
 

@@ -29,7 +29,7 @@ from pipeline.base.options import option
 from pipeline.base.schemas import MATCHED
 from pipeline.base.tables import open_table_writer, read_batches, read_column, read_table
 from pipeline.steps import MapUnits, Question, Stage, Step, Steps, count_queries
-from vocab.matcher import Kernel, Matcher, compile_matcher
+from vocab.matcher import Kernel, Matcher, compile_matcher, load_kernel
 from vocab.normalize import METACLIP, Case, Normalization
 
 
@@ -95,7 +95,8 @@ class MatchPairs(Stage):
         """Match table by table, then count."""
         pairs, matched = PairsFolder(self.pairs), MatchedFolder(self.output)
         matcher, folder = self.load_matcher(), VocabFolder(self.vocab).matcher
-        matcher.prepare()
+        if self.kernel == "numba":
+            matcher.prepare()  # or says that it does not work
         if self.normalization is not None:
             folder = matched.working("matcher")
             matcher.save(folder, files.write_bytes_whole)
@@ -107,7 +108,8 @@ class MatchPairs(Stage):
         )
         read = partial(read_lists, column="query_ids")
         count = count_queries(match.outputs, read, matcher.num_queries, output=matched.counts)
-        yield Step("MatchQueries", match), Step("CountQueries", count)
+        prepare = None if self.kernel == "numpy" else load_kernel
+        yield Step("MatchQueries", match, prepare=prepare), Step("CountQueries", count)
 
     @property
     def normalization(self) -> Normalization | None:
