@@ -14,11 +14,9 @@ from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Any, Self
 
-from apache_beam.internal import pickler
-
 from jobs.fork_server import SERVER, deaf_command, how_ended
 from jobs.interpreter import module_command
-from jobs.task_worker import Said
+from jobs.task_worker import FAILED, LOGGED, to_bytes
 from pipeline.steps import LocalTasks
 
 
@@ -47,7 +45,7 @@ def do_side_by_side(step: LocalTasks, *, workers: int, prepare: Callable[[], Non
     """
     answers: list[Any] = [None] * len(step.tasks)
     tasks = iter(enumerate(step.tasks))
-    work = pickler.dumps(step.work)
+    work = to_bytes(step.work)
     with contextlib.ExitStack() as stack:
         crew = [stack.enter_context(_Worker(work, prepare)) for _ in range(min(workers, len(answers)))]
         busy = {worker.channel: worker for worker in crew}
@@ -84,18 +82,18 @@ class _Worker:
         """Gives it a task."""
         self.number = number
         with self._noticing_death():
-            self.channel.send_bytes(pickler.dumps(task))
+            self.channel.send_bytes(to_bytes(task))
 
     def hear(self) -> bool:
         """Takes what it says; returns whether it is done, with its `answer`."""
         with self._noticing_death():
             said, value = self.channel.recv()
-        if said is Said.LOGGED:
+        if said == LOGGED:
             logger = logging.getLogger(value.name)
             if logger.isEnabledFor(value.levelno):
                 logger.handle(value)
             return False
-        if said is Said.FAILED:
+        if said == FAILED:
             line, traceback = value
             error = TaskFailed(line)
             error.add_note(traceback)

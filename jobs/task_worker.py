@@ -12,21 +12,15 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from enum import Enum
 from multiprocessing.connection import Connection
-from typing import Any, NoReturn
-
-from apache_beam.internal import pickler
+from typing import Any, Final, NoReturn
 
 from jobs.worker import leave_when_orphaned, set_up_logs
 
-
-class Said(Enum):
-    """What a worker sends, each with a value."""
-
-    DONE = "done"  # what the function returned
-    FAILED = "failed"  # the error in one line, and where it was raised
-    LOGGED = "logged"  # a record
+# What a worker sends, each with a value.
+DONE: Final = "done"  # what the function returned
+FAILED: Final = "failed"  # the error in one line, and where it was raised
+LOGGED: Final = "logged"  # a record
 
 
 def main() -> NoReturn:
@@ -44,9 +38,7 @@ def do_tasks(descriptor: int) -> NoReturn:
     code = 1
     try:
         with Connection(descriptor) as connection:
-            channel = _Channel(connection)
-            logging.getLogger().handlers = [_Sender(channel)]
-            _answer_all(channel)
+            _answer_all(_Channel(connection))
         code = 0
     except (EOFError, ConnectionError):
         code = 0
@@ -58,6 +50,13 @@ def do_tasks(descriptor: int) -> NoReturn:
         os._exit(code)
 
 
+def to_bytes(value: Any) -> bytes:
+    """A function, or its argument, as it is sent."""
+    from apache_beam.internal import pickler  # late: Beam logs while it is imported
+
+    return bytes(pickler.dumps(value))
+
+
 class _Channel:
     """A connection that several threads send on."""
 
@@ -66,9 +65,11 @@ class _Channel:
 
     def receive(self) -> Any:
         """What was sent; raises EOFError when there is nothing more to come."""
+        from apache_beam.internal import pickler
+
         return pickler.loads(self._connection.recv_bytes())
 
-    def send(self, said: Said, value: Any) -> None:
+    def send(self, said: str, value: Any) -> None:
         """Sends something, whole."""
         with self._lock:
             self._connection.send((said, value))
@@ -86,16 +87,21 @@ class _Sender(logging.Handler):
         words = copy.copy(record)
         words.msg, words.args = self.format(record), None
         words.exc_info = words.exc_text = words.stack_info = None
-        self._channel.send(Said.LOGGED, words)
+        self._channel.send(LOGGED, words)
 
 
 def _answer_all(channel: _Channel) -> NoReturn:
     work: Callable[[Any], Any] = channel.receive()
+    logging.getLogger().handlers = [_Sender(channel)]  # what was logged while Beam was imported is for nobody
     while True:
         task = channel.receive()
         try:
             answer = work(task)
         except Exception as error:
-            channel.send(Said.FAILED, (f"{type(error).__name__}: {error}", traceback.format_exc()))
+            channel.send(FAILED, (f"{type(error).__name__}: {error}", traceback.format_exc()))
         else:
-            channel.send(Said.DONE, answer)
+            channel.send(DONE, answer)
+
+
+if __name__ == "__main__":
+    main()

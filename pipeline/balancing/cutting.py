@@ -105,7 +105,7 @@ def write_lots(table: PoolTable, output: str, *, drawing: OnWorker[Drawing], bou
     batches = table.read(["pair_id", "query_ids"])
     parts = [collect_lots(batch, bounds.get(), drawing.get()) for batch in batches]
     lots = np.concatenate([NO_LOTS, *parts])
-    write_array(output, lots[np.argsort(lots["query_id"] % _NUM_BUCKETS, kind="stable")])
+    write_array(output, lots[np.argsort((lots["query_id"] % _NUM_BUCKETS).astype(np.uint8), kind="stable")])
     return {}
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.base.arrays import Ints, flatten_lists
+from pipeline.base.arrays import Ints
 from pipeline.base.ids import Words, id_words
 
 LARGEST: Final = np.uint64(2**64 - 1)  # as a cut: selects every pair
@@ -50,9 +50,22 @@ class Drawing:
             rows: [lots] which pair.
             query_ids: [lots] which query.
         """
+        return self._mix_in(self._hash_pairs(pair_ids).take(rows), query_ids)
+
+    def draw_all(self, matched: pa.RecordBatch) -> tuple[Ints, npt.NDArray[np.intp], Words]:
+        """The lots that all queries of pairs draw: of each its pair's row, its query, and the lot itself."""
+        lengths = matched["query_ids"].value_lengths().to_numpy()
+        query_ids = matched["query_ids"].flatten().to_numpy().astype(np.intp)  # once, for all that is looked up by it
+        lots = self._mix_in(np.repeat(self._hash_pairs(matched["pair_id"]), lengths), query_ids)
+        return np.repeat(np.arange(len(lengths)), lengths), query_ids, lots
+
+    def _hash_pairs(self, pair_ids: pa.Array) -> Words:
         words = id_words(pair_ids)
-        pair_hashes = _mix(_mix(words[:, 0] + np.uint64(self.seed)) ^ words[:, 1])
-        return _mix(pair_hashes[rows] ^ self.query_hashes[query_ids])
+        return _mix(_mix(words[:, 0] + np.uint64(self.seed)) ^ words[:, 1])
+
+    def _mix_in(self, pair_hashes: Words, query_ids: npt.NDArray[np.integer]) -> Words:
+        pair_hashes ^= self.query_hashes.take(query_ids)
+        return _mix(pair_hashes)
 
 
 def same_lots(num_queries: int) -> Words:
@@ -97,14 +110,11 @@ def collect_lots(matched: pa.RecordBatch, bounds: Words, drawing: Drawing) -> Lo
         bounds: [num_queries].
         drawing: What decides lots.
     """
-    rows, query_ids = flatten_lists(matched["query_ids"])
-    own_bounds = bounds[query_ids]
-    asked = np.flatnonzero(own_bounds)
-    query_ids = query_ids[asked]
-    lots = drawing.draw(matched["pair_id"], rows[asked], query_ids)
-    near = lots <= own_bounds[asked]
-    records = np.empty(np.count_nonzero(near), NO_LOTS.dtype)
-    records["query_id"], records["lot"] = query_ids[near], lots[near]
+    _, query_ids, lots = drawing.draw_all(matched)
+    own_bounds = bounds.take(query_ids)
+    near = np.flatnonzero((lots <= own_bounds) & (own_bounds > 0))
+    records = np.empty(len(near), NO_LOTS.dtype)
+    records["query_id"], records["lot"] = query_ids.take(near), lots.take(near)
     return records
 
 
@@ -147,13 +157,9 @@ def select_lots(matched: pa.RecordBatch, cuts: Words, drawing: Drawing) -> tuple
     Returns:
         Row and query id of each, in order.
     """
-    rows, query_ids = flatten_lists(matched["query_ids"])
-    own_cuts = cuts[query_ids]
-    capped = np.flatnonzero(own_cuts != LARGEST)
-    lots = drawing.draw(matched["pair_id"], rows[capped], query_ids[capped])
-    selected = np.ones(len(rows), np.bool_)
-    selected[capped] = lots <= own_cuts[capped]
-    return rows[selected], query_ids[selected]
+    rows, query_ids, lots = drawing.draw_all(matched)
+    selected = np.flatnonzero(lots <= cuts.take(query_ids))
+    return rows.take(selected), query_ids.take(selected).astype(np.int32)
 
 
 def _mix(words: Words) -> Words:

@@ -91,6 +91,7 @@ def engines(code, start_service):
     return {
         "local 1": ["--workers=1"],
         "local 2": ["--workers=2"],
+        "Beam's 2": ["--workers=2", "--runner=FnApiRunner"],
         "embed": [*portable, "--job_endpoint=embed"],
         "service": [*portable, f"--job_endpoint={service}"],
     }
@@ -141,7 +142,7 @@ def digests(folder):
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("u*.parquet")}
 
 
-@pytest.mark.parametrize("engine", ["local 2", "embed", "service"])
+@pytest.mark.parametrize("engine", ["local 2", "Beam's 2", "embed", "service"])
 def test_a_killed_worker_is_an_error_and_the_next_run_gives_the_same(toy, engines, tmp_path, engine):
     code, _, err = finish(toy(*engines[engine], "--fault=kill"))
     assert (code, err.count("\n")) == (1, 1)
@@ -159,6 +160,7 @@ def test_a_killed_worker_is_an_error_and_the_next_run_gives_the_same(toy, engine
     [
         pytest.param("local 1", signal.SIGINT, 130, id="one process"),
         pytest.param("local 2", signal.SIGINT, 130, id="two processes"),
+        pytest.param("Beam's 2", signal.SIGINT, 130, id="two processes of Beam's"),
         pytest.param("embed", signal.SIGINT, 130, id="portable"),
         pytest.param("local 2", signal.SIGTERM, 143, id="told to end"),
     ],

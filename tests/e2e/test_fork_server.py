@@ -41,12 +41,15 @@ def sign():
         print(os.getpid(), file=file)
 
 
-def run(folder, label, prepare=None, **fault):
+BEAM = ("--runner=FnApiRunner",)  # whose workers run Beam's harness
+
+
+def run(folder, label, prepare=None, *, flags=(), **fault):
     """What each of two workers is like, word by word."""
     outputs = {unit: str(folder / f"{label}-{unit}") for unit in "ab"}
     units = MapUnits(units=list("ab"), output_of=outputs.__getitem__, work=partial(look, **fault))
     step = Step(label, units, prepare=prepare)
-    run_step(step, Engine(workers=2), StepReceipts(str(folder), label))
+    run_step(step, Engine(workers=2, beam_flags=flags), StepReceipts(str(folder), label))
     return [files.read_bytes(output).decode().split() for output in outputs.values()]
 
 
@@ -60,29 +63,30 @@ def changed(tmp_path, monkeypatch):
     end_children()
 
 
-def test_workers_of_all_steps_are_children_of_one_server_until_conditions_change(changed, monkeypatch):
-    first, second = run(changed, "First"), run(changed, "Second")
+@pytest.mark.parametrize(("flags", "name"), [((), "None"), (BEAM, "worker")], ids=["tasks", "Beam's"])
+def test_workers_of_all_steps_are_children_of_one_server_until_conditions_change(changed, monkeypatch, flags, name):
+    first, second = run(changed, "First", flags=flags), run(changed, "Second", flags=flags)
     assert {words[1] for words in first} == {words[1] for words in second}
     server = int(first[0][1])
     with open(f"/proc/{server}/cmdline") as file:
         assert "jobs.fork_server" in file.read()
     assert len({words[0] for words in (*first, *second)} - {str(server)}) >= 2
     assert {tuple(words[2:4]) for words in first} == {(str(changed), "x")}
-    assert all(words[4].startswith("worker") for words in first)
+    assert all(words[4].startswith(name) for words in first)
     numbers = [number for words in (*first, *second) for number in words[5:7]]
     assert len({words[0] for words in first}) == 2 and len(set(numbers)) == len(numbers)
     assert {words[7] for words in first} == {str(os.environ.get("OPENBLAS_NUM_THREADS"))}
     monkeypatch.setenv("OF_THIS_STEP", "y")
     (changed / "other").mkdir()
     monkeypatch.chdir(changed / "other")
-    third = run(changed, "Third")
+    third = run(changed, "Third", flags=flags)
     assert {tuple(words[2:4]) for words in third} == {(str(changed / "other"), "y")}
     assert not is_alive(server) and str(server) not in {words[1] for words in third}
 
 
 def test_what_workers_share_is_prepared_once_by_the_server(changed):
     [(_, server, *_), _] = run(changed, "First", prepare=sign)
-    run(changed, "Second", prepare=sign)
+    run(changed, "Second", prepare=sign, flags=BEAM)
     assert (changed / "prepared").read_text().split() == [server]
 
 
@@ -122,11 +126,12 @@ def test_a_program_of_ours_is_forked_and_its_workers_are_like_others(changed):
     assert not is_alive(int(server))
 
 
-def test_the_death_of_the_server_ends_its_workers_and_the_step_and_the_next_step_has_another(changed):
-    [(_, server, *_), _] = run(changed, "First")
+@pytest.mark.parametrize("flags", [(), BEAM], ids=["tasks", "Beam's"])
+def test_the_death_of_the_server_ends_its_workers_and_the_step_and_the_next_step_has_another(changed, flags):
+    [(_, server, *_), _] = run(changed, "First", flags=flags)
     with pytest.raises(StepFailed, match="a worker process died"):
-        run(changed, "Cut", fault="server")
-    [(_, other, *_), _] = run(changed, "Second")
+        run(changed, "Cut", fault="server", flags=flags)
+    [(_, other, *_), _] = run(changed, "Second", flags=flags)
     assert other != server
 
 

@@ -74,7 +74,7 @@ def find_cuts(world, bounds, cap=CAP):
     lots_folder = str(folder / f"lots-{hash(bounds.tobytes())}")
     collect = collect_step(whole_tables(tables), drawing, str(folder / "bounds.npy"), lots_folder)
     found = str(folder / f"found-{hash(bounds.tobytes())}.npy")
-    take = take_step(collect.outputs, str(folder / "caps.npy"), found)
+    take = take_step(collect.outputs, str(folder / "caps.npy"), found, num_lots=100)
     assert run(collect) == run(take) == {}
     return read_array(found)
 

@@ -16,7 +16,7 @@ from pipeline.base.arrays import read_array, write_array
 from pipeline.base.drops import add_counts
 from pipeline.base.files import join
 from pipeline.base.on_worker import OnWorker
-from pipeline.base.packed import num_buckets, split_by_bucket, split_by_unit, straight_to
+from pipeline.base.packed import BUCKET_BYTES, num_buckets, split_by_bucket, split_by_unit, straight_to
 from pipeline.base.receipts import MissingOutput
 from pipeline.base.tables import read_table, write_table
 from pipeline.steps import CrewUnits, GroupPacked, MapUnits, Shape, Step, SumUnits
@@ -50,15 +50,20 @@ def map_numbers(folder):
     )
 
 
-def run(transform, memory=1 << 30):
+ENGINES = {"here": (), "Beam's": ("--runner=FnApiRunner",)}
+on_both = pytest.mark.parametrize("flags", ENGINES.values(), ids=ENGINES)
+
+
+def run(transform, memory=1 << 30, flags=()):
     folder = os.path.commonpath([os.path.dirname(output) for output in transform.outputs])
-    made = make_step(Step("Step", transform), Engine(workers=1, memory=memory), folder)
+    made = make_step(Step("Step", transform), Engine(workers=1, memory=memory, beam_flags=flags), folder)
     return add_counts(*(receipt.counts for receipt in made.values()))
 
 
-def test_each_unit_is_made_and_counted_and_keeps_its_type(tmp_path):
+@on_both
+def test_each_unit_is_made_and_counted_and_keeps_its_type(tmp_path, flags):
     transform = map_numbers(tmp_path)
-    assert run(transform) == {"numbers": 8}
+    assert run(transform, flags=flags) == {"numbers": 8}
     assert [read_table(path)["number"].to_pylist() for path in transform.outputs] == [
         [6, 2, 8],
         [2, 10],
@@ -132,9 +137,10 @@ def count_wrongly(unit: Unit, output: str) -> dict[str, int]:
     [(write_nothing, "ended without writing it"), (count_wrongly, "the file says {'numbers': 1}")],
     ids=["no output", "another count than in the file"],
 )
-def test_a_unit_that_does_not_write_what_it_says_fails(tmp_path, work, message):
+@on_both
+def test_a_unit_that_does_not_write_what_it_says_fails(tmp_path, work, message, flags):
     with pytest.raises(StepFailed, match=message):
-        run(MapUnits(units=UNITS, output_of=partial(output_of, str(tmp_path)), work=work))
+        run(MapUnits(units=UNITS, output_of=partial(output_of, str(tmp_path)), work=work), flags=flags)
     assert not list(tmp_path.glob("_steps/*/[!_]*"))
 
 
@@ -163,7 +169,8 @@ def note_time(unit: Note, output: str) -> dict[str, int]:
     return {"by": os.getpid()}
 
 
-def test_units_of_a_lane_are_done_one_after_another_by_one_worker(tmp_path):
+@on_both
+def test_units_of_a_lane_are_done_one_after_another_by_one_worker(tmp_path, flags):
     units = [Note(f"{number}", number % 3) for number in range(9)]
     transform = MapUnits(
         units=units,
@@ -172,7 +179,7 @@ def test_units_of_a_lane_are_done_one_after_another_by_one_worker(tmp_path):
         lane_of=lambda unit: unit.lane,
     )
     assert transform.num_tasks == 3
-    made = make_step(Step("Step", transform), Engine(workers=2), str(tmp_path))
+    made = make_step(Step("Step", transform), Engine(workers=2, beam_flags=flags), str(tmp_path))
     for lane in range(3):
         its = [str(tmp_path / f"{number}.npy") for number in range(lane, 9, 3)]
         assert len({made[output].counts["by"] for output in its}) == 1
@@ -183,9 +190,9 @@ def test_units_of_a_lane_are_done_one_after_another_by_one_worker(tmp_path):
 def test_many_units_travel_in_a_file_and_keep_their_types(tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline.steps._MOST_INLINE", 2)
     monkeypatch.setattr("pipeline.steps._ELEMENTS_AT_ONCE", 3)
-    assert run(map_numbers(tmp_path)) == {"numbers": 8}
+    assert run(map_numbers(tmp_path), flags=ENGINES["Beam's"]) == {"numbers": 8}
     total = SumUnits(units=UNITS, array_of=array_of, size=10, output=str(tmp_path / "sum.npy"))
-    assert run(total) == {}
+    assert run(total, flags=ENGINES["Beam's"]) == {}
     assert read_array(total.output).sum() == 8
 
 
@@ -194,9 +201,10 @@ def array_of(unit: Unit) -> np.ndarray:
 
 
 @pytest.mark.parametrize("units", [UNITS, []], ids=["some", "none"])
-def test_arrays_of_units_are_added_up(tmp_path, units):
+@on_both
+def test_arrays_of_units_are_added_up(tmp_path, units, flags):
     output = str(tmp_path / "sum.npy")
-    assert run(SumUnits(units=units, array_of=array_of, size=10, output=output)) == {}
+    assert run(SumUnits(units=units, array_of=array_of, size=10, output=output), flags=flags) == {}
     numbers = [number for unit in units for number in unit.numbers]
     assert read_array(output).tolist() == np.bincount(np.array(numbers, np.int64), minlength=10).tolist()
 
@@ -206,24 +214,38 @@ def fetch_nothing(units: list[str]) -> Iterable[tuple[str, Callable[[str], dict[
         yield unit, partial(write_sorted, unit, packed=[])
 
 
-ALONE = {
-    "map": lambda path: MapUnits(units=["a"], output_of=lambda _: path, work=partial(write_sorted, packed=[])),
-    "crew": lambda path: CrewUnits(
-        units=["a", "b"], output_of=lambda unit: path + unit, crew=fetch_nothing, lane_of=lambda _: 0
+LANES = {"one task": lambda _: 0, "more tasks than workers": None}
+STEPS = {
+    "map": lambda path, lane_of: MapUnits(
+        units=["a", "b", "c"],
+        output_of=lambda unit: path + unit,
+        work=partial(write_sorted, packed=[]),
+        lane_of=lane_of,
     ),
-    "sum": lambda path: SumUnits(units=UNITS[:1], array_of=array_of, size=10, output=path),
+    "crew": lambda path, lane_of: CrewUnits(
+        units=["a", "b", "c"], output_of=lambda unit: path + unit, crew=fetch_nothing, lane_of=lane_of
+    ),
+    "sum": lambda path, lane_of: SumUnits(units=UNITS[: 1 if lane_of else 3], array_of=array_of, size=10, output=path),
 }
 
 
-@pytest.mark.parametrize("make", ALONE.values(), ids=ALONE)
+@pytest.mark.parametrize("make", STEPS.values(), ids=STEPS)
+@pytest.mark.parametrize("lane_of", LANES.values(), ids=LANES)
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_step_of_one_task_needs_no_pipeline(tmp_path, monkeypatch, make, workers):
+def test_a_map_step_needs_no_pipeline_here(tmp_path, monkeypatch, make, lane_of, workers):
     monkeypatch.setattr(Engine, "pipeline", lambda self, step: pytest.fail("a pipeline"))
+    transform = make(str(tmp_path / "output"), lane_of)
+    assert list(make_step(Step("Step", transform), Engine(workers=workers), str(tmp_path))) == list(transform.outputs)
+    assert all(map(os.path.exists, transform.outputs))
+
+
+@pytest.mark.parametrize("make", STEPS.values(), ids=STEPS)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_one_process_prepares_itself_before_a_step(tmp_path, make, workers):
     prepared = []
-    transform = make(str(tmp_path / "output"))
-    step = Step("Step", transform, prepare=lambda: prepared.append(1))
-    assert list(make_step(step, Engine(workers=workers), str(tmp_path))) == list(transform.outputs)
-    assert all(map(os.path.exists, transform.outputs)) and prepared == [1]
+    step = Step("Step", make(str(tmp_path / "output"), LANES["one task"]), prepare=lambda: prepared.append(1))
+    make_step(step, Engine(workers=workers), str(tmp_path))
+    assert prepared == [1]
 
 
 def test_an_error_without_a_pipeline_is_told_like_one_with(tmp_path):
@@ -258,7 +280,8 @@ def write_rows(unit: Unit, output: str, packed: Iterable[bytes]) -> dict[str, in
 
 
 @pytest.mark.parametrize("memory", [1 << 30, 1000, 300], ids=["whole", "in two slices", "in many slices"])
-def test_rows_meet_by_bucket_and_every_unit_is_made_also_one_that_nothing_was_found_for(tmp_path, memory):
+@on_both
+def test_rows_meet_by_bucket_and_every_unit_is_made_also_one_that_nothing_was_found_for(tmp_path, memory, flags):
     group = GroupPacked(
         sources=list(enumerate(UNITS)),
         pack=pack,
@@ -268,22 +291,51 @@ def test_rows_meet_by_bucket_and_every_unit_is_made_also_one_that_nothing_was_fo
         work=write_rows,
         payload=500,
     )
-    assert run(group, memory) == {"of_a": 0, "of_b": 2, "of_c": 0, "of_d": 2}
+    assert run(group, memory, flags) == {"of_a": 0, "of_b": 2, "of_c": 0, "of_d": 2}
     assert [read_array(path).tolist() for path in group.outputs] == [[], [0, 77], [], [1, 2]]
 
 
 @pytest.mark.parametrize("memory", [1 << 30, 1000, 300], ids=["whole", "in two slices", "in many slices"])
-def test_without_a_comparison_records_go_to_units_by_number(tmp_path, memory):
-    group = GroupPacked(
-        sources=[0, 1, 2],
+@on_both
+def test_without_a_comparison_records_go_to_units_by_number(tmp_path, memory, flags):
+    group = group_evenly(tmp_path)
+    assert run(group, memory, flags) == {}
+    assert [read_array(path).tolist() for path in group.outputs] == [[0, 2], [1]]
+
+
+def group_evenly(folder, sources=(0, 1, 2), payload=500):
+    return GroupPacked(
+        sources=sources,
         pack=pack_evenly,
         units=["even", "odd"],
-        output_of=lambda unit: str(tmp_path / f"{unit}.npy"),
+        output_of=lambda unit: str(folder / f"{unit}.npy"),
         work=write_sorted,
-        payload=500,
+        payload=payload,
     )
-    assert run(group, memory) == {}
+
+
+@pytest.mark.parametrize(
+    ("payload", "pipelines"), [(BUCKET_BYTES, 0), (BUCKET_BYTES + 1, 1)], ids=["a bucket's worth", "more than that"]
+)
+def test_few_rows_meet_in_this_process_and_many_in_a_pipeline(tmp_path, monkeypatch, payload, pipelines):
+    made, pipeline = [], Engine.pipeline
+    monkeypatch.setattr(Engine, "pipeline", lambda self, step: made.append(step) or pipeline(self, step))
+    group = group_evenly(tmp_path, payload=payload)
+    assert run(group) == {}
+    assert len(made) == pipelines
     assert [read_array(path).tolist() for path in group.outputs] == [[0, 2], [1]]
+
+
+@on_both
+def test_what_is_found_for_a_unit_that_is_not_there_is_an_error(tmp_path, flags):
+    group = group_evenly(tmp_path, sources=[0])
+    group.pack = partial(pack_to, 7)
+    with pytest.raises(StepFailed, match="Step: "):
+        run(group, flags=flags)
+
+
+def pack_to(unit: int, number: int) -> Iterable[tuple[int, bytes]]:
+    yield unit, b""
 
 
 def pack_evenly(number: int) -> Iterable[tuple[int, bytes]]:
