@@ -1,5 +1,6 @@
 """Runs a stage's command and watches it: seconds, CPU seconds and memory of all its processes."""
 
+import ctypes
 import os
 import resource
 import subprocess
@@ -7,8 +8,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import NamedTuple
+from contextlib import contextmanager, suppress
+from typing import Final, NamedTuple
+
+_PR_SET_CHILD_SUBREAPER: Final = 36  # of prctl(2): orphans below this process become its children
 
 
 class Took(NamedTuple):
@@ -30,15 +33,25 @@ class Took(NamedTuple):
 
 def run_stage(name: str, arguments: Sequence[str]) -> Took:
     """Runs `wit400m NAME`; ends this program if it fails."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     process = subprocess.Popen([sys.executable, "-m", "jobs", name, *arguments])
     with watch_tree(process.pid) as peak:
         code = process.wait()
     if code:
         raise SystemExit(f"{name} ended with exit code {code}")
-    seconds, after = time.monotonic() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = time.monotonic() - started
+    wait_for_orphans()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Took(seconds, cpu_s, peak[0])
+
+
+def wait_for_orphans() -> None:
+    """Waits for processes that outlive the command by a moment: what they took is counted only then."""
+    with suppress(ChildProcessError):
+        while True:
+            os.wait()
 
 
 @contextmanager
