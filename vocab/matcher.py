@@ -152,12 +152,9 @@ def compile_matcher(
 def load_kernel() -> None:
     """Loads what searches texts for all matchers of this process, and of those that are forked from it.
 
-    Machine code belongs to types of arrays; those of a matcher that lies in files cannot be written to.
+    One machine code serves all matchers: whether their arrays lie in files makes no difference to it.
     """
-    matcher = compile_matcher(["a"])
-    for array in (matcher.table.slots, matcher.table.longer):
-        array.flags.writeable = False
-    matcher.prepare()
+    compile_matcher(["a"]).prepare()
 
 
 @functools.cache

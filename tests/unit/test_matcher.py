@@ -3,8 +3,11 @@
 import gzip
 import itertools
 import json
+import pathlib
 import random
 import re
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 
@@ -349,3 +352,21 @@ def test_powers_are_exact_whatever_the_size_of_multiplier_and_inverse():
         powers, inverse_powers = vocab.matcher_table._powers(multiplier, 64)
         assert [int(p) for p in powers] == [pow(multiplier, k, 2**64) for k in range(64)]
         assert (powers * inverse_powers == 1).all()
+
+
+LOADED = """
+import sys
+from vocab import matcher_compiled
+from vocab.matcher import Matcher, load_kernel
+load_kernel()
+before = list(matcher_compiled.match_rows.signatures)
+found = Matcher.load(sys.argv[1]).match_text("in New York")
+sys.exit(0 if found == [0] and before == list(matcher_compiled.match_rows.signatures) else f"{found} {before}")
+"""
+
+
+@pytest.mark.skipif(bool(vocab.kernels.compiled.find_obstacle()), reason="nothing is compiled here")
+def test_what_is_loaded_before_workers_are_forked_is_all_that_a_matcher_in_files_needs(tmp_path):
+    compile_matcher(["new york"]).save(str(tmp_path), lambda path, data: pathlib.Path(path).write_bytes(data))
+    done = subprocess.run([sys.executable, "-c", LOADED, str(tmp_path)], capture_output=True, text=True, timeout=200)
+    assert (done.returncode, done.stderr) == (0, "")
