@@ -39,7 +39,6 @@ def do_tasks(descriptor: int) -> NoReturn:
     try:
         with Connection(descriptor) as connection:
             _answer_all(_Channel(connection))
-        code = 0
     except (EOFError, ConnectionError):
         code = 0
     except BaseException:
