@@ -66,6 +66,18 @@ def read_lines(path: str) -> list[str]:
         raise InputError(f"{path}: not UTF-8 text") from error
 
 
+def make_folder(path: str) -> None:
+    """Makes a folder and those above it, unless they are there.
+
+    Raises:
+        InputError: When it cannot be made, for one because a file has its name.
+    """
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path} cannot be a folder: {error.strerror}") from error
+
+
 @contextlib.contextmanager
 def written_file(path: str) -> Iterator[str]:
     """Gives a path to write to, which takes the place of `path` when all went well.

@@ -11,7 +11,7 @@ from typing import ClassVar
 from clip_train.commands.shared_options import require
 from clip_train.data.shards import ShardReader, list_shards
 from clip_train.evaluate.labelled import holds_shards
-from clip_train.files import read_lines
+from clip_train.files import make_folder, read_lines
 from clip_train.tokenizers.bpe import train_tokenizer
 from pipeline.base.options import check_options, option
 
@@ -34,9 +34,9 @@ class TokenizerConfig:
 def run_tokenizer(config: TokenizerConfig, _: Sequence[str]) -> int:
     """Trains a tokenizer and writes its merges."""
     require(config, "train", "output")
+    make_folder(os.path.dirname(config.output) or ".")
     texts = (text for path in config.train for text in _texts_of(path, config.max_texts))
     tokenizer = train_tokenizer(texts, vocab_size=config.vocab_size)
-    os.makedirs(os.path.dirname(config.output) or ".", exist_ok=True)
     tokenizer.save(config.output)
     print(f"{len(tokenizer.merges)} merges, {tokenizer.vocab_size} ids, {config.output}")
     return 0

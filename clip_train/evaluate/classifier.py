@@ -22,7 +22,7 @@ from torch.nn.functional import normalize
 from clip_train.config import ModelConfig, model_from_dict, model_to_dict
 from clip_train.errors import InputError
 from clip_train.evaluate.labelled import ClassName
-from clip_train.files import check_format, written_file
+from clip_train.files import check_format, make_folder, written_file
 from clip_train.models.clip import Clip
 from clip_train.training.distributed import choose_device
 
@@ -78,7 +78,7 @@ def save_classifier(
     folder: str, classifier: ImageClassifier, *, model: ModelConfig, classes: Sequence[ClassName]
 ) -> None:
     """Writes a classifier; its configuration comes last, so that a folder with one is whole."""
-    os.makedirs(folder, exist_ok=True)
+    make_folder(folder)
     values = {"format": _FORMAT, "model": model_to_dict(model), "classes": [list(name) for name in classes]}
     with written_file(os.path.join(folder, WEIGHTS_NAME)) as aside:
         safetensors.torch.save_file(classifier.state_dict(), aside)

@@ -13,6 +13,7 @@ from clip_train.config import ModelConfig, TrainConfig
 from clip_train.data.order import EpochOrder
 from clip_train.data.shards import Shard, ShardReader, list_shards, shards_digest
 from clip_train.errors import InputError
+from clip_train.files import make_folder
 from clip_train.models.clip import Clip
 from clip_train.presets import find_preset
 from clip_train.tokenizers.bpe import ClipTokenizer, train_tokenizer
@@ -70,9 +71,9 @@ def set_up(config: TrainConfig, device: torch.device, ranks: Ranks) -> Run:
     total_steps = count_steps(config, sum(shard.num_samples for shard in shards), ranks)
     data_digest = shards_digest(shards)
     resumed = find_resumable(config, data_digest)
+    make_folder(config.output)
     tokenizer = _choose_tokenizer(config, shards, resumed, ranks)
     model_config = choose_model(config, tokenizer)
-    os.makedirs(config.output, exist_ok=True)
     torch.manual_seed(config.seed)
     model = Clip(model_config, tokenizer).to(device)
     if not resumed:

@@ -280,6 +280,19 @@ def test_a_tokenizer_made_by_its_command_is_the_one_a_run_would_train(world, tra
     assert output.read_bytes() == (Path(newest) / "tokenizer.txt").read_bytes()
 
 
+@pytest.mark.parametrize("below", ["", "/below"])
+def test_an_output_that_cannot_be_a_folder_is_one_line(world, tmp_path, capsys, below):
+    (tmp_path / "file").write_bytes(b"")
+    commands = (
+        ["train", "--shards", str(world / "shards"), "--output", f"{tmp_path}/file{below}", *TRAINING],
+        ["tokenizer", "--train", str(world / "shards"), "--output", f"{tmp_path}/file{below}/merges.txt"],
+    )
+    for command in commands:
+        assert main(command) == 2
+        [line] = capsys.readouterr().err.splitlines()
+        assert f"{tmp_path}/file{below} cannot be a folder" in line
+
+
 WRONG = {
     "no command": ([], "required"),
     "unknown flag": (["train", "--lerning-rate", "1"], "--lerning-rate"),
