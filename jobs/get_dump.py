@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 from jobs.progress import show_progress
 from jobs.runner import DEFAULT_DATA, guard
+from pipeline.base.files import check_folder
 from pipeline.base.options import add_flags, options_from
 from pipeline.dumps.get_dump import GetDump, get_files, plan_dump
 from pipeline.dumps.partial_files import Download, bytes_here
@@ -31,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def run() -> None:
         options = options_from(GetDump, values, data=data)
+        check_folder(options.output)
         plan = plan_dump(options)
         downloads = plan.downloads(options)
         with _download_progress(downloads, quiet=quiet):

@@ -5,12 +5,12 @@ import os
 import sys
 from collections.abc import Sequence
 
-from pipeline.dumps.wordnet import DEFAULT_INDEX_URL, NoWordNet, get_wordnet
+from pipeline.dumps.wordnet import DEFAULT_INDEX_URL, get_wordnet
 from vocab.synsets import WordNetMissing, find_wordnet
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the job; returns the exit code (0 it is there, 1 it could not be had)."""
+    """Runs the job; returns the exit code (0 it is there, 1 it could not be had, 2 bad use)."""
     parser = argparse.ArgumentParser(
         prog="wit400m get-wordnet",
         description="Gets WordNet 3.0 by NLTK's download, or else from Debian's packages (apt-get, dpkg-deb).",
@@ -32,9 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         how = get_wordnet(arguments.output, index_url=arguments.index_url)
-    except NoWordNet as error:
+    except (OSError, ValueError) as error:
         print(f"wit400m get-wordnet: error: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, ValueError) else 1
     print(f"get-wordnet: {how} -> {arguments.output}")
     return 0
 

@@ -7,6 +7,7 @@ names the object.
 """
 
 import contextlib
+import errno
 import fnmatch
 import glob
 import hashlib
@@ -36,6 +37,14 @@ _AT_ONCE: Final = 64  # requests in flight where many files are asked about
 _TEMPORARY: Final = ".tmp-"
 
 
+class NotAFolder(ValueError):
+    """A file lies where a folder should be, or above it."""
+
+
+class FileTrouble(OSError):
+    """What is wrong with a file or with its place; the message says all that a user needs to know."""
+
+
 class Written(NamedTuple):
     """A file that was written whole."""
 
@@ -59,6 +68,16 @@ _discarded: ContextVar[list[str] | None] = ContextVar("discarded", default=None)
 def is_local(path: str) -> bool:
     """Whether a path lies on this machine's own file system."""
     return "://" not in path or path.startswith("file://")
+
+
+def is_within(path: str, folder: str) -> bool:
+    """Whether a path is a folder, or lies in it, however both are spelled.
+
+    >>> is_within("data/a/../vocab/x", "data/vocab/"), is_within("gs://b/vocab2", "gs://b/vocab")
+    (True, False)
+    """
+    path, folder = (os.path.realpath(_plain(it)) if is_local(it) else it.rstrip("/") for it in (path, folder))
+    return f"{path}/".startswith(folder.rstrip("/") + "/")
 
 
 def join(folder: str, *names: str) -> str:
@@ -112,7 +131,11 @@ def read_range(path: str, start: int, length: int) -> bytes:
 
 @contextmanager
 def write_whole(path: str) -> Iterator[BinaryIO]:
-    """Opens a file that appears under its name only if the block ends well."""
+    """Opens a file that appears under its name only if the block ends well.
+
+    Raises:
+        FileTrouble: When the disk is full.
+    """
     if (discarded := _discarded.get()) is not None:
         with tempfile.TemporaryFile() as buffer:
             yield cast(BinaryIO, buffer)
@@ -124,8 +147,9 @@ def write_whole(path: str) -> Iterator[BinaryIO]:
         _record(path, _plain(path))
         return
     with tempfile.NamedTemporaryFile(prefix="wit400m-", suffix=f"-{basename(path)}") as buffer:
-        yield cast(BinaryIO, buffer)
-        buffer.flush()
+        with _naming_full(tempfile.gettempdir()):
+            yield cast(BinaryIO, buffer)
+            buffer.flush()
         _upload(buffer.name, path)
         _record(path, buffer.name)
 
@@ -269,10 +293,36 @@ def expand_inputs(patterns: Sequence[str]) -> list[str]:
     return sorted(found)
 
 
+def check_folder(path: str) -> None:
+    """Checks that there can be a folder at a path; object stores have none.
+
+    Raises:
+        NotAFolder: When a file lies there or above it.
+    """
+    if not is_local(path):
+        return
+    place = whole = os.path.abspath(_plain(path))
+    while not os.path.lexists(place):
+        place = os.path.dirname(place)
+    if not os.path.isdir(place):
+        what = "a file is there" if place == whole else f"{place} is a file"
+        raise NotAFolder(f"{path} cannot be a folder, because {what}; choose another one")
+
+
 def make_folder(path: str) -> None:
-    """Makes a folder and its parents where the file system has folders."""
-    if is_local(path):
+    """Makes a folder and its parents where the file system has folders.
+
+    Raises:
+        NotAFolder: When a file lies there or above it.
+        OSError: When it cannot be made; the message names it.
+    """
+    if not is_local(path):
+        return
+    check_folder(path)
+    try:
         os.makedirs(_plain(path), exist_ok=True)
+    except OSError as error:
+        raise OSError(f"cannot make the folder {path}: {error.strerror}") from error
 
 
 def remove_file(path: str) -> None:
@@ -286,6 +336,12 @@ def remove_tree(path: str) -> None:
     with _store(path) as (system, inner):
         if system.exists(inner):
             system.rm(inner, recursive=True)
+
+
+def tree_bytes(folder: str) -> int:
+    """Bytes of all files in a local folder and those below, working files as well; 0 when there is none."""
+    places = ((parent, name) for parent, _, names in os.walk(_plain(folder)) for name in names)
+    return sum(os.lstat(os.path.join(*place)).st_size for place in places)
 
 
 def remove_temporaries(folder: str) -> None:
@@ -341,10 +397,10 @@ def file_digest(path: str) -> str:
 @contextmanager
 def _write_local(final: str) -> Iterator[BinaryIO]:
     folder, name = os.path.split(final)
-    os.makedirs(folder or ".", exist_ok=True)
+    make_folder(folder or ".")
     temporary = os.path.join(folder, f".{name}{_TEMPORARY}{secrets.token_hex(6)}")
     try:
-        with open(temporary, "wb") as file:
+        with _naming_full(folder or "."), open(temporary, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -419,6 +475,17 @@ def _naming(path: str) -> Iterator[None]:
         if isinstance(error, OSError) and path in str(error):
             raise
         raise OSError(f"{path}: {error or type(error).__name__}") from error
+
+
+@contextmanager
+def _naming_full(folder: str) -> Iterator[None]:
+    """That a disk is full is told with the folder that has no room."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or isinstance(error, FileTrouble):
+            raise
+        raise FileTrouble(f"no space left in {folder}: make room and run it again to continue") from error
 
 
 def _modified(entry: Mapping[str, Any]) -> float | None:

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple, Self
 
+from pipeline.base.files import make_folder
+
 _READ_BYTES = 1 << 20
 
 
@@ -71,7 +73,7 @@ class PartialFile:
     def __init__(self, download: Download) -> None:
         self._download = download
         self._version_path = f"{download.part_path}.version"
-        os.makedirs(os.path.dirname(download.path) or ".", exist_ok=True)
+        make_folder(os.path.dirname(download.path) or ".")
         self._file = open(download.part_path, "a+b", buffering=0)  # noqa: SIM115
         self._digest = self._new_digest()
         self.size = 0

@@ -8,6 +8,7 @@ without the file ``lexnames``, whose facts are in the manual page lexnames(5WN))
 
 import glob
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from urllib.parse import urljoin
 from xml.etree import ElementTree
 
+from pipeline.base.files import check_folder
 from pipeline.dumps.downloads import Client, Manners
 from pipeline.dumps.partial_files import Download
 from vocab.synsets import WordNetMissing, find_wordnet
@@ -53,7 +55,11 @@ def get_wordnet(folder: str, *, index_url: str = DEFAULT_INDEX_URL) -> str:
 
     Raises:
         NoWordNet: When neither way works.
+        ValueError: When there can be no such folder, or the index is no address.
     """
+    check_folder(folder)
+    if not re.match(r"https?://[^/]", index_url):
+        raise ValueError(f"get-wordnet: index-url must be an http or https URL, not {index_url!r}")
     if _is_there(folder):
         return "found"
     problems = []
@@ -129,9 +135,23 @@ def _unpack(folder: str) -> str:
         for package in packages:
             if problem := _run(["dpkg-deb", "-x", package, "unpacked"], work):
                 return problem
-        corpus = os.path.join(folder, "corpora", "wordnet")
-        shutil.copytree(os.path.join(work, "unpacked", "usr", "share", "wordnet"), corpus, dirs_exist_ok=True)
-        write_lexnames(os.path.join(corpus, "lexnames"))
+        return _copy_whole(os.path.join(work, "unpacked", "usr", "share", "wordnet"), folder)
+
+
+def _copy_whole(source: str, folder: str) -> str:
+    """Copies WordNet's files into a folder of NLTK data, all or none; returns what went wrong, or ""."""
+    corpus = os.path.join(folder, "corpora", "wordnet")
+    aside = f"{corpus}.part"
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        shutil.copytree(source, aside)
+        write_lexnames(os.path.join(aside, "lexnames"))
+        shutil.rmtree(corpus, ignore_errors=True)  # it was not whole
+        os.replace(aside, corpus)
+    except OSError as error:  # of many files: a list of what went wrong with each
+        problem = error.args[0][-1][-1] if isinstance(error, shutil.Error) else error
+        shutil.rmtree(aside, ignore_errors=True)
+        return f"cannot write {corpus}: {problem}"
     return ""
 
 

@@ -1,6 +1,7 @@
 """Getting WordNet: from Debian's packages when NLTK's download fails, and a clear end when both do."""
 
 import os
+import shutil
 import stat
 import textwrap
 
@@ -35,7 +36,9 @@ def programs(tmp_path, monkeypatch):
     return folder
 
 
-def test_debians_packages_are_unpacked_and_completed(tmp_path, programs):
+@pytest.fixture
+def debian(programs):
+    """Programs that have Debian's packages."""
     install(programs, "apt-get", '[ "$1" = update ] || for name in "$2" "$3"; do echo $name > $name.deb; done')
     install(
         programs,
@@ -47,11 +50,46 @@ def test_debians_packages_are_unpacked_and_completed(tmp_path, programs):
         done;; *) touch $3/usr/share/wordnet/index.sense;; esac
         """,
     )
+
+
+def test_debians_packages_are_unpacked_and_completed(tmp_path, debian):
     folder = str(tmp_path / "data")
     assert get_wordnet(folder, index_url=NOWHERE) == "unpacked"
     assert sorted(read_lemmas(folder)["lemma"].to_pylist()) == ["adj name", "adv name", "noun name", "verb name"]
     assert {"lexnames", "index.sense"} <= set(os.listdir(tmp_path / "data" / "corpora" / "wordnet"))
     assert get_wordnet(folder, index_url=NOWHERE) == "found"
+
+
+def test_a_disk_that_fills_up_leaves_no_half_wordnet_and_the_next_try_is_whole(tmp_path, debian, capsys, monkeypatch):
+    def copy_half(source, target):
+        os.makedirs(target)
+        shutil.copy(f"{source}/data.noun", target)
+        raise shutil.Error([(source, target, "[Errno 28] No space left on device: 'data.verb'")])
+
+    flags = ["--output", str(tmp_path / "data"), "--index-url", NOWHERE]
+    with monkeypatch.context() as full:
+        full.setattr("pipeline.dumps.wordnet.shutil.copytree", copy_half)
+        assert main(flags) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"cannot write {tmp_path}/data/corpora/wordnet: [Errno 28] No space left" in line
+    assert os.listdir(tmp_path / "data" / "corpora") == []
+    assert main(flags) == 0
+    assert read_lemmas(str(tmp_path / "data")).num_rows == 4
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        pytest.param(["--output", "file"], "file cannot be a folder, because a file is there", id="a file"),
+        pytest.param(["--index-url", "nltk.org"], "index-url must be an http or https URL, not 'nltk.org'", id="url"),
+    ],
+)
+def test_bad_use_is_one_line_and_exit_code_2(tmp_path, capsys, monkeypatch, flags, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_bytes(b"")
+    assert main(["--output", "new", *flags]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert message in line
 
 
 def test_when_both_ways_fail_the_error_tells_why_and_the_job_ends_with_1(tmp_path, programs, capsys):
