@@ -37,6 +37,7 @@ from jobs.fork_server import SERVER
 from jobs.pulse import Pulse, start_beating
 from jobs.side_by_side import WorkerDied, do_side_by_side
 from jobs.stopping import end_children
+from pipeline.base.files import FileTrouble
 from pipeline.base.receipts import StepReceipts
 from pipeline.steps import Shape, Step
 
@@ -281,7 +282,7 @@ def _run(
     if isinstance(run.error, WorkerDied):
         raise StepFailed(f"{label}: a worker process died ({run.error}); {_DEATH_ADVICE}") from run.error
     if run.error is not None:
-        raise StepFailed(f"{label}: {_last_line(run.error)}") from run.error
+        raise StepFailed(_tell(label, _last_line(run.error))) from run.error
     return run.state
 
 
@@ -412,6 +413,19 @@ def _check_beam_flags(flags: Sequence[str]) -> None:
         raise BadFlags(f"--runner={runner} needs --job_endpoint, HOST:PORT of a job service, or {_EMBEDDED_SERVICE}")
     if given.get("direct_running_mode") == "multi_threading":
         raise BadFlags("--direct_running_mode=multi_threading loses data; leave it out and use --workers")
+
+
+def _tell(label: str, line: str) -> str:
+    """What went wrong in a step, in a line; the step is not named where it has nothing to do with it.
+
+    >>> _tell("CountWords", "pipeline.base.files.FileTrouble: no space left in data [while running 'CountWords/Work']")
+    'no space left in data'
+    >>> _tell("CountWords", "KeyError: 'title'")
+    "CountWords: KeyError: 'title'"
+    """
+    said = line.partition(" [while running")[0]  # Beam adds the name of a transform
+    kind, _, text = said.partition(": ")
+    return text if kind.rpartition(".")[2] == FileTrouble.__name__ else f"{label}: {said}"
 
 
 def _last_line(error: Exception) -> str:

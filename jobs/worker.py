@@ -89,8 +89,9 @@ def run_harness(is_orphan: Callable[[], bool]) -> int:
     set_up_logs(is_orphan)  # before the import: Beam logs while it is imported
     for module in (*HARNESS, *NEEDED):
         importlib.import_module(module)
-    from apache_beam.runners.worker import sdk_worker_main
+    from apache_beam.runners.worker import sdk_worker, sdk_worker_main
 
+    sdk_worker.__dict__["print"] = lambda *_, **__: None  # every error, which goes to whoever gives work as well
     default_hook = threading.excepthook
     threading.excepthook = lambda args: None if is_orphan() else default_hook(args)
     try:

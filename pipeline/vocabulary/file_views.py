@@ -43,13 +43,16 @@ def count_file_views(
 
     Returns:
         Rows in, kept and dropped.
+
+    Raises:
+        FileTrouble: When the file cannot be read to its end.
     """
     known = read_table(known_titles)["hash"].to_numpy() if known_titles else None
     with files.open_for_read(source) as file:
         try:
             found = count_views(file, project=project, access=access, known=known)
         except OSError as error:
-            raise OSError(f"{source}: {error}") from error
+            raise files.FileTrouble(f"{source}: {error}") from error
     counts = drop_counts("view_rows", found.num_rows - found.num_bad_rows, {DropReason.BAD_ROW: found.num_bad_rows})
     write_table(output, found.views, VIEWS, counts)
     return counts

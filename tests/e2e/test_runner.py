@@ -157,6 +157,7 @@ def test_two_runs_do_not_work_in_one_folder(toy, tmp_path, flags):
     ("flags", "code", "message"),
     [
         pytest.param(["--fault", "raise"], 1, "no space left on the moon", id="a failing unit"),
+        pytest.param(["--fault", "raise", "--workers", "2"], 1, "no space left on the moon", id="one of two workers"),
         pytest.param(["--fault", "lose"], 1, "things: 18 came in, but kept and dropped are 12", id="lost rows"),
         pytest.param(["--pauses", "1"], 2, "unknown flag: --pauses", id="an unknown flag"),
         pytest.param(["--worker", "1"], 2, "unknown flag: --worker", id="an abbreviated flag"),
@@ -171,6 +172,7 @@ def test_what_goes_wrong_is_one_line_and_an_exit_code(toy, flags, code, message)
     assert found == code
     assert message in err
     assert "Traceback" not in err
+    assert len(err.splitlines()) == 1 or "usage:" in err
 
 
 @pytest.mark.parametrize("module", ["vocab", "jobs", "pipeline", "queue"])
