@@ -13,6 +13,7 @@ from typing import Any, Final
 from jobs.engines import Engine
 from jobs.memory import show_bytes, show_seconds
 from jobs.probe import refuse_local_paths
+from jobs.room import check_room
 from jobs.scale import Prices, StageCost, StepCost, estimate_stage, read_rates, slices_of
 from pipeline.base import files
 from pipeline.base.drops import Counts, LostRows
@@ -97,11 +98,13 @@ def describe_run(stages: Sequence[Stage], engine: Engine, *, overwrite: bool) ->
     Raises:
         ValueError: For what a run would refuse.
         FileNotFoundError: For missing input.
+        FileTrouble: When a disk has no room for what a stage writes.
     """
     lines = ["dry run: nothing is written"]
     unmade: dict[str, int | None] = {}
     hours = dollars = 0.0
     for stage in stages:
+        files.check_folder(stage.output)
         refuse_local_paths(stage, engine)
         plan, waits_for = _plan_stage(stage, unmade, overwrite=overwrite)
         cost = estimate(stage, plan)
@@ -127,6 +130,7 @@ def _plan_stage(stage: Stage, unmade: Mapping[str, int | None], *, overwrite: bo
     rows = rows_in(stage)
     if state is State.DONE:
         return StagePlan(state=_STATES[state], steps=(), is_whole=True, rows=rows), []
+    check_room(stage)
     steps, is_whole = plan_steps(stage, anew=overwrite)
     words = "would be made anew" if overwrite else _STATES[state]
     return StagePlan(state=words, steps=tuple(steps), is_whole=is_whole, rows=rows), []

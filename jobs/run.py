@@ -24,7 +24,7 @@ from typing import Any
 from jobs.engines import Engine
 from jobs.memory import usable_memory
 from jobs.runner import DEFAULT_DATA, guard, job_parser, load_stage, run_log, run_stage
-from pipeline.base.files import read_bytes
+from pipeline.base.files import check_folder, read_bytes
 from pipeline.base.flow import STAGES
 from pipeline.base.funnel import funnel_lines
 from pipeline.base.lineage import read_stage
@@ -49,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             engine = Engine(workers=workers, beam_flags=tuple(beam_flags), memory=arguments.memory or usable_memory())
             print("\n".join(describe_run(stages, engine, overwrite=arguments.overwrite)))
             return
+        for stage in stages:
+            check_folder(stage.output)
         for stage in stages:
             run_stage(
                 stage,

@@ -16,6 +16,7 @@ from jobs.memory import parse_bytes, usable_memory
 from jobs.metrics import DEFAULT_HOST, Endpoint
 from jobs.probe import check_shared, refuse_local_paths
 from jobs.progress import step_progress
+from jobs.room import check_room
 from jobs.stopping import exit_code
 from jobs.watching import FetchWatch, begin_watch
 from pipeline.base import files
@@ -124,6 +125,7 @@ def run_stage(
     Raises:
         ValueError: For bad options or flags, an output folder of another making, or one that another run works in.
         FileNotFoundError: For missing input.
+        FileTrouble: When the disk has no room for what the stage writes.
         StepFailed: When a step fails on its engine.
         MissingOutput: When a step ends well, and what it should have written is not there.
         LostRows: When the counts do not add up.
@@ -137,16 +139,19 @@ def run_stage(
         stage=stage.name,
     )
     started = time.monotonic()
+    files.check_folder(stage.output)
     refuse_local_paths(stage, engine)
     engine.prepare()
     identity = stage_identity(stage)
     if overwrite:
         with hold_folder(stage.output):
             check_shared(stage, engine)
+            check_room(stage)
             discard_stage(stage)
     with hold_folder(stage.output) as hold:
         if not overwrite and find_state(stage, identity) is not State.DONE:
             check_shared(stage, engine)
+            check_room(stage)
         state = open_stage(stage, identity)
         if state is State.DONE and stage.works_again:
             reopen_stage(stage, identity)

@@ -457,6 +457,10 @@ class Stage(ABC):
         """Whether a folder that is done is worked on once more."""
         return False
 
+    def room_bytes(self) -> int:
+        """Bytes that the work takes in the output folder at its fullest, about; 0: nobody has measured it."""
+        return 0
+
     def verdict(self, counts: Counts) -> str:
         """What is wrong with a result that is complete, in a sentence; nothing, where all is well."""
         return ""

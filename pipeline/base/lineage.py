@@ -6,7 +6,7 @@ included; and it knows the stamps of its *ancestors*, the folders it was made fr
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 from pipeline.base import files
@@ -43,8 +43,12 @@ class Heir(Protocol):
         """Which of the folders must be of one data set."""
 
 
-def read_stage(folder: str) -> dict[str, Any]:
+def read_stage(folder: str, makers: Sequence[str] = ()) -> dict[str, Any]:
     """The ``_stage.json`` of a finished stage.
+
+    Args:
+        folder: Of the stage.
+        makers: The stages that write such a folder, for the message.
 
     Raises:
         FileNotFoundError: When no stage has finished in a folder.
@@ -52,9 +56,8 @@ def read_stage(folder: str) -> dict[str, Any]:
     try:
         return dict(files.read_json(files.join(folder, STAGE_NAME)))
     except (FileNotFoundError, NotADirectoryError):
-        raise FileNotFoundError(
-            f"no finished stage in {folder} (no {STAGE_NAME}); run the stage that writes it first"
-        ) from None
+        writer = " or ".join(makers) or "the stage that writes it"
+        raise FileNotFoundError(f"no finished stage in {folder} (no {STAGE_NAME}); run {writer} first") from None
 
 
 def stage_stamp(folder: str) -> Stamp:
@@ -83,12 +86,18 @@ def check_lineage(stage: Heir) -> None:
         FileNotFoundError: When no stage has finished in a folder.
     """
     for opt, folder in _folders(stage):
-        _check_maker(stage, opt, folder)
+        _check_folder(stage, opt, folder)
     for one, other in stage.kin():
         contents = [read_stage(one), read_stage(other)]
         stamps = [stamp_of(content) for content in contents]
         if stamps[0] not in contents[1]["ancestors"] and stamps[1] not in contents[0]["ancestors"]:
             raise StageMismatch(f"{one} and {other} are of two data sets: neither was made from the other")
+
+
+def check_maker(stage: Heir, name: str) -> None:
+    """Checks that the folder of one option was made by a stage that makes such folders; raises as `check_lineage`."""
+    [opt] = [opt for opt in options_of(type(stage)) if opt.name == name]
+    _check_folder(stage, opt, getattr(stage, name))
 
 
 def stage_folders(stage: Heir) -> list[str]:
@@ -102,9 +111,10 @@ def _folders(stage: Heir) -> list[tuple[Option, str]]:
     return [(opt, path) for opt, value in values for path in (value if opt.is_list else [value]) if path in inputs]
 
 
-def _check_maker(stage: Heir, opt: Option, folder: str) -> None:
-    content = read_stage(folder)
-    maker, wanted = content["identity"]["stage"], opt.spec.made_by
+def _check_folder(stage: Heir, opt: Option, folder: str) -> None:
+    wanted = opt.spec.made_by
+    content = read_stage(folder, wanted)
+    maker = content["identity"]["stage"]
     name = f"{stage.name}: {opt.flag.removeprefix('--')}"
     if maker not in wanted:
         raise StageMismatch(f"{name}: {folder} was made by {maker}, not by {' or '.join(wanted)}")

@@ -57,10 +57,13 @@ def stage_identity(stage: Maker) -> dict[str, Any]:
     Raises:
         FileNotFoundError: For an input that is missing, or a folder where no stage has finished.
         StageMismatch: For inputs that do not belong together.
+        ValueError: For an input in the output folder, which would be removed with what is there.
     """
     check_lineage(stage)
-    folders = set(stage_folders(stage))
-    stamps = files.each(lambda path: stage_stamp(path) if path in folders else _file_stamp(path), stage.inputs())
+    folders, inputs = set(stage_folders(stage)), stage.inputs()
+    if own := [path for path in inputs if files.is_within(path, stage.output)]:
+        raise ValueError(f"{stage.name}: output must not be where an input lies: {own[0]}; choose another folder")
+    stamps = files.each(lambda path: stage_stamp(path) if path in folders else _file_stamp(path), inputs)
     return {
         "format": stage.format,
         "stage": stage.name,

@@ -23,6 +23,7 @@ from pipeline.base import files
 from pipeline.base.arrays import list_column, read_lists
 from pipeline.base.drops import Counts, DropReason, drop_counts
 from pipeline.base.folders import VOCAB_MAKERS, MatchedFolder, PairsFolder, VocabFolder, table_name
+from pipeline.base.lineage import check_maker
 from pipeline.base.matched_tables import matched_schema
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.options import option
@@ -35,6 +36,7 @@ from vocab.normalize import METACLIP, Case, Normalization
 
 def explain_text(stage: "MatchPairs", text: str) -> Iterable[str]:
     """The text as it is normalised, then a line for each query it holds: id, query, sources; of own lists, where."""
+    check_maker(stage, "vocab")
     matcher, vocab = stage.load_matcher(), VocabFolder(stage.vocab)
     normalized = matcher.normalization.normalize_texts(pa.array([text]))[0].as_py()
     ids = pa.array(matcher.match_text(text), pa.int32())

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from pipeline.base import files
 from pipeline.base.drops import Counts, DropReason, drop_counts
 from pipeline.base.folders import VOCAB_MAKERS, VocabFolder
-from pipeline.base.lineage import read_stage
+from pipeline.base.lineage import check_maker
 from pipeline.base.options import option
 from pipeline.base.stage_folder import stage_identity
 from pipeline.base.tables import count_rows, read_table, write_table
@@ -104,12 +104,13 @@ class ImportVocab(Stage):
         """How queries are searched for: as in the vocabulary to merge with, or else as the options say.
 
         Raises:
-            ValueError: When the options say otherwise, or allow fewer queries than that vocabulary has.
+            ValueError: When the options say otherwise, allow fewer queries than that vocabulary has, or name another
+                folder.
             FileNotFoundError: When there is no vocabulary in its folder.
         """
         if not self.merge:
             return METACLIP if self.style == "metaclip" else Normalization(case=self.case or "fold")
-        read_stage(self.merge)
+        check_maker(self, "merge")
         if self.max_queries is not None and self.max_queries < (before := count_rows(VocabFolder(self.merge).queries)):
             raise ValueError(
                 f"{self.name}: max-queries must be at least {before}, the queries of {self.merge}, "

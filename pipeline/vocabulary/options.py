@@ -76,11 +76,20 @@ class VocabOptions(Stage):
         super().__post_init__()
         if not self.dump:
             raise ValueError("build-vocab: dump must be given")
+        if not (self.max_words != 0 or self.max_bigrams != 0 or self._takes_titles or self.wordnet != NO_WORDNET):
+            raise ValueError(
+                "build-vocab: nothing is left to give queries: max-words is 0, max-bigrams is 0, wordnet is 'none', "
+                + ("max-titles is 0" if self.pageviews else "and no pageviews are given")
+            )
         for pattern in self.drop_titles:
             try:
                 check_pattern(pattern)
             except ValueError as error:
                 raise ValueError(f"build-vocab: drop-titles: {error}") from error
+
+    @property
+    def _takes_titles(self) -> bool:
+        return bool(self.pageviews) and self.max_titles != 0
 
     @property
     def normalization(self) -> Normalization:

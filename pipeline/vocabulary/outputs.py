@@ -3,7 +3,7 @@
 In: the counts of all dumps together. Out: the files of a `VocabFolder`, the table of the queries as the last.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.csv
@@ -13,10 +13,11 @@ from pipeline.base.drops import Counts
 from pipeline.base.folders import VocabFolder
 from pipeline.base.stage_folder import stage_identity
 from pipeline.base.tables import read_table, sum_counts, write_table
-from pipeline.vocabulary.options import VocabOptions
+from pipeline.vocabulary.options import NO_WORDNET, VocabOptions
 from pipeline.vocabulary.plan import VocabPlan
 from pipeline.vocabulary.report.page import ReportFacts, render_report
-from pipeline.vocabulary.selected_sources import select_sources
+from pipeline.vocabulary.report.survey import Figured, SourceSurvey
+from pipeline.vocabulary.selected_sources import select_sources, select_words
 from pipeline.vocabulary.unit_counts import DAMAGES
 from vocab.matcher import compile_matcher
 from vocab.normalize import Normalization
@@ -24,7 +25,56 @@ from vocab.queries import QUERIES, QuerySource, QueryTable
 
 
 class NoQuery(ValueError):
-    """No source has anything that passes its thresholds."""
+    """No source has anything that passes its thresholds; the message says which to lower, and to what."""
+
+
+def is_word_query(options: VocabOptions, plan: VocabPlan) -> bool:
+    """Whether some word is a query, as soon as words are added up: then there is one, whatever else is found."""
+    return options.max_words != 0 and select_words(options, read_table(plan.kept_words)).num_rows > 0
+
+
+def check_queries(options: VocabOptions, plan: VocabPlan, bigrams: Sequence[str] | None) -> None:
+    """Checks that there will be a query, before the sources are merged.
+
+    Args:
+        options: Of the stage.
+        plan: The files of the stage.
+        bigrams: Tables of the frequent bigrams, `BIGRAM_COUNTS`; None: they are not counted yet, nor needed where
+            other sources than words and bigrams are given, or where two words are frequent enough for one.
+
+    Raises:
+        NoQuery: When there is none.
+    """
+    if bigrams is None:
+        has_pairs = options.max_bigrams != 0 and read_table(plan.kept_words, ["word"]).num_rows > 0
+        if has_pairs or plan.views or options.wordnet != NO_WORDNET:
+            return
+    selection = select_sources(options, plan, bigrams or ())
+    if not len(QueryTable.merge(selection.tables, max_queries=1)):
+        reasons = "; ".join(_why_none(options, selection.surveys))
+        raise NoQuery(f"not one query in {selection.num_tokens:,} words: {reasons} (--overwrite replaces this run)")
+
+
+def _why_none(options: VocabOptions, surveys: Mapping[QuerySource, SourceSurvey]) -> Iterator[str]:
+    """Why each source that was asked for gives no query."""
+    if options.max_words != 0:
+        best = surveys[QuerySource.WORD].near.below[:1]
+        yield f"no word occurs {options.min_word_count:,} times" + _most("--min-word-count", best)
+    if options.max_bigrams != 0:
+        yield (
+            f"no bigram has --min-bigram-word-count {options.least_bigram_word_count:,}, "
+            f"--min-bigram-count {options.min_bigram_count:,} and --min-pmi {options.min_pmi:g}"
+        )
+    if options.pageviews and options.max_titles != 0:
+        best = surveys[QuerySource.TITLE].near.below[:1]
+        yield f"no title has {options.min_views:,} views" + _most("--min-views", best)
+    if options.wordnet != NO_WORDNET:
+        yield "WordNet has no lemma"
+
+
+def _most(flag: str, best: Sequence[Figured]) -> str:
+    """What to lower, and to what, for the best string that a source has."""
+    return "".join(f", lower {flag} to {it.figure:,} ({it.text!r}) or less" for it in best)
 
 
 def write_vocab(plan: VocabPlan, output: str, *, options: VocabOptions, bigrams: Sequence[str]) -> Counts:
@@ -38,17 +88,9 @@ def write_vocab(plan: VocabPlan, output: str, *, options: VocabOptions, bigrams:
 
     Returns:
         How many queries there are, and from each source.
-
-    Raises:
-        NoQuery: When there is none.
     """
     selection = select_sources(options, plan, bigrams)
     table = QueryTable.merge(selection.tables, max_queries=options.max_queries)
-    if not len(table):
-        raise NoQuery(
-            f"not one query: of {selection.num_tokens:,} words in the dump, none occurs {options.min_word_count} "
-            "times (min-word-count), and page views and WordNet give none"
-        )
     vocab = VocabFolder(options.output)
     write_beside(table, vocab, options.normalization)
     damages = _read_damages(plan)

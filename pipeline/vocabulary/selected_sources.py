@@ -64,10 +64,15 @@ def select_sources(options: VocabOptions, plan: VocabPlan, bigrams: Sequence[str
     )
 
 
-def _select_words(options: VocabOptions, kept: pa.Table, every: WordSurvey) -> tuple[pa.Table, SourceSurvey]:
+def select_words(options: VocabOptions, kept: pa.Table) -> pa.Table:
+    """Those of the kept words that their rule lets pass, the most frequent first; more than their share may be."""
     numbers = pa.array([str(number) for number in range(options.numbers_below)], pa.string())
     enough = pc.or_(pc.greater_equal(kept["count"], options.min_word_count), pc.is_in(kept["word"], numbers))
-    words = kept.filter(enough).sort_by([("count", "descending"), ("word", "ascending")])
+    return kept.filter(enough).sort_by([("count", "descending"), ("word", "ascending")])
+
+
+def _select_words(options: VocabOptions, kept: pa.Table, every: WordSurvey) -> tuple[pa.Table, SourceSurvey]:
+    words = select_words(options, kept)
     selected = words.slice(0, options.max_words)
     survey = SourceSurvey(
         passed=words.num_rows,

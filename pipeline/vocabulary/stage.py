@@ -21,8 +21,9 @@ from pipeline.base.folders import VocabFolder
 from pipeline.steps import MapUnits, Step, Steps
 from pipeline.vocabulary.file_views import count_file_views, write_known_titles
 from pipeline.vocabulary.options import NO_WORDNET, VocabOptions
-from pipeline.vocabulary.outputs import write_vocab
+from pipeline.vocabulary.outputs import check_queries, is_word_query, write_vocab
 from pipeline.vocabulary.plan import VocabPlan, check_counted_articles, find_site, plan_vocab
+from pipeline.vocabulary.room import estimate_room
 from pipeline.vocabulary.title_views import check_counted_views
 from pipeline.vocabulary.total_counts import (
     join_words,
@@ -55,6 +56,10 @@ class BuildVocab(VocabOptions):
         files.each(lambda path: _look_at_views(path, project), views)
         wordnet = [] if self.wordnet == NO_WORDNET else [find_wordnet(self.wordnet)]
         return [*dumps, *views, *wordnet]
+
+    def room_bytes(self) -> int:
+        """See `Stage.room_bytes`."""
+        return estimate_room(self)
 
     def steps(self) -> Steps:
         """Count words and views file by file, add up; bigrams likewise; then merge the sources."""
@@ -95,6 +100,9 @@ class BuildVocab(VocabOptions):
             Step("JoinWords", join, ram_gib=_MERGE_GIB),
             Step("CountBigrams", count_bigrams),
         )
+        is_sure = is_word_query(self, plan)
+        if not is_sure:
+            check_queries(self, plan, None)
         merge_ranges = MapUnits(
             units=plan_bigram_ranges(plan.tasks, plan.kept_words),
             output_of=lambda bounds: plan.sums.table("bigrams-{:019d}-{:019d}".format(*bounds)),
@@ -105,7 +113,13 @@ class BuildVocab(VocabOptions):
             output_of=lambda _: VocabFolder(self.output).queries,
             work=partial(write_vocab, options=self, bigrams=merge_ranges.outputs),
         )
-        yield Step("MergeBigrams", merge_ranges, ram_gib=_MERGE_GIB), Step("MergeSources", write, ram_gib=_MERGE_GIB)
+        last = [Step("MergeBigrams", merge_ranges, ram_gib=_MERGE_GIB), Step("MergeSources", write, ram_gib=_MERGE_GIB)]
+        if is_sure:
+            yield tuple(last)
+        else:
+            yield last[0]
+            check_queries(self, plan, merge_ranges.outputs)
+            yield last[1]
 
     def _count_views(self, plan: VocabPlan) -> Iterator[Step]:
         if plan.known_titles:

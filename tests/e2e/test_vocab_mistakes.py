@@ -4,11 +4,15 @@ import bz2
 import errno
 import os
 import random
+import re
+import shutil
 
 import pytest
 
 from jobs.__main__ import main
 from jobs.demo.world.wiki import make_pages, write_dump
+from pipeline.base.flow import STAGES
+from pipeline.base.stage_folder import close_folder
 
 FAILED, BAD_USE = 1, 2
 
@@ -35,8 +39,9 @@ def inputs(tmp_path_factory):
         "empty": b"",
         "picture.png": b"\x89PNG\r\n\x1a\n" + bytes(5000),
         "words.txt": b"some words\n",
-        "config.toml": b"[build-vocab]\n",
+        "others/config.toml": b"[build-vocab]\n",
     }
+    (folder / "others").mkdir()
     for name, data in contents.items():
         (folder / name).write_bytes(data)
     return folder
@@ -51,7 +56,14 @@ MISTAKES = {
     "cut-at-once": (["--dump", "short.xml.bz2"], BAD_USE, "short.xml.bz2: the file is empty or damaged"),
     "cut-after-its-head": (["--dump", "headed.xml.bz2"], BAD_USE, "no article in it (streams/drop/damaged_stream: 1)"),
     "no-articles": (["--dump", "talk.xml"], BAD_USE, "talk.xml: no article in it ("),
-    "no-query": (["--dump", "small.xml", "--min-word-count", "9000"], FAILED, "none occurs 9000 times"),
+    "no-query": (["--dump", "small.xml", "--min-word-count", "9000"], BAD_USE, "lower --min-word-count to"),
+    "no-bigram": ([*DUMP, "--max-words", "0", "--min-pmi", "60"], BAD_USE, "--min-pmi 60"),
+    "no-title": (
+        [*DUMP, "--pageviews", "views.bz2", "--min-word-count", "9000", "--min-views", "9000"],
+        BAD_USE,
+        "lower --min-views to 108",
+    ),
+    "no-source": ([*DUMP, "--max-words", "0", "--max-bigrams", "0"], BAD_USE, "nothing is left to give queries"),
     "picture": (["--dump", "picture.png"], BAD_USE, "picture.png: this file holds something else"),
     "index-as-dump": (["--dump", "index.txt.bz2"], BAD_USE, "index.txt.bz2: this file holds something else"),
     "views-as-dump": (["--dump", "views.bz2"], BAD_USE, "views.bz2: this file holds something else"),
@@ -65,7 +77,9 @@ MISTAKES = {
     "no-wordnet": ([*DUMP, "--wordnet", "."], BAD_USE, "wit400m get-wordnet"),
     "expression": ([*DUMP, "--drop-titles", "("], BAD_USE, "drop-titles: '(' is no regular expression"),
     "unknown-flag": ([*DUMP, "--min-word-cuont", "5"], BAD_USE, "unknown flag: --min"),
-    "output-of-others": ([*DUMP, "--output", "."], BAD_USE, "holds files that no stage wrote"),
+    "output-on-a-file": ([*DUMP, "--output", "empty"], BAD_USE, "empty cannot be a folder, because a file is there"),
+    "output-below-a-file": ([*DUMP, "--output", "empty/vocab"], BAD_USE, "empty/vocab cannot be a folder, because /"),
+    "output-of-others": ([*DUMP, "--output", "others"], BAD_USE, "holds files that no stage wrote"),
 }
 
 
@@ -78,6 +92,7 @@ def test_a_mistake_is_one_line_and_an_exit_code(inputs, tmp_path, monkeypatch, c
     assert main(["build-vocab", *flags, *wordnet, *output, "--workers", "1"]) == code
     [line] = capsys.readouterr().err.splitlines()
     assert message in line
+    assert not re.search("Merge|Count|Words:|Error", line)  # no step of Beam, no class of Python
     assert not (tmp_path / "vocab" / "queries.parquet").exists()
 
 
@@ -90,7 +105,87 @@ def test_a_full_disk_is_one_line_and_the_next_run_continues(inputs, tmp_path, mo
         full.setattr("pipeline.base.files.os.fsync", fail)
         assert main(["build-vocab", *flags, "--workers", "1"]) == FAILED
     [line] = capsys.readouterr().err.splitlines()
-    assert "No space left on device" in line
+    assert f"no space left in {tmp_path}/vocab" in line and "Errno" not in line
     assert not (tmp_path / "vocab" / "queries.parquet").exists()
     assert main(["build-vocab", *flags, "--workers", "1", "--quiet"]) == 0
     assert (tmp_path / "vocab" / "queries.parquet").exists()
+
+
+@pytest.mark.parametrize("dry_run", [[], ["--dry-run"]])
+def test_a_disk_without_room_is_told_before_work_starts_and_what_is_there_counts(
+    inputs, tmp_path, monkeypatch, capsys, dry_run
+):
+    dump, output = inputs / "dump.xml.bz2", tmp_path / "vocab"
+    needed = round(0.74 * dump.stat().st_size)
+    flags = ["--dump", str(dump), "--wordnet", "none", "--output", str(output), "--workers", "1", *dry_run]
+    free = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr("jobs.room.shutil.disk_usage", lambda _: free._replace(free=needed - 1))
+    assert main(["build-vocab", *flags]) == FAILED
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"not enough room in {output}: build-vocab takes about {needed / 1000:.1f} kB more there" in line
+    assert not list(tmp_path.rglob("*.*"))
+    output.mkdir(exist_ok=True)
+    (output / ".left.tmp-1").write_bytes(bytes(10))
+    assert main(["build-vocab", *flags]) == 0
+
+
+def test_where_all_bigrams_are_counted_more_room_is_needed(inputs, tmp_path, monkeypatch, capsys):
+    flags = ["--dump", str(inputs / "dump.xml.bz2"), "--wordnet", "none", "--output", str(tmp_path / "vocab")]
+    free = shutil.disk_usage(tmp_path)._replace(free=2 * (inputs / "dump.xml.bz2").stat().st_size)
+    monkeypatch.setattr("jobs.room.shutil.disk_usage", lambda _: free)
+    assert main(["build-vocab", *flags, "--dry-run"]) == 0
+    assert main(["build-vocab", *flags, "--dry-run", "--preset", "metaclip"]) == FAILED
+    assert "not enough room" in capsys.readouterr().err
+
+
+NEEDED = {
+    "build-vocab": ["--dump", "x"],
+    "import-vocab": ["x"],
+    "extract-pairs": ["--input", "x"],
+    "fetch-images": ["--contact", "me@example.org"],
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_no_stage_takes_a_file_for_its_output_folder(tmp_path, capsys, stage):
+    (tmp_path / "file").write_bytes(b"kept")
+    assert main([stage, *NEEDED.get(stage, []), "--output", str(tmp_path / "file")]) == BAD_USE
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"{tmp_path}/file cannot be a folder, because a file is there" in line
+    assert (tmp_path / "file").read_bytes() == b"kept"
+
+
+def test_of_several_stages_none_starts_when_the_output_of_the_last_is_a_file(inputs, tmp_path, capsys):
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "run.toml").write_text(
+        f'[import-vocab]\ninput = ["{inputs}/words.txt"]\n[balance-pairs]\noutput = "{tmp_path}/file"\n'
+    )
+    assert main(["run", str(tmp_path / "run.toml"), "--data", str(tmp_path / "data")]) == BAD_USE
+    [line] = capsys.readouterr().err.splitlines()
+    assert "cannot be a folder" in line
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("other", [[], ["--overwrite"]])
+def test_a_vocabulary_is_not_merged_into_itself_nor_lost(inputs, tmp_path, capsys, other):
+    own = str(tmp_path / "own")
+    assert main(["import-vocab", str(inputs / "words.txt"), "--output", own, "--quiet"]) == 0
+    assert main(["import-vocab", str(inputs / "words.txt"), "--merge", f"{own}/.", "--output", own, *other]) == BAD_USE
+    [line] = capsys.readouterr().err.splitlines()
+    assert "output must not be where an input lies" in line
+    assert (tmp_path / "own" / "queries.parquet").exists()
+
+
+@pytest.mark.parametrize("vocab", ["nowhere", "words.txt", "."])
+def test_explain_without_a_vocabulary_says_what_to_run(inputs, monkeypatch, capsys, vocab):
+    monkeypatch.chdir(inputs)
+    assert main(["match-pairs", "--explain", "a fox", "--vocab", vocab]) == BAD_USE
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"no finished stage in {vocab} (no _stage.json); run build-vocab or import-vocab first" in line
+
+
+def test_explain_on_the_folder_of_another_stage_says_so(tmp_path, capsys):
+    close_folder(str(tmp_path), identity={"stage": "extract-pairs"}, counts={}, outputs=[], made_from=[])
+    assert main(["match-pairs", "--explain", "a fox", "--vocab", str(tmp_path)]) == BAD_USE
+    [line] = capsys.readouterr().err.splitlines()
+    assert "was made by extract-pairs, not by build-vocab or import-vocab" in line
