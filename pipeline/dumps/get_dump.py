@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
+from pipeline.base.dump_names import PLAN_NAME, FileKind
 from pipeline.base.files import read_json, write_json
 from pipeline.base.options import check_options, option
 from pipeline.dumps.downloads import Client, Manners, NotThere
@@ -20,7 +21,6 @@ from pipeline.dumps.server_layout import (
     DUMPS_URL,
     HOURLY_PATH,
     MONTHLY_PATH,
-    FileKind,
     ListedFile,
     hourly_views,
     is_date,
@@ -32,7 +32,6 @@ from pipeline.dumps.server_layout import (
 
 LATEST = "latest"
 _LATE_MONTHS = 2  # a month's page views come out some days after its end
-_PLAN_NAME = re.compile(r"(?P<wiki>[a-z0-9_]+)-(?P<date>\d{8})\.json")
 
 
 @dataclass(kw_only=True)
@@ -179,7 +178,7 @@ def get_files(plan: Plan, options: GetDump) -> None:
 
 def _newest_planned(options: GetDump) -> str:
     names = os.listdir(options.output) if os.path.isdir(options.output) else []
-    found = filter(None, map(_PLAN_NAME.fullmatch, names))
+    found = filter(None, map(PLAN_NAME.fullmatch, names))
     return max((match["date"] for match in found if match["wiki"] == options.wiki), default=LATEST)
 
 

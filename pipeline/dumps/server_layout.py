@@ -10,8 +10,9 @@ https://dumps.wikimedia.org/other/pageview_complete/readme.html; https://dumps.w
 import json
 import re
 from datetime import date, timedelta
-from enum import StrEnum
 from typing import NamedTuple
+
+from pipeline.base.dump_names import FileKind
 
 DUMPS_URL = "https://dumps.wikimedia.org"
 MONTHLY_PATH = "/other/pageview_complete/monthly"
@@ -26,14 +27,6 @@ _DATE_FOLDER = re.compile(rb'href="(?:[^"]*/)?(\d{8})/?"')
 
 class BadListing(ValueError):
     """What a server lists is not what dumps.wikimedia.org lists."""
-
-
-class FileKind(StrEnum):
-    """What a file is for."""
-
-    DUMP = "dump"
-    INDEX = "index"
-    PAGEVIEWS = "pageviews"
 
 
 class ListedFile(NamedTuple):

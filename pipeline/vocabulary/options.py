@@ -38,9 +38,11 @@ class VocabOptions(Stage):
         }
     }
 
-    dump: tuple[str, ...] = option((), "MediaWiki XML dumps (pages-articles): files, folders, globs.", identity=False)
-    index: str = option("", "Index of the dump's streams, for one multistream file.", identity=False)
-    pageviews: tuple[str, ...] = option((), "Page-view files: hourly, complete, JSON or TSV.", identity=False)
+    dump: tuple[str, ...] = option((), "A MediaWiki XML dump (pages-articles), or get-dump's folder.", identity=False)
+    index: str = option("", "Index of the streams of a dump of one file [the folder's].", identity=False)
+    pageviews: tuple[str, ...] = option(
+        (), "Page-view files: hourly, complete, JSON or TSV [the folder's].", identity=False
+    )
     views_project: str = option("", "Wiki whose page views count, e.g. en.wikipedia [the dump's own].")
     wordnet: str = option("", "Folder of NLTK data, or none for no WordNet [where NLTK looks].", identity=False)
     output: str = option("", "Folder to write.", under_data="vocab")
@@ -76,20 +78,11 @@ class VocabOptions(Stage):
         super().__post_init__()
         if not self.dump:
             raise ValueError("build-vocab: dump must be given")
-        if not (self.max_words != 0 or self.max_bigrams != 0 or self._takes_titles or self.wordnet != NO_WORDNET):
-            raise ValueError(
-                "build-vocab: nothing is left to give queries: max-words is 0, max-bigrams is 0, wordnet is 'none', "
-                + ("max-titles is 0" if self.pageviews else "and no pageviews are given")
-            )
         for pattern in self.drop_titles:
             try:
                 check_pattern(pattern)
             except ValueError as error:
                 raise ValueError(f"build-vocab: drop-titles: {error}") from error
-
-    @property
-    def _takes_titles(self) -> bool:
-        return bool(self.pageviews) and self.max_titles != 0
 
     @property
     def normalization(self) -> Normalization:

@@ -51,11 +51,11 @@ def check_queries(options: VocabOptions, plan: VocabPlan, bigrams: Sequence[str]
             return
     selection = select_sources(options, plan, bigrams or ())
     if not len(QueryTable.merge(selection.tables, max_queries=1)):
-        reasons = "; ".join(_why_none(options, selection.surveys))
+        reasons = "; ".join(_why_none(options, plan, selection.surveys))
         raise NoQuery(f"not one query in {selection.num_tokens:,} words: {reasons} (--overwrite replaces this run)")
 
 
-def _why_none(options: VocabOptions, surveys: Mapping[QuerySource, SourceSurvey]) -> Iterator[str]:
+def _why_none(options: VocabOptions, plan: VocabPlan, surveys: Mapping[QuerySource, SourceSurvey]) -> Iterator[str]:
     """Why each source that was asked for gives no query."""
     if options.max_words != 0:
         best = surveys[QuerySource.WORD].near.below[:1]
@@ -65,7 +65,7 @@ def _why_none(options: VocabOptions, surveys: Mapping[QuerySource, SourceSurvey]
             f"no bigram has --min-bigram-word-count {options.least_bigram_word_count:,}, "
             f"--min-bigram-count {options.min_bigram_count:,} and --min-pmi {options.min_pmi:g}"
         )
-    if options.pageviews and options.max_titles != 0:
+    if plan.views and options.max_titles != 0:
         best = surveys[QuerySource.TITLE].near.below[:1]
         yield f"no title has {options.min_views:,} views" + _most("--min-views", best)
     if options.wordnet != NO_WORDNET:

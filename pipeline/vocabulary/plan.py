@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pipeline.base import files
 from pipeline.base.folders import StageFolder
 from pipeline.base.tables import sum_counts
+from pipeline.vocabulary.given import find_files
 from pipeline.vocabulary.options import VocabOptions
 from pipeline.vocabulary.unit_counts import CountTask, choose_unit_bytes, file_digest, plan_tasks
 from vocab.dump import plan_units, read_index, read_site
@@ -43,8 +44,9 @@ class VocabPlan:
 
 def plan_vocab(options: VocabOptions) -> VocabPlan:
     """Cuts the dumps into units and names all files."""
-    dumps, view_files = files.expand_inputs(options.dump), files.expand_inputs(options.pageviews)
-    starts = read_index(options.index, files.open_for_read) if options.index else ()
+    given = find_files(options)
+    dumps, view_files = given.dumps, given.views
+    starts = read_index(given.index, files.open_for_read) if given.index else ()
     unit_bytes = options.unit_bytes or choose_unit_bytes(dumps)
     units = [
         unit for path in dumps for unit in plan_units(path, files.open_for_read, unit_bytes=unit_bytes, starts=starts)

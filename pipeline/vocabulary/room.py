@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from pipeline.base import files
+from pipeline.vocabulary.given import find_files
 from pipeline.vocabulary.options import VocabOptions
 from vocab.kernels.compressed import detect_compression
 
@@ -18,7 +19,7 @@ _BZ2_BYTES: Final[Mapping[str, float]] = {"none": 0.28, "gzip": 0.80, "zstd": 0.
 
 def estimate_room(options: VocabOptions) -> int:
     """Bytes that the work takes in the output folder, about."""
-    as_bz2 = sum(files.each(_bz2_bytes, files.expand_inputs(options.dump)))
+    as_bz2 = sum(files.each(_bz2_bytes, find_files(options).dumps))
     counts_all = options.least_bigram_word_count == 1
     return round(as_bz2 * (_SHARE + (_SHARE_OF_ALL_BIGRAMS if counts_all else 0.0)))
 

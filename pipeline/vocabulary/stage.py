@@ -20,6 +20,7 @@ from pipeline.base import files
 from pipeline.base.folders import VocabFolder
 from pipeline.steps import MapUnits, Step, Steps
 from pipeline.vocabulary.file_views import count_file_views, write_known_titles
+from pipeline.vocabulary.given import check_sources, find_files
 from pipeline.vocabulary.options import NO_WORDNET, VocabOptions
 from pipeline.vocabulary.outputs import check_queries, is_word_query, write_vocab
 from pipeline.vocabulary.plan import VocabPlan, check_counted_articles, find_site, plan_vocab
@@ -49,13 +50,14 @@ class BuildVocab(VocabOptions):
 
     def inputs(self) -> list[str]:
         """Dumps, page views and WordNet; looks at the beginning of each, so that a wrong file is told at once."""
-        dumps, views = files.expand_inputs(self.dump), files.expand_inputs(self.pageviews)
-        if self.index and len(dumps) != 1:
-            raise ValueError(f"build-vocab: index belongs to one dump file, and dump names {len(dumps)}")
-        project = self.views_project or find_site(dumps).project
-        files.each(lambda path: _look_at_views(path, project), views)
+        given = find_files(self)
+        check_sources(self, given)
+        if self.index and len(given.dumps) != 1:
+            raise ValueError(f"build-vocab: index belongs to one dump file, and dump names {len(given.dumps)}")
+        project = self.views_project or find_site(given.dumps).project
+        files.each(lambda path: _look_at_views(path, project), given.views)
         wordnet = [] if self.wordnet == NO_WORDNET else [find_wordnet(self.wordnet)]
-        return [*dumps, *views, *wordnet]
+        return [*given.dumps, *given.views, *wordnet]
 
     def room_bytes(self) -> int:
         """See `Stage.room_bytes`."""

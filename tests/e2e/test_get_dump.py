@@ -24,6 +24,7 @@ from jobs.__main__ import main as run
 from jobs.demo.world.wiki import make_pages, write_dump
 from jobs.get_dump import main
 from jobs.get_wordnet import main as get_wordnet
+from pipeline.base.lineage import read_stage
 from pipeline.base.tables import read_table
 from vocab.synsets import read_lemmas
 
@@ -432,19 +433,39 @@ def test_a_file_of_another_size_in_the_place_of_the_dump_is_refused(mirror, tmp_
     assert (tmp_path / DUMP).read_bytes().startswith(b"half")
 
 
-def test_build_vocab_reads_urls_as_it_reads_files(mirror, tmp_path, capsys):
+def test_build_vocab_reads_urls_and_the_whole_folder_as_it_reads_files(mirror, tmp_path, capsys):
     assert get(mirror, tmp_path / "dumps") == 0
     flags = shlex.split(capsys.readouterr().out)
     urls = [f"{mirror.url}/simplewiki/{NEW}/{name}" for name in (DUMP, INDEX)] + [f"{mirror.url}{VIEWS_PATH}"]
     remote = dict(zip(["--dump", "--index", "--pageviews"], urls, strict=True))
-    for name, given in (("local", flags), ("remote", [word for pair in remote.items() for word in pair])):
+    folder = ["--dump", str(tmp_path / "dumps")]
+    by_url = [word for pair in remote.items() for word in pair]
+    for name, given in (("local", flags), ("folder", folder), ("remote", by_url)):
         assert (
             run(["build-vocab", *given, "--wordnet", "none", "--workers", "1", "--output", str(tmp_path / name)]) == 0
         )
-    queries = [(tmp_path / name / "queries.tsv").read_bytes() for name in ("local", "remote")]
-    assert queries[0] == queries[1]
+    queries = [(tmp_path / name / "queries.tsv").read_bytes() for name in ("local", "folder", "remote")]
+    assert queries[0] == queries[1] == queries[2]
     assert b"circle" in queries[0]
+    identities = [read_stage(str(tmp_path / name))["identity"] for name in ("local", "folder")]
+    assert identities[0] == identities[1]
     assert [wanted for wanted in mirror.ranges(f"/simplewiki/{NEW}/{DUMP}") if wanted]  # parts of it, not the whole
+
+
+def test_a_folder_that_get_dump_has_not_filled_yet_is_told_and_so_are_two_dumps_in_one(mirror, tmp_path, capsys):
+    assert get(mirror, tmp_path, "--quiet") == 0
+    (tmp_path / VIEWS).rename(tmp_path / f".{VIEWS}.part")
+    build = ["build-vocab", "--dump", str(tmp_path), "--wordnet", "none", "--output", str(tmp_path / "_vocab")]
+    capsys.readouterr()
+    assert run(build) == 2
+    assert f"get-dump has not finished: {VIEWS} of" in capsys.readouterr().err
+    (tmp_path / f".{VIEWS}.part").rename(tmp_path / VIEWS)
+    assert run([*build, "--dry-run"]) == 0
+    assert get(mirror, tmp_path, "--date", OLD, "--views", "none", "--quiet") == 0
+    capsys.readouterr()
+    assert run(build) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"the dumps of simplewiki-{OLD} and simplewiki-{NEW}: give the files of one" in line
 
 
 @pytest.mark.parametrize(

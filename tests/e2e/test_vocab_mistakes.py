@@ -39,9 +39,12 @@ def inputs(tmp_path_factory):
         "empty": b"",
         "picture.png": b"\x89PNG\r\n\x1a\n" + bytes(5000),
         "words.txt": b"some words\n",
+        **{f"dumps/demowiki-{date}-pages-articles.xml.bz2": dump for date in (20260401, 20260501)},
+        "dumps/demowiki-20260501-pages-articles-multistream-index.txt.bz2": index,
         "others/config.toml": b"[build-vocab]\n",
     }
-    (folder / "others").mkdir()
+    for below in ("others", "dumps"):
+        (folder / below).mkdir()
     for name, data in contents.items():
         (folder / name).write_bytes(data)
     return folder
@@ -74,6 +77,8 @@ MISTAKES = {
     "views-of-another-wiki": ([*DUMP, "--pageviews", "german-views.bz2"], BAD_USE, "no row of demo.wikipedia"),
     "titles-of-another-wiki": ([*DUMP, "--pageviews", "german-views.tsv"], BAD_USE, "of another wiki?"),
     "views-as-index": ([*DUMP, "--index", "views.bz2"], BAD_USE, "views.bz2: this is no index"),
+    "two-dates": (["--dump", "dumps"], BAD_USE, "the dumps of demowiki-20260401 and demowiki-20260501: give the files"),
+    "only-an-index": (["--dump", "dumps/*-index.txt.bz2"], BAD_USE, "build-vocab: dump: no dump among dumps/demowiki-"),
     "no-wordnet": ([*DUMP, "--wordnet", "."], BAD_USE, "wit400m get-wordnet"),
     "expression": ([*DUMP, "--drop-titles", "("], BAD_USE, "drop-titles: '(' is no regular expression"),
     "unknown-flag": ([*DUMP, "--min-word-cuont", "5"], BAD_USE, "unknown flag: --min"),
