@@ -19,12 +19,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog=f"wit400m {GetDump.name}",
         description=f"{GetDump.__doc__}\n\nA second run skips what is there; one that was cut short continues. What it "
-        "prints are\nflags of build-vocab.",
+        "prints are\nflags of build-vocab. Page-view files that the server has not are left out, and counted.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--data", metavar="DIR", default=DEFAULT_DATA, help=f"Folder of all folders [{DEFAULT_DATA}]")
-    parser.add_argument("--quiet", action="store_true", help="Print flags and errors only")
+    parser.add_argument("--quiet", action="store_true", help="Print flags, warnings and errors only")
     parser.add_argument("--verbose", action="store_true", help="Print full tracebacks")
     add_flags(parser, GetDump)
     values = vars(parser.parse_args(argv))
@@ -36,11 +36,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         plan = plan_dump(options)
         downloads = plan.downloads(options)
         with _download_progress(downloads, quiet=quiet):
-            get_files(plan, options)
+            plan = get_files(plan, options)
+        if plan.missing:
+            print(f"{parser.prog}: warning: {plan.warning()}", file=sys.stderr)
         if not quiet:
-            size = sum(map(bytes_here, downloads))
+            size = sum(map(bytes_here, plan.downloads(options)))
             print(
-                f"{GetDump.name}: {plan.wiki} of {plan.date}, {len(downloads)} files, {size:,} bytes"
+                f"{GetDump.name}: {plan.wiki} of {plan.date}, {len(plan.files)} files, {size:,} bytes"
                 f" -> {options.output}",
                 file=sys.stderr,
             )

@@ -114,6 +114,8 @@ def check_views(file: BinaryIO, *, project: str, name: str) -> None:
     """
     try:
         head = next(read_chunks(file), b"")
+        if not head:
+            raise NotPageViews("the file is empty")
         if head.lstrip()[:1] not in _JSON_STARTS:
             _find_layout(head, project, "all")
     except (NotPageViews, OSError) as error:

@@ -7,7 +7,7 @@ https://foundation.wikimedia.org/wiki/Policy:Wikimedia_Foundation_User-Agent_Pol
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,7 +28,11 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 
 class NotThere(DownloadFailed):
-    """The server has no such file."""
+    """The server has no such file, or an empty one."""
+
+
+class OtherSize(DownloadFailed):
+    """The server has another file than it listed."""
 
 
 class _TryAgain(Exception):
@@ -86,25 +90,44 @@ class Client:
         """Bytes of a file; 0 when the server does not say.
 
         Raises:
-            NotThere: When it has none.
+            NotThere: When it has none, or an empty one.
         """
 
         def ask() -> int:
             with self._answer("HEAD", url) as response:
-                return int(response.headers.get("Content-Length", 0))
+                length = response.headers.get("Content-Length")
+            if length == "0":
+                raise NotThere(f"{url}: this file is empty")
+            return int(length or 0)
 
         return self._try(url, ask)
 
-    def get_all(self, downloads: Sequence[Download]) -> None:
-        """Gets files, a few at a time; the first that fails stops the others, and their parts stay."""
+    def get_all(self, downloads: Sequence[Download], *, may_lack: Collection[Download] = ()) -> list[Download]:
+        """Gets files, a few at a time; the first that fails stops the others, and their parts stay.
+
+        Args:
+            downloads: The files.
+            may_lack: Those of them that the server need not have.
+
+        Returns:
+            Those that it has not.
+        """
+        lacking: list[Download] = []
         with ThreadPoolExecutor(self._manners.connections) as pool:
             try:
-                for done in as_completed([pool.submit(self.get, download) for download in downloads]):
-                    done.result()
+                downloading = {pool.submit(self.get, download): download for download in downloads}
+                for done in as_completed(downloading):
+                    try:
+                        done.result()
+                    except NotThere:
+                        if downloading[done] not in may_lack:
+                            raise
+                        lacking.append(downloading[done])
             except BaseException:
                 self._stopped.set()
                 pool.shutdown(cancel_futures=True)
                 raise
+        return lacking
 
     def get(self, download: Download) -> None:
         """Gets one file, unless it is there.
@@ -115,7 +138,11 @@ class Client:
         if is_there(download):
             return
         with PartialFile.open(download) as part:
-            self._try(download.url, lambda: self._complete(download, part), progress=lambda: part.most_bytes)
+            try:
+                self._try(download.url, lambda: self._complete(download, part), progress=lambda: part.most_bytes)
+            except NotThere:
+                part.discard()
+                raise
             part.finish()
 
     def _complete(self, download: Download, part: PartialFile) -> None:
@@ -159,7 +186,7 @@ class Client:
             if start == 0:
                 _check_head(download.url, first)
             if download.size and size and size != download.size:
-                raise DownloadFailed(f"{download.url}: the server has {size:,} bytes, and lists {download.size:,}")
+                raise OtherSize(f"{download.url}: the server has {size:,} bytes, and lists {download.size:,}")
             for chunk in chain([first], chunks):
                 part.append(chunk)
 
@@ -247,6 +274,8 @@ def _version(response: requests.Response) -> str:
 
 def _check_head(url: str, data: bytes) -> None:
     head = next((head for suffix, head in _HEADS.items() if url.endswith(suffix)), b"")
+    if not data:
+        raise NotThere(f"{url}: this file is empty")
     if not data.startswith(head):
         what = "an HTML page" if b"<html" in data[:2048].lower() else "something else"
         raise DownloadFailed(f"{url}: the server sent {what}, not such a file")

@@ -8,14 +8,14 @@ them all asks nobody.
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from pipeline.base.dump_names import PLAN_NAME, FileKind
 from pipeline.base.files import read_json, write_json
 from pipeline.base.options import check_options, option
-from pipeline.dumps.downloads import Client, Manners, NotThere
+from pipeline.dumps.downloads import Client, Manners, NotThere, OtherSize
 from pipeline.dumps.partial_files import Download, DownloadFailed, bytes_here, is_there
 from pipeline.dumps.server_layout import (
     DUMPS_URL,
@@ -26,9 +26,11 @@ from pipeline.dumps.server_layout import (
     is_date,
     monthly_views,
     months_before,
+    name_runs,
     parse_dates,
     parse_status,
 )
+from vocab.kernels.compressed import read_chunks
 
 LATEST = "latest"
 _LATE_MONTHS = 2  # a month's page views come out some days after its end
@@ -96,6 +98,7 @@ class Plan(NamedTuple):
     views: str
     num_views: int
     files: tuple[ListedFile, ...]
+    missing: tuple[str, ...] = ()  # names of page-view files that the server has not, or has without a row
 
     @classmethod
     def read(cls, path: str) -> Self:
@@ -107,7 +110,7 @@ class Plan(NamedTuple):
         try:
             content: dict[str, Any] = read_json(path)
             files = tuple(ListedFile(FileKind(row.pop("kind")), **row) for row in content.pop("files"))
-            return cls(files=files, **content)
+            return cls(files=files, missing=tuple(content.pop("missing", ())), **content)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"{path}: not the list of a dump's files ({error}); remove it") from error
 
@@ -132,6 +135,27 @@ class Plan(NamedTuple):
             for file in self.files
         ]
 
+    def without(self, names: Collection[str]) -> Self:
+        """The plan without some page-view files, which are missing.
+
+        Raises:
+            NotThere: When there were page views, and none is left.
+        """
+        left = tuple(file for file in self.files if file.name not in names)
+        missing = tuple(sorted({*self.missing, *names}))
+        _check_some_views(left, missing)
+        return self._replace(files=left, missing=missing)
+
+    def warning(self) -> str:
+        """What is missing of the page views, in a sentence; "" when nothing is."""
+        if not self.missing:
+            return ""
+        wanted = len(self.missing) + len(self.paths(FileKind.PAGEVIEWS, ""))
+        return (
+            f"{len(self.missing)} of {wanted} page-view files are not on the server, or are empty: "
+            f"{', '.join(name_runs(self.missing))}; their views do not count"
+        )
+
     def build_flags(self, folder: str) -> list[str]:
         """The flags by which build-vocab takes the files; an index goes with a dump of one file."""
         dumps, indexes, views = (self.paths(kind, folder) for kind in FileKind)
@@ -155,25 +179,54 @@ def plan_dump(options: GetDump) -> Plan:
             return plan
     client = Client(options.manners)
     date, files = _find_dump(client, options, date)
-    plan = Plan(options.wiki, date, options.views, options.num_views, (*files, *_find_views(client, options, date)))
-    plan.write(os.path.join(options.output, f"{options.wiki}-{date}.json"))
+    views, missing = _find_views(client, options, date)
+    plan = Plan(options.wiki, date, options.views, options.num_views, (*files, *views), tuple(missing))
+    plan.write(_plan_path(plan, options))
     return plan
 
 
-def get_files(plan: Plan, options: GetDump) -> None:
+def _plan_path(plan: Plan, options: GetDump) -> str:
+    return os.path.join(options.output, f"{plan.wiki}-{plan.date}.json")
+
+
+def get_files(plan: Plan, options: GetDump) -> Plan:
     """Gets the files of a plan that are not there.
 
+    Returns:
+        The plan, without page-view files that the server turned out not to have, or to have without a row.
+
     Raises:
-        DownloadFailed: When one of them cannot be had, or there is no room for them.
+        DownloadFailed: When one of the others cannot be had, or there is no room for them.
     """
     missing = [download for download in plan.downloads(options) if not is_there(download)]
     if not missing:
-        return
+        return plan
     needed = sum(max(0, download.size - bytes_here(download)) for download in missing)
     free = shutil.disk_usage(options.output).free
     if needed > free:
         raise DownloadFailed(f"not enough room in {options.output}: it takes {needed:,} bytes, {free:,} are free")
-    Client(options.manners).get_all(missing)
+    views = set(plan.paths(FileKind.PAGEVIEWS, options.output))
+    may_lack = {download for download in missing if download.path in views}
+    try:
+        lacking = Client(options.manners).get_all(missing, may_lack=may_lack)
+    except OtherSize as error:
+        raise DownloadFailed(
+            f"{error}; to begin anew with what is there now, remove {_plan_path(plan, options)}"
+        ) from error
+    empty = [download for download in may_lack if download not in lacking and _holds_nothing(download.path)]
+    if lacking or empty:
+        plan = plan.without({os.path.basename(download.path) for download in [*lacking, *empty]})
+        plan.write(_plan_path(plan, options))
+    return plan
+
+
+def _holds_nothing(path: str) -> bool:
+    """Whether a compressed file is whole and has no byte in it."""
+    with open(path, "rb") as file:
+        try:
+            return not any(read_chunks(file))
+        except OSError:  # it is damaged, which who reads it says
+            return False
 
 
 def _newest_planned(options: GetDump) -> str:
@@ -205,22 +258,35 @@ def _listed_dates(client: Client, options: GetDump, folder: str) -> list[str]:
         raise NotThere(f"{options.base_url} has no wiki {options.wiki} ({error})") from error
 
 
-def _find_views(client: Client, options: GetDump, date: str) -> list[ListedFile]:
-    """The page views before a dump, with their sizes."""
-    if options.views == "hourly":
-        return [_with_size(client, options, file) for file in hourly_views(date, num_days=options.num_views)]
+def _find_views(client: Client, options: GetDump, date: str) -> tuple[list[ListedFile], list[str]]:
+    """The page views before a dump, with their sizes, and the names of those among them that are missing."""
     if options.views == "none":
-        return []
+        return [], []
     found: list[ListedFile] = []
-    for month in months_before(date, options.num_views + _LATE_MONTHS):
+    missing: list[str] = []
+    if options.views == "hourly":
+        wanted, number = hourly_views(date, num_days=options.num_views), None
+    else:
+        months = months_before(date, options.num_views + _LATE_MONTHS)
+        wanted, number = [monthly_views(month) for month in months], options.num_views
+    for file in wanted:
         try:
-            found.append(_with_size(client, options, monthly_views(month)))
+            found.append(_with_size(client, options, file))
         except NotThere:
-            if found:
-                raise
-        if len(found) == options.num_views:
-            return found
-    raise NotThere(f"{options.url_of(monthly_views(month))}: there are no page views of this month or later ones")
+            if found or number is None:  # before that, a month is not out yet
+                missing.append(file.name)
+        if len(found) == number:
+            break
+    _check_some_views(found, missing or [file.name for file in wanted])
+    return found, missing
+
+
+def _check_some_views(files: Sequence[ListedFile], missing: Sequence[str]) -> None:
+    if missing and not any(file.kind is FileKind.PAGEVIEWS for file in files):
+        raise NotThere(
+            f"there are no page views of this time ({', '.join(name_runs(missing))}); "
+            "take others by --views, or another --date"
+        )
 
 
 def _with_size(client: Client, options: GetDump, file: ListedFile) -> ListedFile:

@@ -8,7 +8,7 @@ import errno
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple, Self
 
 from pipeline.base.files import make_folder
@@ -124,6 +124,12 @@ class PartialFile:
         self._digest = self._new_digest()
         self.size = 0
         self.set_version("")
+
+    def discard(self) -> None:
+        """Removes what is there, for a file that there is not."""
+        for path in (self._download.part_path, self._version_path):
+            with suppress(FileNotFoundError):
+                os.unlink(path)
 
     def set_version(self, version: str) -> None:
         """Notes what the server calls this version of the file."""

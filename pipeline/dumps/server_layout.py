@@ -9,6 +9,7 @@ https://dumps.wikimedia.org/other/pageview_complete/readme.html; https://dumps.w
 
 import json
 import re
+from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from typing import NamedTuple
 
@@ -22,6 +23,8 @@ _DONE = "done"
 # A wiki that is dumped in parts has them joined by a second job; only small wikis have the plain job alone.
 _JOBS = ("articlesmultistreamdumprecombine", "articlesmultistreamdump")
 _NAME = r"%s-%s-pages-articles-multistream(?P<index>-index)?\d*\.(?:xml|txt)(?:-p\d+p\d+)?\.bz2"
+_HOURS = 24
+_HOUR = re.compile(r"pageviews-(?P<day>\d{8})-(?P<hour>\d{2})0000\.gz")
 _DATE_FOLDER = re.compile(rb'href="(?:[^"]*/)?(\d{8})/?"')
 
 
@@ -117,8 +120,37 @@ def hourly_views(dump_date: str, *, num_days: int) -> list[ListedFile]:
     return [
         ListedFile(FileKind.PAGEVIEWS, f"/{day:%Y}/{day:%Y-%m}/pageviews-{day:%Y%m%d}-{hour:02d}0000.gz")
         for day in days
-        for hour in range(24)
+        for hour in range(_HOURS)
     ]
+
+
+def name_runs(names: Sequence[str]) -> list[str]:
+    """Names of page-view files, those of whole days as days, those of hours in a row as the first and the last.
+
+    >>> hours = [file.name for file in hourly_views("20260401", num_days=2)]
+    >>> name_runs([*hours[:24], *hours[30:33], hours[40]])
+    ['all of 20260330', '20260331 at 6 to 8', '20260331 at 16']
+    >>> name_runs(["pageviews-202603-user.bz2"])
+    ['pageviews-202603-user.bz2']
+    """
+    hours: dict[str, list[int]] = {}
+    others = []
+    for name in sorted(names):
+        if found := _HOUR.fullmatch(name):
+            hours.setdefault(found["day"], []).append(int(found["hour"]))
+        else:
+            others.append(name)
+    return [*others, *(run for day, its in hours.items() for run in _name_hours(day, its))]
+
+
+def _name_hours(day: str, hours: Sequence[int]) -> Iterator[str]:
+    if len(hours) == _HOURS:
+        yield f"all of {day}"
+        return
+    starts = [hour for hour in hours if hour - 1 not in hours]
+    ends = [hour for hour in hours if hour + 1 not in hours]
+    for start, end in zip(starts, ends, strict=True):
+        yield f"{day} at {start}" + (f" to {end}" if end > start else "")
 
 
 def is_date(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 import bz2
 import errno
+import gzip
 import hashlib
 import http.server
 import io
@@ -316,11 +317,85 @@ def test_the_views_of_a_month_that_is_not_out_yet_are_those_of_the_month_before(
     assert "pageviews-202603-user.bz2" in names(tmp_path)
 
 
+def hour_path(day, hour):
+    return f"/other/pageviews/2026/2026-04/pageviews-202604{day:02d}-{hour:02d}0000.gz"
+
+
+def publish_hours(mirror, *days):
+    for path in [hour_path(day, hour) for day in days for hour in range(24)]:
+        mirror.files[path] = gzip.compress(f"demo circle {len(path)} 0\n".encode())
+
+
+def test_hours_that_the_server_lacks_are_left_out_with_a_warning_and_counted(mirror, tmp_path, capsys):
+    publish_hours(mirror, 28, 30)
+    del mirror.files[hour_path(30, 3)], mirror.files[hour_path(30, 4)]
+    mirror.files[hour_path(30, 6)] = b""  # empty as it is
+    mirror.files[hour_path(30, 8)] = gzip.compress(b"")  # empty when it is unpacked
+    mirror.faults[hour_path(30, 10)] = [404]  # gone after it was seen
+    mirror.faults[hour_path(30, 12)] = [503, 503]  # comes in the end
+    flags = ["--views", "hourly", "--num-views", "3", "--backoff-s", "0.01"]
+    assert get(mirror, tmp_path, *flags) == 0
+    out, err = capsys.readouterr()
+    assert (
+        "wit400m get-dump: warning: 29 of 72 page-view files are not on the server, or are empty: all of 20260429, "
+        "20260430 at 3 to 4, 20260430 at 6, 20260430 at 8, 20260430 at 10; their views do not count" in err
+    )
+    assert "45 files, " in err
+    given = shlex.split(out)
+    assert sum("pageviews-" in word for word in given) == 43
+    assert not any(hour in out for hour in ("20260430-03", "20260430-06", "20260430-08", "20260430-10", "0429-"))
+    assert not [name for name in os.listdir(tmp_path) if name.endswith((".part", ".version"))]
+    mirror.seen.clear()
+    assert get(mirror, tmp_path, *flags, "--quiet") == 0
+    again = capsys.readouterr()
+    assert (again.out, mirror.seen) == (out, [])
+    assert "warning: 29 of 72" in again.err
+    assert (
+        run(["build-vocab", "--dump", str(tmp_path), "--wordnet", "none", "--output", f"{tmp_path}/_v", "--dry-run"])
+        == 0
+    )
+
+
+def test_a_server_in_trouble_is_no_missing_hour(mirror, tmp_path, capsys):
+    publish_hours(mirror, 30)
+    flags = ["--views", "hourly", "--backoff-s", "0.01", "--retries", "1"]
+    mirror.faults[hour_path(30, 3)] = [503] * 2
+    assert get(mirror, tmp_path, *flags) == 1
+    assert "the server answered 503; gave up after 2 tries" in capsys.readouterr().err
+    mirror.faults[hour_path(30, 4)] = ["cut"] * 9
+    assert get(mirror, tmp_path, *flags) == 1
+    assert "20260430-040000.gz: " in (err := capsys.readouterr().err) and "gave up after 2 tries" in err
+    del mirror.faults[hour_path(30, 4)]
+    assert get(mirror, tmp_path, *flags) == 0
+    assert "warning" not in capsys.readouterr().err
+
+
+def test_a_month_in_the_middle_may_be_missing(mirror, tmp_path, capsys):
+    mirror.files[VIEWS_PATH.replace("2026-04", "2026-02").replace("202604", "202602")] = mirror.files[VIEWS_PATH]
+    del mirror.files[VIEWS_PATH.replace("2026-04", "2026-03").replace("202604", "202603")]
+    assert get(mirror, tmp_path, "--num-views", "2") == 0
+    assert (
+        "warning: 1 of 3 page-view files are not on the server, or are empty: pageviews-202603"
+        in capsys.readouterr().err
+    )
+    assert {VIEWS, "pageviews-202602-user.bz2"} < set(names(tmp_path))
+
+
+def test_a_file_that_grew_since_it_was_listed_says_how_to_begin_anew(mirror, tmp_path, capsys):
+    mirror.faults[VIEWS_PATH] = [403]
+    assert get(mirror, tmp_path) == 1
+    mirror.files[VIEWS_PATH] += b"more"
+    capsys.readouterr()
+    assert get(mirror, tmp_path) == 1
+    plan = tmp_path / f"simplewiki-{NEW}.json"
+    assert f"to begin anew with what is there now, remove {plan}" in capsys.readouterr().err
+    plan.unlink()
+    assert get(mirror, tmp_path) == 0
+
+
 def test_hourly_views_are_those_of_the_days_before_got_two_at_a_time(mirror, tmp_path):
     mirror.delay_s = 0.01
-    for hour in range(24):
-        path = f"/other/pageviews/2026/2026-04/pageviews-20260430-{hour:02d}0000.gz"
-        mirror.files[path] = b"\x1f\x8b" + path.encode()
+    publish_hours(mirror, 30)
     assert get(mirror, tmp_path, "--views", "hourly") == 0
     assert sum(name.startswith("pageviews-20260430-") for name in names(tmp_path)) == 24
     assert mirror.most_busy == 2
@@ -372,7 +447,8 @@ MISTAKES = {
     "disk-space": ([], huge, 1, "not enough room"),
     "not-json": ([], not_json, 2, "dumpstatus.json of simplewiki 20260501 is not one"),
     "other-names": ([], other_names, 2, "no part of a multistream dump"),
-    "no-views": ([], no_views, 1, "no page views of this month"),
+    "no-views": ([], no_views, 1, "no page views of this time (pageviews-202602-user.bz2, pageviews-202603"),
+    "no-hours": (["--views", "hourly"], None, 1, "no page views of this time (all of 20260430)"),
     "captive-portal": ([], fault(VIEWS_PATH, "html"), 1, "an HTML page"),
     "refused": ([], fault(DUMP_PATH, 403), 1, "--contact"),
     "always-cut": (["--retries", "1"], fault(DUMP_PATH, *["drop"] * 4), 1, "gave up after 2 tries"),
@@ -400,7 +476,7 @@ def test_what_goes_wrong_is_one_clear_line_and_an_exit_code(mirror, tmp_path, ca
     assert get(mirror, tmp_path, "--date", NEW, *flags) == code
     [line] = capsys.readouterr().err.splitlines()
     assert message in line
-    assert not (tmp_path / DUMP).exists() or name in ("captive-portal", "no-views")
+    assert not (tmp_path / DUMP).exists() or name in ("captive-portal", "no-views", "no-hours")
 
 
 def test_a_full_disk_is_one_clear_line_and_the_next_run_continues(mirror, tmp_path, capsys, monkeypatch, wiki):
