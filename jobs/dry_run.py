@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from jobs.engines import Engine
-from jobs.memory import show_bytes, show_seconds
+from jobs.memory import show_seconds
 from jobs.probe import refuse_local_paths
 from jobs.room import check_room
 from jobs.scale import Prices, StageCost, StepCost, estimate_stage, read_rates, slices_of
@@ -21,6 +21,7 @@ from pipeline.base.holding import FolderInUse, find_holder
 from pipeline.base.lineage import read_stage
 from pipeline.base.options import options_of
 from pipeline.base.receipts import Receipt, StepReceipts
+from pipeline.base.sizes import show_bytes
 from pipeline.base.stage_folder import State, find_state, stage_identity
 from pipeline.base.tables import count_rows_each
 from pipeline.extraction.stage import ExtractPairs

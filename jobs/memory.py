@@ -1,6 +1,5 @@
-"""How much memory a machine has; sizes and times as people write and read them."""
+"""How much memory a machine has; sizes as people write them, times as they read them."""
 
-import math
 import os
 import re
 from typing import Final
@@ -40,16 +39,6 @@ def usable_memory() -> int:
     except OSError:
         limit = "max"
     return int(_SHARE * (memory if limit == "max" else min(memory, int(limit))))
-
-
-def show_bytes(size: float) -> str:
-    """A size for people.
-
-    >>> show_bytes(999), show_bytes(1_234_000_000)
-    ('999 B', '1.2 GB')
-    """
-    power = min(int(math.log10(max(size, 1)) // 3), 5)
-    return f"{size:,.0f} B" if power == 0 else f"{size / 1000**power:,.1f} {'kMGTP'[power - 1]}B"
 
 
 def show_seconds(seconds: float) -> str:

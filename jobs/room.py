@@ -7,8 +7,8 @@ free. What an earlier run left in the folder is not needed again. Object stores 
 import os
 import shutil
 
-from jobs.memory import show_bytes
 from pipeline.base import files
+from pipeline.base.sizes import show_bytes
 from pipeline.steps import Stage
 
 

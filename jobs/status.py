@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from jobs.memory import show_bytes, show_seconds
+from jobs.memory import show_seconds
 from jobs.runner import guard, load_stage
 from jobs.watching import fetch_facts, fetch_line, look_once
 from pipeline.base import files
@@ -25,6 +25,7 @@ from pipeline.base.holding import find_holder
 from pipeline.base.lineage import STAGE_NAME
 from pipeline.base.options import options_of
 from pipeline.base.receipts import Begun, list_begun
+from pipeline.base.sizes import show_bytes
 from pipeline.base.stage_folder import STARTED_NAME
 from pipeline.fetching.work_files import WATCH, FetchProgress
 

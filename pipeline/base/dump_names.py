@@ -19,7 +19,7 @@ _DUMP_NAME: Final = re.compile(
     r"(?P<wiki>[a-z0-9_]+)-(?P<date>\d{8}|latest)-(?P<form>pages-[a-z-]*?)(?P<index>-index)?(?P<part>\d+)?"
     r"\.(?:xml|txt)(?:-p\d+p\d+)?(?P<packing>\.[a-z0-9]+)?"
 )
-_VIEWS_NAME: Final = re.compile(r"page(?:views|counts)-(?P<day>\d{6,8})-(?P<hour>\d{6})?.*")
+_VIEWS_NAME: Final = re.compile(r"page(?:views|counts)-(?P<date>\d{6,8})-(?P<hour>\d{6})?.*")
 _PACKED: Final = ".bz2"  # what the offsets of an index are of
 
 
@@ -84,6 +84,19 @@ def sort_files(paths: Sequence[str], *, wants_views: bool = True) -> GivenFiles:
     return GivenFiles(dumps, _index_of(dumps, indexes), views)
 
 
+def find_date(name: str) -> str:
+    """The day or the month that a file is of, by its name; "" where that says nothing.
+
+    >>> find_date("enwiki-20260501-pages-articles-multistream.xml.bz2"), find_date("pageviews-20260430-010000.gz")
+    ('2026-05-01', '2026-04-30')
+    >>> find_date("pageviews-202604-user.bz2"), find_date("enwiki-latest-pages-articles.xml.bz2"), find_date("a.xml")
+    ('2026-04', 'latest', '')
+    """
+    found = _DUMP_NAME.fullmatch(name) or _VIEWS_NAME.fullmatch(name)
+    digits = found["date"] if found else ""
+    return "-".join(filter(None, (digits[:4], digits[4:6], digits[6:]))) if digits.isdigit() else digits
+
+
 def _kind_of(name: str) -> str:
     if PLAN_NAME.fullmatch(name):
         return "plan"
@@ -146,7 +159,7 @@ def _index_of(dumps: Sequence[str], indexes: Sequence[str]) -> str:
 
 def _span(path: str) -> tuple[int, bool]:
     found = _VIEWS_NAME.fullmatch(files.basename(path))
-    return (len(found["day"]), found["hour"] is not None) if found else (0, False)
+    return (len(found["date"]), found["hour"] is not None) if found else (0, False)
 
 
 def _list(names: Sequence[str]) -> str:

@@ -1,7 +1,8 @@
 """Templates and pictures as text: pages for people, the same bytes for the same content.
 
 In: a template beside the modules of a package and the values that it names; what draws on a figure. Out: HTML or
-Markdown; SVG to put into a page whose style sheet has the colours of `PALETTE` as variables.
+Markdown; SVG to put into a page. Pages extend ``page_layout.html.j2``, which has the looks of all, on a wide screen and
+on a phone, in light and dark (`PALETTE`), and make tables and figures by the macros of ``page_parts.html.j2``.
 """
 
 import io
@@ -10,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, select_autoescape
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,7 +43,6 @@ _STYLE = {
     "axes.spines.top": False,
     "figure.constrained_layout.use": True,
     "figure.facecolor": "none",
-    "figure.figsize": (10, 4.4),  # inches of 72 units
     "font.size": 13,
     "grid.color": COLORS["line"],
     "legend.edgecolor": "none",
@@ -54,19 +54,21 @@ _STYLE = {
     "xtick.color": COLORS["quiet"],
     "ytick.color": COLORS["quiet"],
 }
+_INCHES = {"broad": (10, 4.4), "narrow": (5, 4)}  # of 72 units
 _NOTE = "note: "
 
 
 def render_template(package: str, name: str, **values: Any) -> str:
     """Fills in a template of a package; in HTML, values are escaped, in Markdown by the filter `escape_markdown`."""
     environment = Environment(
-        loader=PackageLoader(package, "."),
+        loader=ChoiceLoader([PackageLoader(package, "."), PackageLoader(__package__, ".")]),
         autoescape=select_autoescape(["html.j2"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.globals["palette"] = PALETTE
     environment.filters["escape_markdown"] = escape_markdown
     return environment.get_template(name).render(values)
 
@@ -86,23 +88,34 @@ def note(text: str) -> str:
 
 
 def draw_svg(name: str, draw: Callable[["Figure"], None]) -> str:
-    """A picture as an ``<svg>`` element.
+    """A picture as two ``<svg>`` elements, of which a page shows one: ``broad``, and ``narrow`` on a phone.
 
     Args:
         name: Of the picture in its page.
-        draw: Draws on an empty figure, with `COLORS` only.
+        draw: Draws on an empty figure, with `COLORS` only; `is_narrow` tells it how much room there is.
     """
+    return "".join(_draw_one(name, shape, draw) for shape in _INCHES)
+
+
+def is_narrow(figure: "Figure") -> bool:
+    """Whether a figure is that of a phone."""
+    return bool(figure.get_figwidth() == _INCHES["narrow"][0])
+
+
+def _draw_one(name: str, shape: str, draw: Callable[["Figure"], None]) -> str:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # no word on fonts, nor on a home that is read-only
     from matplotlib import style  # late: it takes half a second, and most stages draw nothing
     from matplotlib.figure import Figure
 
     file = io.StringIO()
-    with style.context(["default", _STYLE | {"svg.hashsalt": name}]):  # whatever the user's own style
+    own = {"svg.hashsalt": f"{name}-{shape}", "figure.figsize": _INCHES[shape]}
+    with style.context(["default", _STYLE | own]):  # whatever the user's own style
         figure = Figure()
         draw(figure)
         figure.savefig(file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     svg = file.getvalue()
     svg = re.sub("#[0-9a-f]{6}", lambda color: _VARIABLES.get(color[0], color[0]), svg[svg.index("<svg") :])
+    svg = svg.replace("<svg ", f'<svg class="{shape}" ', 1)
     return re.sub(r"""<g id=("[^"]*"|'[^']*')([^>]*)>""", _open_group, svg)
 
 

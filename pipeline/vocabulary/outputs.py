@@ -101,6 +101,8 @@ def write_vocab(plan: VocabPlan, output: str, *, options: VocabOptions, bigrams:
         queries=table,
         damages=damages,
         wiki=plan.site.host,
+        dumps={files.basename(task.unit.path) for task in plan.tasks},
+        views={files.basename(path) for path in plan.views},
         counts=sum_counts([*(task.paths.words for task in plan.tasks), *plan.views.values()]),  # what was read
         identity=stage_identity(options),
     )

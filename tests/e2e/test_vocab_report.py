@@ -3,6 +3,7 @@
 import bz2
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import pytest
@@ -24,6 +25,11 @@ def page(title, text):
 
 @pytest.fixture
 def wiki(tmp_path):
+    """See `make_wiki`."""
+    return make_wiki(tmp_path)
+
+
+def make_wiki(tmp_path):
     """A dump of a few words in known numbers, page views and a small WordNet."""
     often = "The NASA of New York. " * 60 + "\n\n" + "The fox met NASA. " * 45 + "\n\n" + "Rare rabbit. " * 39
     pages = [page("Fox", often), page("Fox &amp; hounds", "A tale."), page("The Rock (film)", "A film.")]
@@ -41,7 +47,7 @@ def wiki(tmp_path):
 
 
 def build(wiki, name, *flags):
-    arguments = ["--dump", str(wiki / "dump.xml.bz2"), "--pageviews", str(wiki / "views"), *flags]
+    arguments = ["--dump", str(wiki / "dump.xml.bz2"), "--pageviews", str(wiki / "views"), "--workers", "1", *flags]
     folder = wiki / name
     assert (
         main(["build-vocab", *arguments, "--wordnet", str(wiki / "nltk_data"), "--output", str(folder), "--quiet"]) == 0
@@ -121,7 +127,7 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.open, self.tags, self.attributes, self.texts, self.ids = [], [], [], [], []
+        self.open, self.tags, self.attributes, self.classes, self.texts, self.ids = [], [], [], [], [], []
         self.feed(text)
         self.close()
         assert not self.open
@@ -129,6 +135,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         self.attributes += [(tag, *pair) for pair in attrs]
+        self.classes += [name for key, value in attrs if key == "class" for name in value.split()]
         self.ids += [value for name, value in attrs if name == "id"]
         if tag not in VOID_ELEMENTS:
             self.open.append(tag)
@@ -144,8 +151,10 @@ class Page(HTMLParser):
         self.texts.append(data)
 
 
-@pytest.fixture
-def report(wiki):
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """The report of such a wiki."""
+    wiki = make_wiki(tmp_path_factory.mktemp("wiki"))
     build(wiki, "vocab", *RULES, "--max-words", "5")
     return Page((wiki / "vocab" / "report.html").read_text(encoding="utf-8"))
 
@@ -155,7 +164,76 @@ def test_the_report_has_every_section_and_a_picture_of_each_distribution(report)
     titles = [f"{name}-title" for name in ("fates", "overlaps", "ranks", "pmi", "views", "lengths", "scripts")]
     assert set(sections + titles) <= set(report.ids)
     assert len(report.ids) == len(set(report.ids))
-    assert report.tags.count("svg") == 8
+    assert report.classes.count("broad") == report.classes.count("narrow") == 8
+    assert report.tags.count("svg") == 16
+
+
+def test_on_a_phone_no_cell_of_a_table_with_many_columns_is_without_its_heading(report):
+    """Rows of such tables are cards there, so every cell must say what it is."""
+    assert "@media screen and (max-width: 40rem)" in "".join(report.texts)
+    heads = [value for tag, name, value in report.attributes if (tag, name) == ("td", "data-head")]
+    assert len(heads) == report.tags.count("td")
+    assert {"rule", "found", "in the list", "characters", "value", "digest", "size"} <= set(heads)
+    assert report.classes.count("cards") >= 5
+    assert report.tags.count("table") == report.tags.count("thead") == report.tags.count("tbody")
+
+
+def row_of(page, *cells):
+    """Whether a page shows some texts one after the other."""
+    return re.search("\n".join(map(re.escape, cells)), "\n".join(filter(str.strip, page.texts)))
+
+
+def test_the_report_begins_with_names_dates_and_sizes_of_what_it_is_made_from(wiki):
+    dump = "simplewiki-20260501-pages-articles.xml.bz2"
+    shutil.copy(wiki / "dump.xml.bz2", wiki / dump)
+    for month in ("202603", "202604"):
+        shutil.copy(wiki / "views", wiki / f"pageviews-{month}-user.bz2")
+    views = [str(wiki / f"pageviews-{month}-user.bz2") for month in ("202603", "202604")]
+    files = ["--dump", str(wiki / dump), "--pageviews", *views]
+    (wiki / views[1]).write_text("en Fox 8 0\n")
+    assert (
+        main(["build-vocab", *files, "--wordnet", "none", "--quiet", "--workers", "1", "--output", str(wiki / "dated")])
+        == 0
+    )
+    shown = Page((wiki / "dated" / "report.html").read_text(encoding="utf-8"))
+    assert row_of(shown, "dump", dump, "2026-05-01", f"{(wiki / dump).stat().st_size} B")
+    assert row_of(shown, "page views", "2 files", "2026-03 to 2026-04", f"{(wiki / 'views').stat().st_size + 11} B")
+    assert row_of(shown, "pageviews-202604-user.bz2", "page views", "2026-04", "11")
+
+
+def test_a_source_that_was_not_given_says_so_and_has_no_numbers(wiki):
+    flags = ["--dump", str(wiki / "dump.xml.bz2"), "--wordnet", "none", "--quiet", "--workers", "1", *RULES]
+    assert main(["build-vocab", *flags, "--output", str(wiki / "no")]) == 0
+    shown = Page((wiki / "no" / "report.html").read_text(encoding="utf-8"))
+    assert row_of(shown, "titles", "no page views were given", "synset names", "WordNet was left out")
+    text = "\n".join(shown.texts)
+    assert "views or more" not in text and "every lemma" not in text and "rows of page views" not in text
+    assert "Frequent words and bigrams whose words belong together: the strings" in text
+    [overlaps] = [i for i, value in enumerate(shown.texts) if value.startswith("How many queries come from")]
+    assert not {"title", "synset"} & {word.strip() for word in shown.texts[overlaps - 200 : overlaps]}
+
+
+def test_page_views_of_no_article_are_another_thing_than_none(wiki):
+    (wiki / "views").write_text("en Main_Page 80 0\nen Fox 0 0\n")
+    build(wiki, "vocab", *RULES)
+    shown = Page((wiki / "vocab" / "report.html").read_text(encoding="utf-8"))
+    assert "70 views or more" in shown.texts
+    assert "Page views were given, but none of an article." in shown.texts
+
+
+def test_an_option_at_its_default_has_no_other_default(wiki):
+    build(wiki, "vocab")
+    shown = Page((wiki / "vocab" / "report.html").read_text(encoding="utf-8"))
+    configured = shown.texts[shown.texts.index("views-project") : shown.texts.index("Inputs")]
+    assert "[]" not in "".join(configured)
+
+
+def test_many_inputs_are_folded_away(wiki):
+    for day in range(1, 14):
+        (wiki / f"pageviews-202604{day:02d}-user").write_text(f"en Fox {day} 0\n")
+    build(wiki, "vocab", "--pageviews", str(wiki / "pageviews-*"))
+    shown = Page((wiki / "vocab" / "report.html").read_text(encoding="utf-8"))
+    assert {"14 files", "16 files"} <= set(shown.texts)
 
 
 def test_the_report_stands_alone_and_escapes_what_it_shows(report):
@@ -186,16 +264,26 @@ def test_the_reports_numbers_are_those_of_the_list(wiki):
 
 def test_the_report_has_the_same_bytes_for_any_cut_and_place(wiki):
     build(wiki, "a", *RULES)
-    build(wiki, "elsewhere", *RULES, "--unit-bytes", "1024")
+    build(wiki, "elsewhere", *RULES, "--unit-bytes", "1024", "--workers", "2")
     assert (wiki / "a" / "report.html").read_bytes() == (wiki / "elsewhere" / "report.html").read_bytes()
 
 
 def test_a_report_on_no_words_and_no_views_says_so(wiki):
     (wiki / "dump.xml.bz2").write_bytes(bz2.compress((HEAD + page("Fox", "")).encode()))
-    flags = ["--dump", str(wiki / "dump.xml.bz2"), "--wordnet", "none", "--numbers-below", "1", "--quiet"]
+    flags = [
+        "--dump",
+        str(wiki / "dump.xml.bz2"),
+        "--wordnet",
+        "none",
+        "--numbers-below",
+        "1",
+        "--quiet",
+        "--workers",
+        "1",
+    ]
     assert main(["build-vocab", *flags, "--output", str(wiki / "no")]) == 0
     shown = Page((wiki / "no" / "report.html").read_text(encoding="utf-8"))
-    assert {"No word was counted.", "No page views were given, or none of an article."} <= set(shown.texts)
+    assert {"No word was counted.", "No page views were given."} <= set(shown.texts)
 
 
 def test_a_damaged_place_is_in_the_report(wiki):

@@ -3,13 +3,14 @@
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from pipeline.base.rendering import COLORS
 from pipeline.vocabulary.report.plots import Layer, draw_histogram, draw_overlaps, draw_ranks, draw_stacks
 
 
-def draw(plot, *args, **options):
-    figure = Figure(layout="constrained")
+def draw(plot, *args, figsize=None, **options):
+    figure = Figure(layout="constrained", figsize=figsize)
     plot(figure, *args, **options)
     figure.draw_without_rendering()
     return figure
@@ -94,3 +95,62 @@ def test_overlaps_have_a_column_each_and_a_dot_for_every_set_in_it():
     names = {color: name for name, color in COLORS.items()}
     painted = [[names[to_hex(color)] for color in points.get_facecolor()] for points in columns]
     assert painted == [["word", "line", "line"], ["word", "line", "title"]]
+
+
+NUMBERS = [1_234_567, 89_012, 3_456, 7]
+FATES = ("in the list, from this source alone", "in the list, from others too", "over the source's share", "over it")
+PICTURES = {
+    "ranks": (
+        draw_ranks,
+        {
+            "curves": {"all words": ("below", [(1, 900_000), (30_000, 1)]), "bigrams": ("bigram", [(1, 8)])},
+            "threshold": 20,
+        },
+    ),
+    "histogram": (
+        draw_histogram,
+        {"bars": [(1, 10, 5), (10, 2e6, 40_000)], "kind": "title", "unit": "views", "threshold": 10, "log": True},
+    ),
+    "shares": (
+        draw_stacks,
+        {
+            "labels": ["words", "bigrams", "titles", "synset names"],
+            "layers": [Layer(text, NUMBERS, ["word"] * 4) for text in FATES],
+            "shares": True,
+        },
+    ),
+    "overlaps": (
+        draw_overlaps,
+        {
+            "sets": (kinds_of := ("word", "bigram", "title", "synset", "imported")),
+            "overlaps": {kinds_of[: n % 5 + 1]: 987_654 // (n + 1) for n in range(5)}
+            | {(kinds_of[n], kinds_of[m]): 9 for n in range(5) for m in range(n + 2, 5)},
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("inches", [(10, 4.4), (5, 4)], ids=["screen", "phone"])
+@pytest.mark.parametrize("name", PICTURES)
+def test_no_text_of_a_picture_is_cut_or_lies_on_another(name, inches):
+    plot, options = PICTURES[name]
+    figure = draw(plot, figsize=inches, **options)
+    hidden = set(_hidden_labels(figure))
+    labels = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text() and text not in hidden]
+    boxes = [text.get_window_extent() for text in labels]
+    for text, box in zip(labels, boxes, strict=True):
+        assert box.x0 > -1 and box.x1 < figure.bbox.x1 + 1, text
+        assert box.y0 > -1 and box.y1 < figure.bbox.y1 + 1, text
+    for number, box in enumerate(boxes):
+        assert box.count_overlaps(boxes[number + 1 :]) == 0, labels[number]
+
+
+def _hidden_labels(figure):
+    """Labels of ticks beyond the ends of their axes, which are not drawn."""
+    axes = [axis for plot in figure.axes for axis in (plot.xaxis, plot.yaxis)]
+    for axis in axes:
+        low, high = sorted(axis.get_view_interval())
+        drawn = axis.get_major_ticks()
+        for tick in [*axis.majorTicks, *axis.minorTicks]:
+            if tick not in drawn or not low <= tick.get_loc() <= high:
+                yield from (tick.label1, tick.label2)

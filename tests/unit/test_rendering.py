@@ -21,20 +21,31 @@ def evil_bars(figure):
     axes.set_xlabel(EVIL)
 
 
+def shapes(name="p"):
+    """The elements of a picture: for a wide screen, and for a phone."""
+    broad, narrow = ElementTree.fromstring(f"<div>{draw_svg(name, evil_bars)}</div>")
+    return broad, narrow
+
+
+def test_a_picture_is_drawn_for_a_wide_screen_and_for_a_phone():
+    broad, narrow = shapes()
+    assert [broad.get("class"), narrow.get("class")] == ["broad", "narrow"]
+    widths = [float(root.get("viewBox").split()[2]) for root in (broad, narrow)]
+    assert widths == [720, 360]
+
+
 def test_a_picture_shows_texts_and_notes_as_they_are():
-    root = ElementTree.fromstring(draw_svg("p", evil_bars))
-    assert root.tag == f"{SVG}svg"
-    assert EVIL in [element.text for element in root.iter(f"{SVG}text")]
-    assert [element.text for element in root.iter(f"{SVG}title")] == [EVIL]
+    for root in shapes():
+        assert root.tag == f"{SVG}svg"
+        assert EVIL in [element.text for element in root.iter(f"{SVG}text")]
+        assert [element.text for element in root.iter(f"{SVG}title")] == [EVIL]
 
 
 def test_two_pictures_in_a_page_share_no_id():
-    first, second = (
-        {element.get("id") for element in ElementTree.fromstring(draw_svg(name, evil_bars)).iter()} - {None}
-        for name in ("first", "second")
-    )
-    assert first
-    assert not first & second
+    roots = [*shapes("first"), *shapes("second")]
+    ids = [element.get("id") for root in roots for element in root.iter() if element.get("id")]
+    assert ids
+    assert len(ids) == len(set(ids))
 
 
 def test_all_colours_of_a_picture_are_the_pages():

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from pipeline.base.drops import Counts
 from pipeline.base.files import basename
-from pipeline.base.rendering import PALETTE, draw_svg, render_template
+from pipeline.base.rendering import draw_svg, render_template
 from pipeline.vocabulary.report.page import draw_sources, longest_queries, option_rows, query_pictures
 from vocab.imports import Fate
 from vocab.queries import SOURCE_LABELS, QueryTable
@@ -71,7 +71,6 @@ def render_imports(facts: ImportFacts) -> str:
     return render_template(
         __package__,
         "imported.html.j2",
-        palette=PALETTE,
         num_before=len(facts.before),
         num_queries=len(facts.queries),
         num_rows=facts.fates.num_rows,

@@ -7,7 +7,7 @@ Equal inputs and options give equal bytes.
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,9 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.base.drops import Counts
+from pipeline.base.dump_names import find_date
 from pipeline.base.options import options_of
-from pipeline.base.rendering import PALETTE, draw_svg, render_template
-from pipeline.vocabulary.options import VocabOptions
+from pipeline.base.rendering import draw_svg, render_template
+from pipeline.base.sizes import show_bytes
+from pipeline.vocabulary.options import NO_WORDNET, VocabOptions
 from pipeline.vocabulary.report.plots import Layer, draw_histogram, draw_overlaps, draw_ranks, draw_stacks
 from pipeline.vocabulary.report.survey import script_of
 from pipeline.vocabulary.selected_sources import PMI_BIN_BITS, VIEWS_BINS_PER_DECADE, SelectedSources
@@ -31,6 +33,12 @@ _PLURALS = {
     QuerySource.BIGRAM: "bigrams",
     QuerySource.TITLE: "titles",
     QuerySource.SYNSET: "synset names",
+}
+_KINDS = {
+    QuerySource.WORD: "Frequent words",
+    QuerySource.BIGRAM: "bigrams whose words belong together",
+    QuerySource.TITLE: "titles of articles that are looked at",
+    QuerySource.SYNSET: "the names that WordNet gives",
 }
 _FATES = {  # of what passes the rule of its source, and how it is painted: its colour (none: its source's), its opacity
     "in the list, from this source alone": ("", 1.0),
@@ -51,6 +59,8 @@ class ReportFacts(NamedTuple):
         queries: The merged list.
         damages: Places in the dumps that could not be read (`DAMAGES`).
         wiki: Host of the wiki; "" when the dump does not say.
+        dumps: Names of the dump's files.
+        views: Names of page-view files.
         counts: What was read and dropped.
         identity: Options and inputs that decide the output.
     """
@@ -60,6 +70,8 @@ class ReportFacts(NamedTuple):
     queries: QueryTable
     damages: pa.Table
     wiki: str
+    dumps: Collection[str]
+    views: Collection[str]
     counts: Counts
     identity: Mapping[str, Any]
 
@@ -70,14 +82,19 @@ def render_report(facts: ReportFacts) -> str:
         __package__,
         "page.html.j2",
         **facts._asdict(),
-        palette=PALETTE,
+        num_view_files=len(facts.views),
+        made_from=_made_from(facts),
+        kinds=[words for source, words in _KINDS.items() if not _why_absent(facts, source)],
         surveys={source.label: survey for source, survey in facts.selection.surveys.items()},
         first_rows=_first_rows,
-        sources=_source_rows(facts),
+        sources=[_tell_source(facts, source, row) for source, row in _source_rows(facts).items()],
         longest=longest_queries(facts.queries),
         read=_read_rows(facts.counts),
         configured=option_rows(VocabOptions, facts.identity["options"]),
-        inputs=[[stamp["name"], stamp["bytes"], stamp["digest"]] for stamp in facts.identity["inputs"]],
+        inputs=[
+            [stamp["name"], _kind_of(facts, stamp["name"]), find_date(stamp["name"]), stamp["bytes"], stamp["digest"]]
+            for stamp in facts.identity["inputs"]
+        ],
         log2=math.log2,
         pictures={name: draw_svg(name, draw) for name, draw in _pictures(facts)},
     )
@@ -86,14 +103,16 @@ def render_report(facts: ReportFacts) -> str:
 def _pictures(facts: ReportFacts) -> Iterator[tuple[str, Callable[["Figure"], None]]]:
     """Name and drawing of every picture that there is something to show in."""
     options, surveys = facts.options, facts.selection.surveys
-    sources = _source_rows(facts)
-    fates = [(own, listed - own, passed - chosen, chosen - listed) for *_, passed, chosen, listed, own in sources]
+    sources = {source: row for source, row in _source_rows(facts).items() if not _why_absent(facts, source)}
+    fates = [
+        (own, listed - own, passed - chosen, chosen - listed) for *_, passed, chosen, listed, own in sources.values()
+    ]
     layers = [
-        Layer(text, numbers, [kind or source.label for source in QuerySource], opacity)
+        Layer(text, numbers, [kind or source.label for source in sources], opacity)
         for (text, (kind, opacity)), numbers in zip(_FATES.items(), zip(*fates, strict=True), strict=True)
     ]
-    yield "fates", partial(draw_stacks, labels=[row[0] for row in sources], layers=layers, shares=True)
-    yield "overlaps", draw_sources(facts.queries, [source.label for source in QuerySource])
+    yield "fates", partial(draw_stacks, labels=[row[0] for row in sources.values()], layers=layers, shares=True)
+    yield "overlaps", draw_sources(facts.queries, [source.label for source in sources])
     if every := surveys[QuerySource.WORD].curve:
         passed = [point for point in every if point.figure >= options.min_word_count]
         curves = {"all words": ("below", every), "words that pass": ("word", passed)}
@@ -137,8 +156,38 @@ def _draw_totals(totals: Iterable[tuple[str, int]]) -> Callable[["Figure"], None
     return partial(draw_stacks, labels=labels, layers=[Layer("queries", numbers, ["total"] * len(numbers))])
 
 
-def _source_rows(facts: ReportFacts) -> list[list[Any]]:
-    """For every source its name, rule, and strings: found, pass, in the share, in the list, in it from here only."""
+def _made_from(facts: ReportFacts) -> list[list[str]]:
+    """What the dump and the page views are: name or number of files, of when, how large."""
+    rows = []
+    for kind, names in (("dump", facts.dumps), ("page views", facts.views)):
+        sizes = {stamp["name"]: stamp["bytes"] for stamp in facts.identity["inputs"] if stamp["name"] in names}
+        if sizes:
+            dates = sorted({date for name in sizes if (date := find_date(name))})
+            name = next(iter(sizes)) if len(sizes) == 1 else f"{len(sizes):,} files"
+            rows.append(
+                [kind, name, " to ".join(dict.fromkeys([*dates[:1], *dates[-1:]])), show_bytes(sum(sizes.values()))]
+            )
+    return rows
+
+
+def _kind_of(facts: ReportFacts, name: str) -> str:
+    return "dump" if name in facts.dumps else "page views" if name in facts.views else "WordNet"
+
+
+def _tell_source(facts: ReportFacts, source: QuerySource, row: Sequence[Any]) -> list[Any]:
+    """A row of `_source_rows`; of a source that was not asked, why, in place of its rule and numbers."""
+    absent = _why_absent(facts, source)
+    return [row[0], absent, *[""] * (len(row) - 2)] if absent else list(row)
+
+
+def _why_absent(facts: ReportFacts, source: QuerySource) -> str:
+    if source is QuerySource.TITLE and not facts.views:
+        return "no page views were given"
+    return "WordNet was left out" if source is QuerySource.SYNSET and facts.options.wordnet == NO_WORDNET else ""
+
+
+def _source_rows(facts: ReportFacts) -> dict[QuerySource, list[Any]]:
+    """Each source's name, rule, and strings: found, pass, in the share, in the list, in it from here only."""
     options, queries, overlaps = facts.options, facts.queries, facts.queries.count_overlaps()
     numbers = f", and the numbers below {options.numbers_below}" if options.numbers_below else ""
     rules = (
@@ -148,10 +197,10 @@ def _source_rows(facts: ReportFacts) -> list[list[Any]]:
         f"{options.min_views:,} views or more",
         "every lemma" if options.all_lemmas else "the first lemma of each synset",
     )
-    rows = []
+    rows = {}
     for (source, survey), rule in zip(facts.selection.surveys.items(), rules, strict=True):
         listed, own = queries.count_source(source), overlaps.get((source.label,), 0)
-        rows.append([_PLURALS[source], rule, survey.found, survey.passed, survey.selected, listed, own])
+        rows[source] = [_PLURALS[source], rule, survey.found, survey.passed, survey.selected, listed, own]
     return rows
 
 
@@ -176,7 +225,7 @@ def longest_queries(queries: QueryTable) -> list[list[Any]]:
 
 def option_rows(cls: type, options: Mapping[str, Any]) -> list[list[str]]:
     """Options of a class, their values as flags and TOML spell them, and their defaults where these are others."""
-    defaults = {option.name: option.default for option in options_of(cls)}
+    defaults = {option.name: json.loads(json.dumps(option.default)) for option in options_of(cls)}
     return [
         [name.replace("_", "-"), _spell(value), "" if value == defaults[name] else _spell(defaults[name])]
         for name, value in options.items()
@@ -184,7 +233,7 @@ def option_rows(cls: type, options: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _spell(value: object) -> str:
-    return json.dumps(value).strip('"') if value not in (None, "") else "-"
+    return json.dumps(value).strip('"') if value not in (None, "", []) else "-"
 
 
 def _first_rows(rows: pa.Table, *names: str, number: int = 12) -> list[list[Any]]:

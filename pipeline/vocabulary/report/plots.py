@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pipeline.base.rendering import COLORS, note
+from pipeline.base.rendering import COLORS, is_narrow, note
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _MARK: dict[str, Any] = {"color": COLORS["mark"], "linewidth": 1.4, "linestyle": "dashed"}
+_TICKS = 7  # of an axis, at most
+_PHONE_TICKS = 5
 
 
 class Layer(NamedTuple):
@@ -38,8 +40,11 @@ def draw_ranks(
             axes.loglog(*zip(*points, strict=True), label=label, color=COLORS[kind])
     axes.axhline(threshold, label=f"threshold of words: {threshold:,}", **_MARK)
     axes.set(xlabel="rank", ylabel="occurrences")
-    axes.legend()
-    _set_ticks(axes)
+    if is_narrow(figure):
+        figure.legend(loc="outside lower left")
+    else:
+        axes.legend()
+    _set_ticks(axes, is_phone=is_narrow(figure))
 
 
 def draw_histogram(
@@ -56,12 +61,14 @@ def draw_histogram(
     place = axes.get_xaxis_transform()
     axes.text(threshold, 1.02, f"threshold: {threshold:,}", color=COLORS["mark"], ha="center", transform=place)
     axes.set_ylim(bottom=0.7 if log else 0)
-    _set_ticks(axes)
+    _set_ticks(axes, is_phone=is_narrow(figure))
 
 
 def draw_stacks(figure: "Figure", labels: Sequence[str], layers: Sequence[Layer], *, shares: bool = False) -> None:
     """One horizontal bar a label, layer by layer, with their sum behind it; as shares, all are equally long."""
-    figure.set_figheight(0.44 * len(labels) + 0.3 * (len(layers) // 2) + 0.1)
+    num_columns = 1 if is_narrow(figure) else 2
+    lines = 0 if len(layers) == 1 else -(-len(layers) // num_columns)
+    figure.set_figheight(0.44 * len(labels) + 0.3 * lines + 0.1)
     axes = figure.subplots()
     sums = np.sum([layer.numbers for layer in layers], axis=0)
     ends = np.zeros(len(labels))
@@ -76,19 +83,19 @@ def draw_stacks(figure: "Figure", labels: Sequence[str], layers: Sequence[Layer]
     axes.set(xlim=(0, max(ends.max(), 1)), ylim=(len(labels) - 0.5, -0.5), xticks=[])
     _hide_frame(axes)
     if len(layers) > 1:
-        figure.legend(loc="outside lower left", ncols=2, handlelength=1, handleheight=1)
+        figure.legend(loc="outside lower left", ncols=num_columns, handlelength=1, handleheight=1)
 
 
 def draw_overlaps(figure: "Figure", sets: Sequence[str], overlaps: Mapping[tuple[str, ...], int]) -> None:
     """How many queries lie in exactly which of some sets, whose names are kinds: a column a combination."""
     bars, dots = figure.subplots(2, sharex=True, height_ratios=(3, 2))
     drawn = bars.bar(range(len(overlaps)), list(overlaps.values()), width=0.6, color=COLORS["total"])
-    bars.bar_label(drawn, fmt="{:,.0f}", padding=3)
+    bars.bar_label(drawn, fmt="{:,.0f}", padding=3, rotation=90 if is_narrow(figure) else 0)
     for column, names in enumerate(overlaps):
         inside = [row for row, name in enumerate(sets) if name in names]
         dots.vlines(column, inside[0], inside[-1], color=COLORS["quiet"], linewidth=1.2, zorder=1)
         colors = [COLORS.get(name, COLORS["total"]) if name in names else COLORS["line"] for name in sets]
-        dots.scatter([column] * len(sets), range(len(sets)), s=110, color=colors, zorder=2)
+        dots.scatter([column] * len(sets), range(len(sets)), s=40 if is_narrow(figure) else 110, color=colors, zorder=2)
     bars.set(yticks=[], ylabel="queries")
     dots.set(xticks=[], yticks=range(len(sets)), yticklabels=sets, ylim=(len(sets) - 0.5, -0.5))
     _hide_frame(bars, dots)
@@ -101,14 +108,17 @@ def _hide_frame(*plots: "Axes") -> None:
         axes.grid(visible=False)
 
 
-def _set_ticks(axes: "Axes") -> None:
+def _set_ticks(axes: "Axes", *, is_phone: bool) -> None:
     """Ticks at whole numbers, thousands apart; on a logarithmic axis at powers of ten, on a short one more often."""
     from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
     for axis in (axes.xaxis, axes.yaxis):
         low, high = axis.get_view_interval()
-        powers = LogLocator(subs=(1, 2, 5) if high < 200 * low else (1,))
-        steps = MaxNLocator(7, steps=(1, 2, 5, 10), integer=True)
+        has_little_room = is_phone and axis is axes.xaxis
+        powers = LogLocator(
+            subs=(1, 2, 5) if high < 200 * low else (1,), numticks=_PHONE_TICKS if has_little_room else None
+        )
+        steps = MaxNLocator(_PHONE_TICKS if has_little_room else _TICKS, steps=(1, 2, 5, 10), integer=True)
         axis.set_major_locator(powers if axis.get_scale() == "log" else steps)
         axis.set_minor_locator(NullLocator())
         axis.set_major_formatter("{x:,.0f}")
