@@ -56,6 +56,18 @@ class BadFlags(ValueError):
     """Beam flags that do not exist or that this program refuses."""
 
 
+class UnknownFlags(BadFlags):
+    """Flags that neither this program nor Beam has.
+
+    Attributes:
+        flags: These.
+    """
+
+    def __init__(self, flags: Sequence[str]) -> None:
+        super().__init__("unknown flag: " + ", ".join(flags))
+        self.flags = list(flags)
+
+
 class StepFailed(RuntimeError):
     """A step's pipeline failed on its engine."""
 
@@ -373,7 +385,7 @@ def _spell_beam_flags(flags: Sequence[str]) -> tuple[str, ...]:
     """Flags as Beam spells them: it takes those with dashes for underscores and then ignores them.
 
     Raises:
-        BadFlags: For a flag that Beam has not.
+        UnknownFlags: For a flag that Beam has not.
     """
     known = _beam_flags()
     spelt, unknown = [], []
@@ -385,7 +397,7 @@ def _spell_beam_flags(flags: Sequence[str]) -> tuple[str, ...]:
             word = known.get(canonical, name) + equals + value
         spelt.append(word)
     if unknown:
-        raise BadFlags("unknown flag: " + ", ".join(unknown))
+        raise UnknownFlags(unknown)
     return tuple(spelt)
 
 

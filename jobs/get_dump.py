@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from jobs.progress import show_progress
-from jobs.runner import DEFAULT_DATA, guard
+from jobs.runner import DEFAULT_DATA, guard, hint_flags
 from pipeline.base.files import check_folder
 from pipeline.base.options import add_flags, options_from
 from pipeline.dumps.get_dump import GetDump, get_files, plan_dump
@@ -27,10 +27,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--quiet", action="store_true", help="Print flags, warnings and errors only")
     parser.add_argument("--verbose", action="store_true", help="Print full tracebacks")
     add_flags(parser, GetDump)
-    values = vars(parser.parse_args(argv))
+    arguments, unknown = parser.parse_known_args(argv)
+    values = vars(arguments)
     data, quiet, verbose = (values.pop(name) for name in ("data", "quiet", "verbose"))
 
     def run() -> None:
+        if unknown:
+            named = "" if unknown[0].startswith("-") else "; a wiki is named by --wiki"
+            raise ValueError(f"unexpected: {' '.join(unknown)}{named}{hint_flags(unknown, parser)}")
         options = options_from(GetDump, values, data=data)
         check_folder(options.output)
         plan = plan_dump(options)

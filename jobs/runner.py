@@ -4,13 +4,14 @@ Exit codes: 0 done (or nothing to do), 1 failed, 2 bad flags, configuration or i
 """
 
 import argparse
+import difflib
 import os
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from jobs.engines import BadFlags, Engine, StepFailed, run_step
+from jobs.engines import BadFlags, Engine, StepFailed, UnknownFlags, run_step
 from jobs.json_logs import LOG_FORMATS, PROGRESS_S, RunLog, current_log
 from jobs.memory import parse_bytes, usable_memory
 from jobs.metrics import DEFAULT_HOST, Endpoint
@@ -91,7 +92,26 @@ def run_job(stage_class: type[Stage], argv: Sequence[str] | None = None) -> int:
             engine_timeout_s=arguments.engine_timeout_s,
         )
 
-    return guard(run, prog=parser.prog, verbose=arguments.verbose, log=run_log(parser.prog, arguments))
+    def run_or_hint() -> None:
+        try:
+            run()
+        except UnknownFlags as error:
+            raise BadFlags(f"{error}{hint_flags(error.flags, parser)}") from error
+
+    return guard(run_or_hint, prog=parser.prog, verbose=arguments.verbose, log=run_log(parser.prog, arguments))
+
+
+def hint_flags(words: Sequence[str], parser: argparse.ArgumentParser) -> str:
+    """Which flags of a parser may have been meant by unknown ones, as the end of a sentence.
+
+    >>> parser = argparse.ArgumentParser()
+    >>> _ = parser.add_argument("--wiki")
+    >>> hint_flags(["--wikki=x", "en"], parser), hint_flags(["en"], parser)
+    ('; did you mean --wiki?', '')
+    """
+    flags = [word.partition("=")[0] for word in words if word.startswith("-")]
+    close = [match for flag in flags for match in difflib.get_close_matches(flag, parser._option_string_actions, n=1)]
+    return f"; did you mean {' '.join(dict.fromkeys(close))}?" if close else ""
 
 
 def split_operands(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -424,8 +444,19 @@ _RUN_FLAGS = (
 def _complain(prog: str, error: BaseException, code: int, *, verbose: bool) -> int:
     if verbose:
         traceback.print_exception(error)
-    current_log().error(f"{prog}: error: {error}", code)
+    current_log().error(f"{prog}: error: {_tell(error)}", code)
     return code
+
+
+def _tell(error: BaseException) -> str:
+    """An error in words; of the system's own about a file, the file and what is wrong with it.
+
+    >>> _tell(PermissionError(13, "Permission denied", "dump.xml"))
+    'dump.xml: Permission denied'
+    """
+    if isinstance(error, OSError) and error.strerror and error.filename and str(error).startswith("[Errno"):
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def _bytes(text: str) -> int:

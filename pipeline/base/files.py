@@ -288,7 +288,8 @@ def expand_inputs(patterns: Sequence[str]) -> list[str]:
     found: set[str] = set()
     for pattern, files in zip(patterns, each(_expand, patterns), strict=True):
         if not files:
-            raise FileNotFoundError(f"no such file, and no file matches: {pattern}")
+            what = "no file in the folder" if is_folder(pattern) else "no such file, and no file matches:"
+            raise FileNotFoundError(f"{what} {pattern}")
         found.update(files)
     return sorted(found)
 

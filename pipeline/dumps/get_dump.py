@@ -33,6 +33,7 @@ from pipeline.dumps.server_layout import (
 from vocab.kernels.compressed import read_chunks
 
 LATEST = "latest"
+_ENDS = ("wiki", "wiktionary", "wikibooks", "wikinews", "wikiquote", "wikisource", "wikiversity", "wikivoyage")
 _LATE_MONTHS = 2  # a month's page views come out some days after its end
 
 
@@ -255,7 +256,8 @@ def _listed_dates(client: Client, options: GetDump, folder: str) -> list[str]:
     try:
         return parse_dates(client.read(folder))
     except NotThere as error:
-        raise NotThere(f"{options.base_url} has no wiki {options.wiki} ({error})") from error
+        hint = "" if options.wiki.endswith(_ENDS) else f"; did you mean {options.wiki}wiki?"
+        raise NotThere(f"{options.base_url} has no wiki {options.wiki} ({error}){hint}") from error
 
 
 def _find_views(client: Client, options: GetDump, date: str) -> tuple[list[ListedFile], list[str]]:

@@ -47,6 +47,7 @@ class BuildVocab(VocabOptions):
 
     name: ClassVar[str] = "build-vocab"
     format: ClassVar[int] = VocabOptions.format + 1
+    operand: ClassVar[str] = "dump"
 
     def inputs(self) -> list[str]:
         """Dumps, page views and WordNet; looks at the beginning of each, so that a wrong file is told at once."""

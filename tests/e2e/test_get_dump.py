@@ -454,6 +454,9 @@ MISTAKES = {
     "always-cut": (["--retries", "1"], fault(DUMP_PATH, *["drop"] * 4), 1, "gave up after 2 tries"),
     "busy-for-long": ([], busy_for_long, 1, "asks to wait 86,400 s"),
     "unknown-wiki": (["--wiki", "nowiki9"], None, 1, "has no wiki nowiki9"),
+    "short-name": (["--wiki", "xx"], None, 1, "; did you mean xxwiki?"),
+    "no-flag": (["simplewiki"], None, 2, "unexpected: simplewiki; a wiki is named by --wiki"),
+    "unknown-flag": (["--conections", "1"], None, 2, "unexpected: --conections 1; did you mean --connections?"),
     "unknown-date": (
         ["--date", "20200101"],
         None,

@@ -43,7 +43,7 @@ def inputs(tmp_path_factory):
         "dumps/demowiki-20260501-pages-articles-multistream-index.txt.bz2": index,
         "others/config.toml": b"[build-vocab]\n",
     }
-    for below in ("others", "dumps"):
+    for below in ("others", "dumps", "nothing"):
         (folder / below).mkdir()
     for name, data in contents.items():
         (folder / name).write_bytes(data)
@@ -81,7 +81,9 @@ MISTAKES = {
     "only-an-index": (["--dump", "dumps/*-index.txt.bz2"], BAD_USE, "build-vocab: dump: no dump among dumps/demowiki-"),
     "no-wordnet": ([*DUMP, "--wordnet", "."], BAD_USE, "wit400m get-wordnet"),
     "expression": ([*DUMP, "--drop-titles", "("], BAD_USE, "drop-titles: '(' is no regular expression"),
-    "unknown-flag": ([*DUMP, "--min-word-cuont", "5"], BAD_USE, "unknown flag: --min"),
+    "unknown-flag": ([*DUMP, "--min-word-cuont", "5"], BAD_USE, "did you mean --min-word-count?"),
+    "unreadable": (["--dump", "https://127.0.0.1:9/x.xml"], FAILED, "https://127.0.0.1:9/x.xml: Cannot connect"),
+    "empty-folder": (["--dump", "nothing"], BAD_USE, "no file in the folder nothing"),
     "output-on-a-file": ([*DUMP, "--output", "empty"], BAD_USE, "empty cannot be a folder, because a file is there"),
     "output-below-a-file": ([*DUMP, "--output", "empty/vocab"], BAD_USE, "empty/vocab cannot be a folder, because /"),
     "output-of-others": ([*DUMP, "--output", "others"], BAD_USE, "holds files that no stage wrote"),
@@ -99,6 +101,13 @@ def test_a_mistake_is_one_line_and_an_exit_code(inputs, tmp_path, monkeypatch, c
     assert message in line
     assert not re.search("Merge|Count|Words:|Error", line)  # no step of Beam, no class of Python
     assert not (tmp_path / "vocab" / "queries.parquet").exists()
+
+
+def test_a_dump_needs_no_flag(inputs, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(inputs)
+    assert main(["build-vocab", "dump.xml.bz2", "--wordnet", "none", "--output", str(tmp_path / "v"), "--dry-run"]) == 0
+    assert main(["build-vocab", "nowhere.xml", "--wordnet", "none", "--output", str(tmp_path / "v")]) == BAD_USE
+    assert "no such file, and no file matches: nowhere.xml" in capsys.readouterr().err
 
 
 def test_a_full_disk_is_one_line_and_the_next_run_continues(inputs, tmp_path, monkeypatch, capsys):
