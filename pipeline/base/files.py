@@ -37,7 +37,7 @@ _AT_ONCE: Final = 64  # requests in flight where many files are asked about
 _TEMPORARY: Final = ".tmp-"
 
 
-class NotAFolder(ValueError):
+class NotAFolder(OSError, ValueError):
     """A file lies where a folder should be, or above it."""
 
 

@@ -271,7 +271,7 @@ def test_counters_for_prometheus_tell_of_failures_too(data, tmp_path, monkeypatc
 
 def test_counters_that_cannot_be_written_stop_a_run_before_it_begins(data, tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    assert run("match-pairs", data, "--counters", str(tmp_path / "file" / "c.json")) == 1
+    assert run("match-pairs", data, "--counters", str(tmp_path / "file" / "c.json")) == 2
     assert not (data / "matched").exists()
     assert "Traceback" not in capsys.readouterr().err
 
