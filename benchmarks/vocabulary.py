@@ -230,7 +230,7 @@ def clean(clean_one: Callable[[str], str], articles: list[str]) -> None:
 def clean_by_us(path: str) -> None:
     sys.path.insert(0, str(Path(__file__).parent.parent))
     from vocab.dump import Article, plan_units, read_dump
-    from vocab.wikitext import clean_wikitext
+    from vocab.wikitext.prose import clean_wikitext
 
     def open_file(name: str) -> object:
         return open(name, "rb")

@@ -48,6 +48,8 @@ class VocabOptions(Stage):
     output: str = option("", "Folder to write.", under_data="vocab")
     case: Case = option("fold", "Whether case makes no difference (fold).")
     style: Style = option("words", "How queries are searched for: word by word, or as MetaCLIP does.")
+    variant: str = option("", "Variant of the wiki's language that is read, e.g. zh-tw [as it is shown to all].")
+    captions: bool = option(True, "Count the captions of images, too.")
     min_word_count: int = option(100, "Occurrences that make a word a query (CLIP 2.2).", minimum=1)
     max_words: int | None = option(None, "Words at most, the most frequent ones [no limit].", minimum=0)
     numbers_below: int = option(0, "The numbers below this one are queries, too (MetaCLIP: 100).", minimum=0)

@@ -35,8 +35,9 @@ from pipeline.vocabulary.total_counts import (
 )
 from pipeline.vocabulary.unit_counts import count_unit_bigrams, count_unit_words
 from vocab.pageviews import check_views
+from vocab.site import Site
 from vocab.synsets import find_wordnet
-from vocab.wiki_names import names_of
+from vocab.wikitext.prose import Edition
 
 _MERGE_GIB: Final = 16.0  # ranges of 32 million words or bigrams, and all titles with their views, in one process
 
@@ -55,7 +56,9 @@ class BuildVocab(VocabOptions):
         check_sources(self, given)
         if self.index and len(given.dumps) != 1:
             raise ValueError(f"build-vocab: index belongs to one dump file, and dump names {len(given.dumps)}")
-        project = self.views_project or find_site(given.dumps).project
+        site = find_site(given.dumps)
+        self._edition(site)
+        project = self.views_project or site.project
         files.each(lambda path: _look_at_views(path, project), given.views)
         wordnet = [] if self.wordnet == NO_WORDNET else [find_wordnet(self.wordnet)]
         return [*given.dumps, *given.views, *wordnet]
@@ -70,7 +73,7 @@ class BuildVocab(VocabOptions):
         count_words = MapUnits(
             units=plan.tasks,
             output_of=lambda task: task.paths.words,
-            work=partial(count_unit_words, names=names_of(plan.site), case=self.case),
+            work=partial(count_unit_words, edition=self._edition(plan.site), case=self.case),
         )
         yield Step("CountWords", count_words)
         check_counted_articles(plan)
@@ -123,6 +126,13 @@ class BuildVocab(VocabOptions):
             yield last[0]
             check_queries(self, plan, merge_ranges.outputs)
             yield last[1]
+
+    def _edition(self, site: Site) -> Edition:
+        """The wiki, and what of its articles is read; an error when its language has not the wanted variant."""
+        try:
+            return Edition.of_site(site, variant=self.variant, captions=self.captions)
+        except ValueError as error:
+            raise ValueError(f"build-vocab: {error}") from error
 
     def _count_views(self, plan: VocabPlan) -> Iterator[Step]:
         if plan.known_titles:

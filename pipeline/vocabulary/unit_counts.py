@@ -20,8 +20,7 @@ from vocab.dump import Article, Redirect, Refusal, RefusalReason, StreamEnd, Uni
 from vocab.normalize import Case
 from vocab.page_kinds import is_disambiguation
 from vocab.titles import TITLES
-from vocab.wiki_names import WikiNames
-from vocab.wikitext import clean_wikitext
+from vocab.wikitext.prose import Edition, clean_wikitext
 from vocab.words import TOKENS, WORD_FORMS, TokenCounter
 
 DAMAGES = pa.schema(
@@ -82,20 +81,20 @@ def file_digest(path: str) -> str:
     return str(files.file_stamp(path)["digest"])[:16]
 
 
-def count_unit_words(task: CountTask, output: str, *, names: WikiNames, case: Case) -> Counts:
+def count_unit_words(task: CountTask, output: str, *, edition: Edition, case: Case) -> Counts:
     """First pass: writes the words, tokens, titles and damages of a unit.
 
     Args:
         task: The unit and its files.
         output: The file of its words, which is written last.
-        names: Of the wiki.
+        edition: The wiki, and what of its articles is read.
         case: Of the normalisation.
 
     Returns:
         Pages and streams in, kept and dropped.
     """
     counter = TokenCounter(case)
-    content = _read_unit(task.unit, names, counter)
+    content = _read_unit(task.unit, edition, counter)
     table = counter.count()
     write_table(task.paths.titles, content.titles, TITLES)
     write_table(task.paths.damages, content.damages, DAMAGES)
@@ -124,16 +123,18 @@ class _UnitContent(NamedTuple):
     counts: Counts
 
 
-def _read_unit(unit: Unit, names: WikiNames, counter: TokenCounter) -> _UnitContent:
+def _read_unit(unit: Unit, edition: Edition, counter: TokenCounter) -> _UnitContent:
     """Reads a unit; its prose goes into the counter."""
     titles: list[_Title] = []
     refusals: list[Refusal] = []
     num_streams = 0
-    for item in read_dump(unit, files.open_for_read, names=names):
+    for item in read_dump(unit, files.open_for_read, names=edition.names):
         match item:
             case Article(title, text):
-                titles.append({"title": title, "target": None, "is_disambiguation": is_disambiguation(text, names)})
-                counter.add_lines(clean_wikitext(text, names.hidden))
+                titles.append(
+                    {"title": title, "target": None, "is_disambiguation": is_disambiguation(text, edition.names)}
+                )
+                counter.add_lines(clean_wikitext(text, edition))
             case Redirect(title, target):
                 titles.append({"title": title, "target": target})
             case Refusal():

@@ -28,7 +28,7 @@ from nltk.metrics import BigramAssocMeasures
 from jobs.__main__ import main
 from pipeline.base.tables import read_table
 from vocab.matcher import Matcher
-from vocab.wikitext import clean_wikitext
+from vocab.wikitext.prose import clean_wikitext
 
 EXCERPT = "enwiki-articles-excerpt.xml.bz2"
 HEAD = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" version="0.11"><siteinfo>

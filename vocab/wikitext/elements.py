@@ -1,0 +1,110 @@
+"""Comments and the elements that MediaWiki's preprocessor takes out first, whatever stands around them.
+
+In: wikitext. Out: the text without them; the texts of ``<nowiki>``, which are shown as they are; what is in galleries.
+
+One pass from left to right: what begins first hides what is in it, so a comment in a reference ends with the
+reference, and a ``<ref>`` in a comment is none. An element goes up to the first closing tag of its name; without one
+its tag stays. A comment and ``<includeonly>`` that never end go on to the end of the page.
+
+Source: https://www.mediawiki.org/wiki/Help:Formatting, Help:Transclusion (what is shown on the page itself) and
+Preprocessor_Hash.php of MediaWiki 1.39.
+"""
+
+import re
+from typing import Final, NamedTuple
+
+from vocab.wikitext.marks import BLOCK, BOUNDARY, KEPT, KEPT_END
+
+_COMMENT, _REFERENCE, _NOWIKI, _GALLERY, _INCLUDED = "!--", "ref", "nowiki", "gallery", "includeonly"
+_UP_TO_THE_END = (_COMMENT, _INCLUDED)  # where they never end
+# What an element leaves. The number of a reference stands behind a word and ends no phrase.
+_BLOCKS = (
+    "references", _GALLERY, "syntaxhighlight", "source", "pre", "score", "timeline", "graph", "imagemap", "mapframe",
+    "templatedata", "inputbox", "categorytree",
+)  # fmt: skip
+_LEAVES: Final = {
+    _REFERENCE: " ",
+    **dict.fromkeys(("math", "chem", "ce", "code", "hiero", "maplink"), BOUNDARY),
+    **dict.fromkeys((_NOWIKI, _INCLUDED, "templatestyles", "indicator", "section"), ""),
+    **dict.fromkeys(_BLOCKS, BLOCK),
+}
+NAMES: Final = tuple(_LEAVES)
+_ANY_NAME = "|".join(_LEAVES)
+_TAGS_ALONE = ("noinclude", "/noinclude", "onlyinclude", "/onlyinclude")  # of these only the tags go
+_BEGIN = re.compile(
+    rf"<(!--|(?:{_ANY_NAME}|{'|'.join(_TAGS_ALONE)})(?=\s|/?>)|(?-i:/(?!(?:{_ANY_NAME})>))(?:{_ANY_NAME})\s*+>)",
+    re.IGNORECASE,
+)
+_ODD_CLOSING = re.compile(rf"</({_ANY_NAME})\s*+>", re.IGNORECASE)
+
+
+class Elements(NamedTuple):
+    """A text without comments and elements, and what was taken out of it."""
+
+    text: str
+    galleries: list[str]
+
+
+def take_elements(text: str, kept: list[str]) -> Elements:
+    r"""Takes comments and elements out of a text.
+
+    Args:
+        text: Wikitext.
+        kept: To which the texts of ``<nowiki>`` are added; where they stood, their numbers are, between marks.
+
+    >>> take_elements("a<!-- b --> <nowiki>[[c]]</nowiki><ref>d <!-- e</ref> f", []).text
+    'a \x020\x03  f'
+    """
+    parts: list[str] = []
+    galleries: list[str] = []
+    seek = _Seeker(text).seek
+    size, position = len(text), 0
+    for tag in _BEGIN.finditer(text):
+        start = tag.start()
+        if start < position:
+            continue
+        name = tag[1].lower()
+        if name[0] == "/" and name not in _TAGS_ALONE:
+            return take_elements(_ODD_CLOSING.sub(_spell_plainly, text), kept)
+        is_comment = name == _COMMENT
+        begin = tag.end() if is_comment else seek(">", tag.end()) + 1  # of what is inside
+        if begin > size:
+            continue
+        if name in _TAGS_ALONE or (not is_comment and text[begin - 2] == "/"):
+            end, stop = begin, begin
+        else:
+            closing = "-->" if is_comment else f"</{name}>"
+            end = seek(closing, begin)
+            stop = end + len(closing)
+        if end == size and stop > size and name not in _UP_TO_THE_END:
+            continue
+        parts += (text[position:start], _LEAVES.get(name, ""))
+        position = stop
+        if name == _NOWIKI:
+            parts[-1] = f"{KEPT}{len(kept)}{KEPT_END}"
+            kept.append(text[begin:end].replace("\n", " "))
+        elif name == _GALLERY:
+            galleries.append(text[begin:end])
+    return Elements("".join([*parts, text[position:]]), galleries)
+
+
+def _spell_plainly(tag: re.Match[str]) -> str:
+    return f"</{tag[1].lower()}>"
+
+
+class _Seeker:
+    """Finds strings in a text; what was looked for in vain is not looked for again."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._missing: set[str] = set()
+
+    def seek(self, mark: str, start: int) -> int:
+        """Where a string is next; the length of the text when it is not."""
+        if mark in self._missing:
+            return len(self._text)
+        found = self._text.find(mark, start)
+        if found >= 0:
+            return found
+        self._missing.add(mark)
+        return len(self._text)

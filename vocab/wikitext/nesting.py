@@ -1,0 +1,227 @@
+"""What nests in braces and brackets: templates, their parameters, links, texts for variants of the language.
+
+In: wikitext without comments and elements. Out: the text with what is seen of each in its place; the captions of its
+files.
+
+Opening marks wait on a stack for their closing ones, and a closing mark belongs to the last that opened: ``]]`` in an
+open template closes no link outside of it. Three braces are a parameter, two a template, and a run of more is taken
+apart from the inside. What never closes stays as text. This is what MediaWiki's preprocessor does, which expands
+nothing before it knows the whole nesting. Links are resolved there, too: it knows where they end.
+
+Most links and templates hold no other; regular expressions take these out first, which changes nothing in the rest.
+
+Source: Preprocessor_Hash.php of MediaWiki 1.39.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from vocab.wikitext.links import Link, LinkReader
+from vocab.wikitext.marks import BOUNDARY, LABEL
+from vocab.wikitext.templates import find_rule, show_template
+from vocab.wikitext.variants import Converter, choose_text
+
+# A colon may hide a link; two apostrophes in a label, or a brace, want a closer look.
+_TARGET = r"[^\[\]{}<>|\n:'\x02]*+(?:'[^\[\]{}<>|\n:'\x02]++)*+"
+_LABEL = r"[^\[\]{}<>|\n']*+(?:'[^\[\]{}<>|\n']++)*+"
+_SIMPLE_LINK = re.compile(rf"\[\[(?=[^ |\]])(?:{_TARGET}\|((?!\]){_LABEL})|({_TARGET}))\]\]")
+_SIMPLE_TEMPLATE = re.compile(r"\{\{(?<!\{\{\{)([^{}\[\]|]*+)((?:\|[^{}\[\]]*+)?)\}\}(?!\})")
+_INNER_LINK = re.compile(r"\[\[([^\[\]{}]*+)\]\]")
+_OPENED, _OPENED_TEMPLATE = re.compile(r"\[\["), re.compile(r"\{\{")
+# One by one, because an expression that begins with a string is searched for as fast as that.
+_MARKS = tuple(map(re.compile, (r"\{\{+", r"\}\}+", r"\[\[+", r"\]\]+")))
+_BRACKETS = _MARKS[2:]
+_RULES = (re.compile(r"-\{"), re.compile(r"\}-"))
+_MARKS_AND_RULES = tuple(map(re.compile, (r"\{\{+", r"\}\}+-?", r"\[\[+", r"\]\]+", r"-\{+", r"\}-")))
+_MAX_DEPTH: Final = 40  # of what shows text in what shows text, as MediaWiki has it: each copies what is in it
+
+
+class Prose(NamedTuple):
+    """A text in which nothing nests any more."""
+
+    text: str
+    captions: list[str]
+
+
+def resolve_nesting(text: str, links: LinkReader, converter: Converter | None) -> Prose:
+    """Puts what is seen of templates, links and texts for variants in their place.
+
+    Args:
+        text: Without comments and elements.
+        links: Reads the wiki's links.
+        converter: Of the wiki; None: braces behind a dash are text.
+    """
+    captions: list[str] = []
+    text = _resolve_templates(_resolve_links(text, links, captions))
+    has_rules = converter is not None and "-{" in text
+    if has_rules or _OPENED.search(text) or _OPENED_TEMPLATE.search(text):
+        text = _Nesting(links, converter, captions).resolve(text)
+    return Prose(text.replace(LABEL, ""), [caption.replace(LABEL, "") for caption in captions])
+
+
+def _resolve_links(text: str, links: LinkReader, captions: list[str]) -> str:
+    """Resolves those in which nothing nests, and then those in which only these do."""
+    text = LABEL.join(filter(None, _SIMPLE_LINK.split(text)))  # leaves the labels
+    pieces = _INNER_LINK.split(text)
+    for index in range(1, len(pieces), 2):
+        pieces[index] = _show_link(links.read(pieces[index]), captions) or f"[[{pieces[index]}]]"
+    return "".join(pieces)
+
+
+def _resolve_templates(text: str) -> str:
+    pieces = _SIMPLE_TEMPLATE.split(text)
+    for index in range(1, len(pieces), 3):
+        rule = find_rule(pieces[index])
+        pieces[index] = rule if isinstance(rule, str) else show_template(pieces[index], pieces[index + 1])
+        pieces[index + 1] = ""
+    return "".join(pieces)
+
+
+def _show_link(link: Link, captions: list[str]) -> str:
+    """The label between its marks; nothing when it is no link."""
+    if link.caption:
+        captions.append(link.caption)
+    return "" if link.label is None else f"{LABEL}{link.label}{LABEL}"
+
+
+@dataclass(slots=True)
+class _Opened:
+    """Marks that wait for closing ones."""
+
+    kind: str  # "[", "{" or "-"
+    count: int  # of braces or brackets that are open
+    start: int  # the part that holds the marks themselves
+    prefix: str = ""  # a dash before braces: theirs are the inner ones
+
+
+class _Nesting:
+    def __init__(self, links: LinkReader, converter: Converter | None, captions: list[str]) -> None:
+        self._captions = captions
+        self._links = links
+        self._converter = converter
+        self._parts: list[str] = []
+        self._opened: list[_Opened] = []
+
+    def resolve(self, text: str) -> str:
+        """What is seen of a text.
+
+        What never closes hides the closing marks of what is around it from the preprocessor, but neither from the
+        reader of links nor from the language converter, which come later.
+        """
+        has_rules = self._converter is not None and "-{" in text
+        text = self._pass(text, _MARKS_AND_RULES if has_rules else _MARKS)
+        if self._opened:
+            text = self._pass(text, _BRACKETS)
+            text = self._pass(text, _RULES) if has_rules else text
+        return text
+
+    def _pass(self, text: str, patterns: Iterable[re.Pattern[str]]) -> str:
+        self._parts.clear()
+        self._opened.clear()
+        position = 0
+        for start, marks in sorted((mark.start(), mark[0]) for pattern in patterns for mark in pattern.finditer(text)):
+            if start < position:
+                continue
+            self._parts.append(text[position:start])
+            position = start + len(marks)
+            if marks[-1] in "{[":
+                self._open(marks)
+            elif marks[0] == "]":
+                self._close_links(text, start, position)
+            else:
+                self._close_braces(marks)
+        return "".join([*self._parts, text[position:]])
+
+    def _open(self, marks: str) -> None:
+        if marks[0] == "[":
+            self._parts.append("[" * (len(marks) % 2))
+            for _ in range(len(marks) // 2):
+                self._push("[", 2)
+        elif marks == "-{":
+            self._push("-", 1)
+        else:
+            self._push("{", marks.count("{"), prefix=marks.rstrip("{"))
+
+    def _push(self, kind: str, count: int, prefix: str = "") -> None:
+        self._opened.append(_Opened(kind, count, len(self._parts), prefix))
+        self._parts.append(("[" if kind == "[" else "{") * count if kind != "-" else "-{")
+        if prefix:
+            self._parts[-1] = prefix + self._parts[-1]
+
+    @property
+    def _innermost(self) -> str:
+        return self._opened[-1].kind if self._opened else ""
+
+    def _close_links(self, text: str, start: int, stop: int) -> None:
+        """Closes links by a run of brackets."""
+        while stop - start > 1 and self._innermost == "[":
+            begin = self._opened.pop().start
+            content = self._content(begin)
+            start += 2
+            if start == stop - 1 and "[" in content.partition("|")[2]:  # [[A|[http://example.org B]]]
+                content += "]"
+                start += 1
+            link = self._links.read(content) if len(self._opened) < _MAX_DEPTH else Link(" ")
+            label = _show_link(link, self._captions)
+            if label:
+                del self._parts[begin:]
+            self._parts.append(label or "]]")
+        self._parts.append(text[start:stop])
+
+    def _close_braces(self, marks: str) -> None:
+        left = marks.count("}")
+        dash = marks.endswith("-")
+        while left and self._opened:
+            opened = self._opened[-1]
+            if opened.kind == "{" and left > 1:
+                left -= self._close_template(opened, left)
+            elif opened.kind == "-" and left == 1 and dash:
+                self._close_rule(opened)
+                left, dash = 0, False
+            elif opened.kind == "-" and left > 1:
+                self._parts.append("}")
+                left -= 1
+            else:
+                break
+        self._parts.append("}" * left + "-" * dash)
+
+    def _close_template(self, opened: _Opened, left: int) -> int:
+        """Takes two or three braces of a run; gives how many."""
+        num_braces = min(opened.count, left, 3)
+        content = self._content(opened.start)
+        del self._parts[opened.start :]
+        self._opened.pop()
+        rest = opened.count - num_braces
+        if rest == 1 and opened.prefix:
+            self._push("-", 1)
+        elif rest > 1:
+            self._push("{", rest, opened.prefix)
+        else:
+            self._parts.append(opened.prefix + "{" * rest)
+        is_shown = len(self._opened) < _MAX_DEPTH
+        shown = (_show_parameter if num_braces == 3 else _show)(content) if is_shown else BOUNDARY
+        self._parts.append(shown)
+        return num_braces
+
+    def _close_rule(self, opened: _Opened) -> None:
+        content = self._content(opened.start)
+        del self._parts[opened.start :]
+        self._opened.pop()
+        if self._converter is not None and len(self._opened) < _MAX_DEPTH:
+            self._parts.append(choose_text(content, self._converter))
+
+    def _content(self, start: int) -> str:
+        return "".join(self._parts[start + 1 :])
+
+
+def _show(content: str) -> str:
+    name, bar, arguments = content.partition("|")
+    return show_template(name, bar + arguments)
+
+
+def _show_parameter(content: str) -> str:
+    """On the page itself no parameter is given, so it shows what stands for it then."""
+    name, bar, default = content.partition("|")
+    return default.partition("|")[0] if bar else f"{{{{{{{name}}}}}}}"
