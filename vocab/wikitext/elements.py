@@ -58,10 +58,11 @@ def take_elements(text: str, kept: list[str]) -> Elements:
     parts: list[str] = []
     galleries: list[str] = []
     seek = _Seeker(text).seek
-    size, position = len(text), 0
+    size = len(text)
+    position = resume = 0
     for tag in _BEGIN.finditer(text):
         start = tag.start()
-        if start < position:
+        if start < resume:
             continue
         name = tag[1].lower()
         if name[0] == "/" and name not in _TAGS_ALONE:
@@ -77,9 +78,10 @@ def take_elements(text: str, kept: list[str]) -> Elements:
             end = seek(closing, begin)
             stop = end + len(closing)
         if end == size and stop > size and name not in _UP_TO_THE_END:
+            resume = begin  # all of the tag is text
             continue
         parts += (text[position:start], _LEAVES.get(name, ""))
-        position = stop
+        position = resume = stop
         if name == _NOWIKI:
             parts[-1] = f"{KEPT}{len(kept)}{KEPT_END}"
             kept.append(text[begin:end].replace("\n", " "))

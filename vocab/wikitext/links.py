@@ -17,7 +17,7 @@ _NO_TITLE = re.compile(rf"[\[\]{{}}<>\n{KEPT}{LABEL}]")
 _PROTOCOL = re.compile(r" *+(?:(?:https?|ftps?|ircs?|git|svn|ssh|sftp|gopher|telnet|nntp|worldwind|mms)://"
                        r"|(?:mailto|news|tel|sms|xmpp|sips?|bitcoin|magnet|urn|geo):)", re.IGNORECASE)  # fmt: skip
 _FILE_NAME = re.compile(
-    r"[^:]++(?<=\.)(?:jpe?g|png|gif|svg|tiff?|webp|xcf|bmp|djvu?|pdf|og[gav]|opus|flac|wav|mp3|midi?|web[mp]|mp4|stl)\s*",
+    r"[^:]*\.(?:jpe?g|png|gif|svg|tiff?|webp|xcf|bmp|djvu?|pdf|og[gav]|opus|flac|wav|mp3|midi?|web[mp]|mp4|stl)\s*",
     re.IGNORECASE,
 )
 _MAX_KNOWN, _MAX_OPTION_CHARS = 10_000, 24  # words looked up that are remembered; captions are not
