@@ -12,8 +12,8 @@ from vocab.site import Site
 from vocab.wikitext.elements import take_elements
 from vocab.wikitext.links import LinkReader
 from vocab.wikitext.marks import LABEL
-from vocab.wikitext.nesting import resolve_nesting
 from vocab.wikitext.nesting import _Nesting as OnePass
+from vocab.wikitext.nesting import resolve_nesting
 from vocab.wikitext.prose import Edition, clean_wikitext
 from vocab.wikitext.quotes import drop_quotes
 
@@ -292,9 +292,34 @@ def test_plain_words_stay_as_they_are(words):
     "token", [*TOKENS, "{{[[", "[[a|{{", "\n{|{{", "<math><ref>", "[[File:[[", "\n \n", "{|\n|}}", "[[a|"]
 )
 def test_hostile_markup_comes_to_an_end(token, end):
-    # 60,000 repeats take well under a second; a pass that is quadratic in them would take minutes
-    wikitext = token * 60_000 + end * 1000
+    # 20,000 repeats take well under a second; a pass that is quadratic in them would take minutes
+    wikitext = token * 20_000 + end * 1000
     assert len(clean_wikitext(wikitext)) <= len(wikitext)
+
+
+@pytest.mark.parametrize(
+    ("begin", "middle", "end"),
+    [
+        ("{{small|", "a", "}}"),
+        ("[[File:x.jpg|thumb|", "a", "]]"),
+        ("-{zh-hans:", "a", "}-"),
+        ("-{", " ;" + " " * 60_000, "}-"),
+        ("{{small|[[File:x.jpg|thumb|", "a", "]]}}"),
+        ("<gallery>\nx.jpg|", "a", "\n</gallery>"),
+        ("", "-{zh-hans:a;" + "b=> " * 60_000, "}-"),
+        ("", "{{convert|" + "1|to|" * 60_000, "}}"),
+        ("", "&" * 60_000 + "a" * 60_000, ";"),
+        ("[http://x.org ", "a", ""),
+        ("", "'''a" * 60_000, ""),
+        ("", "__" + "_a" * 60_000, "__"),
+    ],
+    ids=lambda part: part[:24],
+)
+def test_hostile_nesting_comes_to_an_end(begin, middle, end):
+    depth = 20_000
+    wikitext = begin * depth + middle + end * depth
+    for site in (Site(), Site(host="zh.wikipedia.org")):
+        assert len(clean_wikitext(wikitext, Edition.of_site(site))) <= len(wikitext)
 
 
 def test_real_articles_keep_no_markup(real_data):

@@ -35,7 +35,8 @@ _MARKS = tuple(map(re.compile, (r"\{\{+", r"\}\}+", r"\[\[+", r"\]\]+")))
 _BRACKETS = _MARKS[2:]
 _RULES = (re.compile(r"-\{"), re.compile(r"\}-"))
 _MARKS_AND_RULES = tuple(map(re.compile, (r"\{\{+", r"\}\}+-?", r"\[\[+", r"\]\]+", r"-\{+", r"\}-")))
-_MAX_DEPTH: Final = 40  # of what shows text in what shows text, as MediaWiki has it: each copies what is in it
+_MAX_DEPTH: Final = 40  # of one in another, as MediaWiki has it for templates: each copies what is in it
+_MAX_RUN: Final = 120  # braces side by side that open something
 
 
 class Prose(NamedTuple):
@@ -94,6 +95,7 @@ class _Opened:
     count: int  # of braces or brackets that are open
     start: int  # the part that holds the marks themselves
     prefix: str = ""  # a dash before braces: theirs are the inner ones
+    depth: int = 0  # how often what is inside was put together already
 
 
 class _Nesting:
@@ -141,6 +143,9 @@ class _Nesting:
                 self._push("[", 2)
         elif marks == "-{":
             self._push("-", 1)
+        elif len(marks) > _MAX_RUN:
+            self._parts.append(marks[:-_MAX_RUN])
+            self._push("{", _MAX_RUN)
         else:
             self._push("{", marks.count("{"), prefix=marks.rstrip("{"))
 
@@ -157,17 +162,14 @@ class _Nesting:
     def _close_links(self, text: str, start: int, stop: int) -> None:
         """Closes links by a run of brackets."""
         while stop - start > 1 and self._innermost == "[":
-            begin = self._opened.pop().start
-            content = self._content(begin)
+            opened = self._opened.pop()
+            content = self._take_content(opened)
             start += 2
             if start == stop - 1 and "[" in content.partition("|")[2]:  # [[A|[http://example.org B]]]
                 content += "]"
                 start += 1
-            link = self._links.read(content) if len(self._opened) < _MAX_DEPTH else Link(" ")
-            label = _show_link(link, self._captions)
-            if label:
-                del self._parts[begin:]
-            self._parts.append(label or "]]")
+            label = _show_link(self._links.read(content), self._captions)
+            self._parts.append(label or f"[[{content}]]")
         self._parts.append(text[start:stop])
 
     def _close_braces(self, marks: str) -> None:
@@ -190,9 +192,8 @@ class _Nesting:
     def _close_template(self, opened: _Opened, left: int) -> int:
         """Takes two or three braces of a run; gives how many."""
         num_braces = min(opened.count, left, 3)
-        content = self._content(opened.start)
-        del self._parts[opened.start :]
         self._opened.pop()
+        content = self._take_content(opened)
         rest = opened.count - num_braces
         if rest == 1 and opened.prefix:
             self._push("-", 1)
@@ -200,20 +201,25 @@ class _Nesting:
             self._push("{", rest, opened.prefix)
         else:
             self._parts.append(opened.prefix + "{" * rest)
-        is_shown = len(self._opened) < _MAX_DEPTH
-        shown = (_show_parameter if num_braces == 3 else _show)(content) if is_shown else BOUNDARY
-        self._parts.append(shown)
+        if rest > 1 or (opened.prefix and rest):
+            self._opened[-1].depth = opened.depth + 1
+        self._parts.append(_show_parameter(content) if num_braces == 3 else _show(content))
         return num_braces
 
     def _close_rule(self, opened: _Opened) -> None:
-        content = self._content(opened.start)
-        del self._parts[opened.start :]
         self._opened.pop()
-        if self._converter is not None and len(self._opened) < _MAX_DEPTH:
-            self._parts.append(choose_text(content, self._converter))
+        content = self._take_content(opened)
+        self._parts.append(choose_text(content, self._converter) if self._converter is not None else content)
 
-    def _content(self, start: int) -> str:
-        return "".join(self._parts[start + 1 :])
+    def _take_content(self, closed: _Opened) -> str:
+        """Takes what stands behind the marks, and these; a mark of something left out when it is nested too deep."""
+        is_shown = closed.depth < _MAX_DEPTH
+        content = "".join(self._parts[closed.start + 1 :]) if is_shown else BOUNDARY
+        del self._parts[closed.start :]
+        if self._opened and is_shown:
+            around = self._opened[-1]
+            around.depth = max(around.depth, closed.depth + 1)
+        return content
 
 
 def _show(content: str) -> str:

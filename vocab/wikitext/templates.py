@@ -51,6 +51,8 @@ def find_rule(name: str) -> str | Rule | None:
     >>> find_rule(" Citation needed ")
     ' '
     """
+    if BOUNDARY in name:
+        return BOUNDARY  # a template gives the name
     written = name.strip()
     name = " ".join(name.replace("_", " ").lower().split()).removeprefix("template:")
     function, colon, argument = name.partition(":")
@@ -62,7 +64,7 @@ def find_rule(name: str) -> str | Rule | None:
         if name.startswith(begin):
             return rule
     if _CENTURY.fullmatch(name):
-        return name
+        return written
     return None if not colon and (not name or _NO_TITLE.search(written)) else BOUNDARY
 
 

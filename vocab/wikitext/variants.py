@@ -97,6 +97,7 @@ _OTHER_CODES: Final = {
 }  # fmt: skip
 _ENTITY = re.compile(r"(&[#a-zA-Z0-9]+);")
 _ENTITY_END = "\x04"
+_BLANKS = " \t\n"
 
 
 class Converter(NamedTuple):
@@ -160,8 +161,8 @@ def choose_text(rule: str, converter: Converter) -> str:
         converter: Of the wiki.
 
     >>> zh_tw = find_converter("zh", "zh-tw")
-    >>> [choose_text(rule, zh_tw) for rule in ("zh-cn:A;zh-hk:B", "H|zh-cn:A;zh-tw:B", "C", "zh-cn;zh-hant|D", "N|zh-cn")]
-    ['B', '', 'C', 'D', '大陆']
+    >>> [choose_text(rule, zh_tw) for rule in ("zh-cn:A;zh-hk:B", "H|zh-cn:A;zh-tw:B", "C", "N|zh-cn")]
+    ['B', '', 'C', '大陆']
     """
     before, bar, after = rule.partition("|")
     flags = _read_flags(before, converter) if bar else ["S"]
@@ -169,7 +170,7 @@ def choose_text(rule: str, converter: Converter) -> str:
     if "R" in flags:
         return text
     if "N" in flags:
-        return converter.names.get(text.strip(), "")
+        return converter.names.get(text.strip(_BLANKS), "")
     texts, directed = _read_texts(text, converter)
     if not texts and not directed:
         if "+" in flags or "-" in flags:
@@ -190,7 +191,7 @@ def choose_text(rule: str, converter: Converter) -> str:
 def _read_flags(before: str, converter: Converter) -> list[str]:
     """What is to be done with a text, in the order in which it is done; flags that nobody knows are none."""
     known = _FLAGS | _MORE_FLAGS.get(converter.language, {}) | {code: code for code in converter.names}
-    flags = list(dict.fromkeys(known[flag] for part in before.split(";") if (flag := part.strip()) in known))
+    flags = list(dict.fromkeys(known[flag] for part in before.split(";") if (flag := part.strip(_BLANKS)) in known))
     for alone in "RN-":
         if alone in flags:
             return [alone]
@@ -216,7 +217,7 @@ def _read_texts(text: str, converter: Converter) -> tuple[dict[str, str], dict[s
         if not colon:
             continue
         source, arrow, code_behind = code.partition("=>")
-        variant = converter.find_variant((code_behind if arrow else code).strip())
+        variant = converter.find_variant((code_behind if arrow else code).strip(_BLANKS))
         if not variant:
             return {}, {}
         if arrow and source.strip():
