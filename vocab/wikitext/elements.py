@@ -31,9 +31,15 @@ _LEAVES: Final = {
 NAMES: Final = tuple(_LEAVES)
 _ANY_NAME = "|".join(_LEAVES)
 _TAGS_ALONE = ("noinclude", "/noinclude", "onlyinclude", "/onlyinclude")  # of these only the tags go
+_CLOSINGS: Final = {
+    _COMMENT: "-->",
+    **dict.fromkeys(_TAGS_ALONE, ""),
+    **{name: f"</{name}>" for name in _LEAVES},
+}
+# Tags in lower case; closing ones with spaces; and all that have a capital, which are looked at more closely.
 _BEGIN = re.compile(
-    rf"<(!--|(?:{_ANY_NAME}|{'|'.join(_TAGS_ALONE)})(?=\s|/?>)|(?-i:/(?!(?:{_ANY_NAME})>))(?:{_ANY_NAME})\s*+>)",
-    re.IGNORECASE,
+    rf"<(!--|(?:{_ANY_NAME}|{'|'.join(_TAGS_ALONE)})(?=\s|/?>)|/(?:{_ANY_NAME})\s++>"
+    r"|[a-z]*[A-Z][A-Za-z]*+(?=\s|/?>)|/[a-z]*[A-Z][A-Za-z]*+\s*+>)"
 )
 _ODD_CLOSING = re.compile(rf"</({_ANY_NAME})\s*+>", re.IGNORECASE)
 
@@ -58,28 +64,34 @@ def take_elements(text: str, kept: list[str]) -> Elements:
     parts: list[str] = []
     galleries: list[str] = []
     seek = _Seeker(text).seek
-    size = len(text)
+    size, num_kept_before = len(text), len(kept)
     position = resume = 0
     for tag in _BEGIN.finditer(text):
-        start = tag.start()
+        start, begin = tag.span()
         if start < resume:
             continue
-        name = tag[1].lower()
-        if name[0] == "/" and name not in _TAGS_ALONE:
+        name = tag[1]
+        closing = _CLOSINGS.get(name)
+        if closing is None:
+            name = name.lower()
+            closing = _CLOSINGS.get(name)
+        if closing is None:
+            if name.strip("/ \t\n>") not in _LEAVES:
+                continue
+            del kept[num_kept_before:]
             return take_elements(_ODD_CLOSING.sub(_spell_plainly, text), kept)
-        is_comment = name == _COMMENT
-        begin = tag.end() if is_comment else seek(">", tag.end()) + 1  # of what is inside
-        if begin > size:
-            continue
-        if name in _TAGS_ALONE or (not is_comment and text[begin - 2] == "/"):
-            end, stop = begin, begin
+        if name != _COMMENT:
+            begin = seek(">", begin) + 1  # of what is inside
+            if begin > size:
+                continue
+        if not closing or (text[begin - 2] == "/" and name != _COMMENT):
+            end = stop = begin
         else:
-            closing = "-->" if is_comment else f"</{name}>"
             end = seek(closing, begin)
             stop = end + len(closing)
-        if end == size and stop > size and name not in _UP_TO_THE_END:
-            resume = begin  # all of the tag is text
-            continue
+            if end == size and name not in _UP_TO_THE_END:
+                resume = begin  # all of the tag is text
+                continue
         parts += (text[position:start], _LEAVES.get(name, ""))
         position = resume = stop
         if name == _NOWIKI:

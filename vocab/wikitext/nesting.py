@@ -29,7 +29,6 @@ _LABEL = r"[^\[\]{}<>|\n']*+(?:'[^\[\]{}<>|\n']++)*+"
 _SIMPLE_LINK = re.compile(rf"\[\[(?=[^ |\]])(?:{_TARGET}\|((?!\]){_LABEL})|({_TARGET}))\]\]")
 _SIMPLE_TEMPLATE = re.compile(r"\{\{(?<!\{\{\{)([^{}\[\]|]*+)((?:\|[^{}\[\]]*+)?)\}\}(?!\})")
 _INNER_LINK = re.compile(r"\[\[([^\[\]{}]*+)\]\]")
-_OPENED, _OPENED_TEMPLATE = re.compile(r"\[\["), re.compile(r"\{\{")
 # One by one, because an expression that begins with a string is searched for as fast as that.
 _MARKS = tuple(map(re.compile, (r"\{\{+", r"\}\}+", r"\[\[+", r"\]\]+")))
 _BRACKETS = _MARKS[2:]
@@ -56,9 +55,7 @@ def resolve_nesting(text: str, links: LinkReader, converter: Converter | None) -
     """
     captions: list[str] = []
     text = _resolve_templates(_resolve_links(text, links, captions))
-    has_rules = converter is not None and "-{" in text
-    if has_rules or _OPENED.search(text) or _OPENED_TEMPLATE.search(text):
-        text = _Nesting(links, converter, captions).resolve(text)
+    text = _Nesting(links, converter, captions).resolve(text)
     return Prose(text.replace(LABEL, ""), [caption.replace(LABEL, "") for caption in captions])
 
 
@@ -123,7 +120,9 @@ class _Nesting:
         self._parts.clear()
         self._opened.clear()
         position = 0
-        for start, marks in sorted((mark.start(), mark[0]) for pattern in patterns for mark in pattern.finditer(text)):
+        for start, marks in sorted(
+            [(mark.start(), mark[0]) for pattern in patterns for mark in pattern.finditer(text)]
+        ):
             if start < position:
                 continue
             self._parts.append(text[position:start])
@@ -134,7 +133,7 @@ class _Nesting:
                 self._close_links(text, start, position)
             else:
                 self._close_braces(marks)
-        return "".join([*self._parts, text[position:]])
+        return "".join([*self._parts, text[position:]]) if position else text
 
     def _open(self, marks: str) -> None:
         if marks[0] == "[":

@@ -24,7 +24,7 @@ from vocab.site import Site
 from vocab.wiki_names import WikiNames, names_of
 from vocab.wikitext.elements import NAMES, take_elements
 from vocab.wikitext.links import LinkReader
-from vocab.wikitext.marks import APOSTROPHE, BOUNDARY, KEPT, KEPT_END
+from vocab.wikitext.marks import APOSTROPHE, BLOCK, BOUNDARY, KEPT, KEPT_END
 from vocab.wikitext.nesting import resolve_nesting
 from vocab.wikitext.quotes import drop_quotes
 from vocab.wikitext.variants import Converter, find_converter
@@ -101,7 +101,10 @@ def clean_wikitext(wikitext: str, edition: Edition | None = None) -> str:
     text = drop_quotes(_drop_switches(_drop_tables(text), edition.names))
     text = _ADDRESS.sub(" ", _EXTERNAL_LINK.sub(_show_external_link, text))
     text = _TAG.sub("", _BLOCK_TAG.sub("\n", text)).replace(APOSTROPHE, "'")
-    lines = (line.lstrip(_LINE_MARKS).rstrip(_LINE_END_MARKS) for line in _decode_entities(text).splitlines())
+    lines = (
+        line.lstrip(_LINE_MARKS).rstrip(_LINE_END_MARKS)
+        for line in _decode_entities(text).replace(BLOCK, "\n").split("\n")
+    )
     if kept:
         texts = [" ".join(_decode_entities(text).splitlines()) for text in kept]
         lines = (_KEPT_TEXT.sub(lambda number: texts[int(number[1])], line).strip() for line in lines)
