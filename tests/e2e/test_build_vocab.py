@@ -28,8 +28,10 @@ from nltk.metrics import BigramAssocMeasures
 from jobs.__main__ import main
 from pipeline.base.tables import read_table
 from vocab.matcher import Matcher
-from vocab.wikitext.prose import clean_wikitext
+from vocab.site import Site
+from vocab.wikitext.prose import Edition, clean_wikitext
 
+EDITION = Edition.of_site(Site(host="en.wikipedia.org"))
 EXCERPT = "enwiki-articles-excerpt.xml.bz2"
 HEAD = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" version="0.11"><siteinfo>
 <base>https://en.wikipedia.org/wiki/Main_Page</base><namespaces><namespace key="-1">Special</namespace>
@@ -267,8 +269,8 @@ def read_articles_slowly(path):
     return articles, others
 
 
-ALONE = r"[\p{Han}\p{Bopomofo}\p{Thai}]\p{M}*"  # scripts of the excerpt that have no spaces between words
-PART = r"(?:(?![\p{Han}\p{Bopomofo}\p{Thai}])[\p{L}\p{N}]\p{M}*)+"
+ALONE = r"[\p{Han}\p{Hiragana}\p{Katakana}ー\p{Bopomofo}\p{Thai}]\p{M}*"  # scripts of the excerpt that have no spaces between words
+PART = r"(?:(?![\p{Han}\p{Hiragana}\p{Katakana}ー\p{Bopomofo}\p{Thai}])[\p{L}\p{N}]\p{M}*)+"
 
 
 def tokenize_slowly(line, *, fold=True):
@@ -282,7 +284,7 @@ def excerpt_lines(real_data):
     """The lines of the real excerpt, each a list of tokens."""
     articles, others = read_articles_slowly(real_data / "wikipedia" / EXCERPT)
     assert (len(articles), len(others)) == (106, 100)
-    return [tokenize_slowly(line) for text in articles for line in clean_wikitext(text).split("\n")]
+    return [tokenize_slowly(line) for text in articles for line in clean_wikitext(text, EDITION).split("\n")]
 
 
 @pytest.fixture(scope="module")
@@ -297,13 +299,13 @@ def test_the_words_of_the_real_excerpt_are_those_of_an_independent_count(excerpt
     expected = {word: n for word, n in counts.items() if n >= 100 and regex.search(r"\p{L}", word)}
     found = {query: row["count"] for query, row in excerpt_vocab.items() if "word" in row["sources"]}
     assert found == expected
-    assert len(found) == 505
+    assert len(found) == 529
 
 
 def test_words_of_the_real_excerpt_are_displayed_as_they_are_written_most_often(real_data, excerpt_vocab):
     articles, _ = read_articles_slowly(real_data / "wikipedia" / EXCERPT)
     forms = Counter()
-    for line in "\n".join(map(clean_wikitext, articles)).split("\n"):
+    for line in "\n".join(clean_wikitext(text, EDITION) for text in articles).split("\n"):
         forms.update(zip(tokenize_slowly(line), tokenize_slowly(line, fold=False), strict=True))
     best = {}
     for (word, form), number in sorted(forms.items()):

@@ -24,7 +24,7 @@ from pipeline.vocabulary.total_counts import (
 from pipeline.vocabulary.unit_counts import count_unit_bigrams, count_unit_words, plan_tasks
 from vocab.dump import plan_units
 from vocab.site import Site
-from vocab.wiki_names import names_of
+from vocab.wikitext.prose import Edition
 
 HEAD = "<mediawiki><siteinfo><base>https://en.wikipedia.org/wiki/Main_Page</base></siteinfo>"
 
@@ -63,7 +63,7 @@ def run(units, output_of, work, **options):
 
 
 def count_words(tasks, site=Site()):
-    return run(tasks, lambda task: task.paths.words, count_unit_words, names=names_of(site), case="fold")
+    return run(tasks, lambda task: task.paths.words, count_unit_words, edition=Edition.of_site(site), case="fold")
 
 
 def add_up_words(tasks, output):
@@ -111,7 +111,21 @@ def test_the_names_of_the_wiki_tell_what_old_dumps_do_not(tmp_path):
         ("Spree-Athen", "Berlin", None),
         ("Merkur", None, True),
     ]
-    assert set(read_table(task.paths.words)["word"].to_pylist()) & {"mini", "mauer", "hallo", "berlin"} == {"berlin"}
+    assert set(read_table(task.paths.words)["word"].to_pylist()) & {"mini", "mauer", "hallo", "berlin"} == {
+        "berlin",
+        "mauer",
+    }
+
+
+def test_captions_and_variants_are_counted_as_the_options_say(tmp_path):
+    text = "這是-{zh-hans:计;zh-hant:計}- [[File:A.jpg|thumb|狐]]"
+    (tmp_path / "dump.xml").write_text(f"<mediawiki>{page('A', text)}</mediawiki>")
+    units = plan_units(str(tmp_path / "dump.xml"), open_file, unit_bytes=1 << 20)
+    for number, (options, words) in enumerate({"": "這是计狐", "zh-tw": "這是計"}.items()):
+        edition = Edition.of_site(Site(host="zh.wikipedia.org"), variant=options, captions=not options)
+        [task] = plan_tasks(units, StageFolder(str(tmp_path / f"units{number}")))
+        run([task], lambda task: task.paths.words, count_unit_words, edition=edition, case="fold")
+        assert set(read_table(task.paths.words)["word"].to_pylist()) == set(words)
 
 
 def test_a_unit_that_is_done_is_not_done_again_but_counts(tasks):

@@ -48,6 +48,15 @@ def test_titles_that_no_dump_vouches_for_are_of_no_namespace_by_any_of_its_names
     assert sorted(kept["title"].to_pylist()) == ["2001: Odyssee", "Hund", "Merkur (Homonymie)"]
 
 
+@pytest.mark.parametrize(("host", "variant"), [("zh", "zh-xx"), ("de", "de-at")])
+def test_a_variant_that_the_wiki_has_not_is_refused_before_work_starts(tmp_path, host, variant):
+    dump = tmp_path / "dump.xml"
+    dump.write_text(f"<mediawiki><siteinfo><base>https://{host}.wikipedia.org/wiki/A</base></siteinfo><page>")
+    stage = BuildVocab(dump=(str(dump),), output=str(tmp_path / "v"), wordnet="none", variant=variant)
+    with pytest.raises(ValueError, match=f"build-vocab: variant: '{variant}' is none of {host}"):
+        stage.inputs()
+
+
 def test_dumps_without_an_article_are_refused():
     with pytest.raises(NoArticle, match=r"no article in it \(no page at all\)"):
         check_counted_articles(plan())
