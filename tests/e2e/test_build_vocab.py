@@ -269,8 +269,9 @@ def read_articles_slowly(path):
     return articles, others
 
 
-ALONE = r"[\p{Han}\p{Hiragana}\p{Katakana}ー\p{Bopomofo}\p{Thai}]\p{M}*"  # scripts of the excerpt that have no spaces between words
-PART = r"(?:(?![\p{Han}\p{Hiragana}\p{Katakana}ー\p{Bopomofo}\p{Thai}])[\p{L}\p{N}]\p{M}*)+"
+UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}ー\p{Bopomofo}\p{Thai}]"  # scripts of the excerpt without spaces
+ALONE = rf"{UNSPACED}\p{{M}}*"
+PART = rf"(?:(?!{UNSPACED})[\p{{L}}\p{{N}}]\p{{M}}*)+"
 
 
 def tokenize_slowly(line, *, fold=True):

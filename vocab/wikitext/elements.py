@@ -41,6 +41,8 @@ _BEGIN = re.compile(
     rf"<(!--|(?:{_ANY_NAME}|{'|'.join(_TAGS_ALONE)})(?=\s|/?>)|/(?:{_ANY_NAME})\s++>"
     r"|[a-z]*[A-Z][A-Za-z]*+(?=\s|/?>)|/[a-z]*[A-Z][A-Za-z]*+\s*+>)"
 )
+_CAPTION = re.compile(r"""\scaption\s*+=\s*+("[^"]*+"|'[^']*+'|[^\s>]++)""", re.IGNORECASE)
+_QUOTES = "\"'"
 _ODD_CLOSING = re.compile(rf"</({_ANY_NAME})\s*+>", re.IGNORECASE)
 
 
@@ -48,7 +50,7 @@ class Elements(NamedTuple):
     """A text without comments and elements, and what was taken out of it."""
 
     text: str
-    galleries: list[str]
+    galleries: list[str]  # lines of files, as <gallery> has them; its own caption is that of a file without a name
 
 
 def take_elements(text: str, kept: list[str]) -> Elements:
@@ -98,7 +100,8 @@ def take_elements(text: str, kept: list[str]) -> Elements:
             parts[-1] = f"{KEPT}{len(kept)}{KEPT_END}"
             kept.append(text[begin:end].replace("\n", " "))
         elif name == _GALLERY:
-            galleries.append(text[begin:end])
+            title = _CAPTION.search(text, tag.end(), begin - 1)
+            galleries.append(f"|{title[1].strip(_QUOTES)}\n{text[begin:end]}" if title else text[begin:end])
     return Elements("".join([*parts, text[position:]]), galleries)
 
 
