@@ -144,7 +144,10 @@ def test_all_but_apostrophes_is_left_by_the_balancing(text):
 
 def test_captions_stand_apart_behind_the_text():
     text = "a [[File:X.jpg|thumb|200px|alt=fox|A ''[[red]]'' [[fox|Fox]]{{sfn|B}}]]b [[File:Y.jpg|no caption|here]]"
-    gallery = "\n<gallery widths=100 caption=\"The [[world|World]]\">\nFile:Z.jpg|alt=x|The [[sea|Sea]]<!-- c -->\nQ.jpg\n</gallery>\nc"
+    gallery = (
+        '\n<gallery widths=100 caption="The [[world|World]]">\nFile:Z.jpg|alt=x|The [[sea|Sea]]<!-- c -->\nQ.jpg\n'
+    )
+    gallery += "</gallery>\nc"
     assert clean_wikitext(text + gallery, ENGLISH) == "a  b\nc\nA red Fox\nThe World\nThe Sea"
     silent = Edition.of_site(Site(host="en.wikipedia.org"), captions=False)
     assert clean_wikitext(text + gallery, silent) == "a  b\nc"

@@ -33,6 +33,7 @@ CHINESE = {
     "in-a-link": ("[[甲|-{zh-cn:a;zh-tw:b}-]]", "a", "b"),
     "template-behind-a-dash": ("a-{{small|b}}-c", "a-b-c", "a-b-c"),
     "template-in-a-text": ("-{zh-cn:{{small|a}};zh-tw:{{small|b}}}-", "a", "b"),
+    "rule-behind-a-template": ("{{small|a}}-{zh-cn:b;zh-tw:c}- -{R|d}-{e}", "ab d{e}", "ac d{e}"),
     "not-closed": ("a-{zh-cn:b", "a-{zh-cn:b", "a-{zh-cn:b"),
     "three-braces": ("a-{{{b|c}}}- -{{{d|e}} zh-cn:f;zh-tw:g}-", *["a-c- \x1f zh-cn:f;zh-tw:g"] * 2),
 }

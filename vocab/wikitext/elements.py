@@ -72,11 +72,8 @@ def take_elements(text: str, kept: list[str]) -> Elements:
         start, begin = tag.span()
         if start < resume:
             continue
-        name = tag[1]
+        name = tag[1] if tag[1] in _CLOSINGS else tag[1].lower()
         closing = _CLOSINGS.get(name)
-        if closing is None:
-            name = name.lower()
-            closing = _CLOSINGS.get(name)
         if closing is None:
             if name.strip("/ \t\n>") not in _LEAVES:
                 continue
@@ -100,9 +97,13 @@ def take_elements(text: str, kept: list[str]) -> Elements:
             parts[-1] = f"{KEPT}{len(kept)}{KEPT_END}"
             kept.append(text[begin:end].replace("\n", " "))
         elif name == _GALLERY:
-            title = _CAPTION.search(text, tag.end(), begin - 1)
-            galleries.append(f"|{title[1].strip(_QUOTES)}\n{text[begin:end]}" if title else text[begin:end])
+            galleries.append(_read_gallery(text[tag.end() : begin - 1], text[begin:end]))
     return Elements("".join([*parts, text[position:]]), galleries)
+
+
+def _read_gallery(attributes: str, inside: str) -> str:
+    title = _CAPTION.search(attributes)
+    return f"|{title[1].strip(_QUOTES)}\n{inside}" if title else inside
 
 
 def _spell_plainly(tag: re.Match[str]) -> str:

@@ -120,9 +120,8 @@ class _Nesting:
         self._parts.clear()
         self._opened.clear()
         position = 0
-        for start, marks in sorted(
-            [(mark.start(), mark[0]) for pattern in patterns for mark in pattern.finditer(text)]
-        ):
+        found = [(mark.start(), mark[0]) for pattern in patterns for mark in pattern.finditer(text)]
+        for start, marks in sorted(found):
             if start < position:
                 continue
             self._parts.append(text[position:start])
@@ -131,8 +130,8 @@ class _Nesting:
                 self._open(marks)
             elif marks[0] == "]":
                 self._close_links(text, start, position)
-            else:
-                self._close_braces(marks)
+            elif not self._close_braces(marks) and marks[-1] == "-":
+                position -= 1  # the dash may begin something
         return "".join([*self._parts, text[position:]]) if position else text
 
     def _open(self, marks: str) -> None:
@@ -171,22 +170,23 @@ class _Nesting:
             self._parts.append(label or f"[[{content}]]")
         self._parts.append(text[start:stop])
 
-    def _close_braces(self, marks: str) -> None:
+    def _close_braces(self, marks: str) -> bool:
+        """Closes templates and rules by a run of braces; says whether the dash behind it belongs to them."""
         left = marks.count("}")
-        dash = marks.endswith("-")
         while left and self._opened:
             opened = self._opened[-1]
             if opened.kind == "{" and left > 1:
                 left -= self._close_template(opened, left)
-            elif opened.kind == "-" and left == 1 and dash:
+            elif opened.kind == "-" and left == 1 and marks[-1] == "-":
                 self._close_rule(opened)
-                left, dash = 0, False
+                return True
             elif opened.kind == "-" and left > 1:
                 self._parts.append("}")
                 left -= 1
             else:
                 break
-        self._parts.append("}" * left + "-" * dash)
+        self._parts.append("}" * left)
+        return False
 
     def _close_template(self, opened: _Opened, left: int) -> int:
         """Takes two or three braces of a run; gives how many."""
