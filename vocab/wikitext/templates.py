@@ -26,7 +26,7 @@ _FUNCTIONS: Final[dict[str, Callable[[str], str]]] = {
     "uc": str.upper,
     "lcfirst": lambda text: text[:1].lower() + text[1:],
     "ucfirst": lambda text: text[:1].upper() + text[1:],
-    "formatnum": str,
+    "formatnum": lambda text: _group_digits(text),
     "defaultsort": lambda _: "",
     "displaytitle": lambda _: "",
 }
@@ -38,6 +38,7 @@ _NO_TITLE = re.compile(rf"[\[\]{{}}<>\n{KEPT}]")
 _CODE = re.compile(r"[a-z]{2,3}(?:-[a-z]+)*")
 _CENTURY = re.compile(r"[ivxlc]+e siècle")
 _NUMBER = re.compile(r"[-+−]?[0-9][0-9.,]*(?:[+ ][0-9]+/[0-9]+|/[0-9]+|e[0-9]+)?")
+_MAX_DIGITS: Final = 15
 _RANGES: Final = {
     "to": " to ", "-": "–", "–": "–", "and": " and ", "or": " or ", "by": " by ", "x": " by ", "*": " by ", "×": " × ",
     "+/-": " ± ", "±": " ± ", "to(-)": " to ", "and(-)": " and ", "to about": " to about ", "&": " and ",
@@ -147,7 +148,7 @@ def _show_conversion(arguments: Arguments) -> str:
     shown = ""
     position = 0
     while position + 1 < len(words) and _NUMBER.fullmatch(words[position].strip()):
-        shown += (" " if shown and not shown.endswith((" ", "–")) else "") + words[position]
+        shown += (" " if shown and not shown.endswith((" ", "–")) else "") + _group_digits(words[position])
         word = words[position + 1].strip()
         position += 2
         if word.lower() in _RANGES:
@@ -155,6 +156,16 @@ def _show_conversion(arguments: Arguments) -> str:
         elif not _NUMBER.fullmatch(word):
             shown += " " + (word if is_short else UNITS.get(word.lower(), word))
     return shown
+
+
+def _group_digits(number: str) -> str:
+    """A number as it is shown: 12345.6 as 12,345.6.
+
+    >>> _group_digits("12345.6789")
+    '12,345.6789'
+    """
+    whole, point, rest = number.partition(".")
+    return f"{int(whole):,}{point}{rest}" if whole.isdecimal() and len(whole) <= _MAX_DIGITS else number
 
 
 def _show_date_of_facts(arguments: Arguments) -> str:
