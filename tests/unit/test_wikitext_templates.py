@@ -3,7 +3,8 @@
 import pytest
 
 from vocab.normalize import tokenize
-from vocab.wikitext.prose import clean_wikitext
+from vocab.site import Site
+from vocab.wikitext.prose import Edition, clean_wikitext
 
 SHOWN = {
     "lang": ("{{lang|fr|Chez ''moi''}}", "Chez moi"),
@@ -60,6 +61,26 @@ SHOWN = {
 def test_a_template_shows_text_of_the_article(name):
     wikitext, prose = SHOWN[name]
     assert clean_wikitext(wikitext) == prose
+
+
+@pytest.mark.parametrize(
+    ("template", "captions"),
+    [
+        ("{{multiple image|image1=A.jpg|caption1=A [[fox]]|width1=9|image2=B.jpg|caption2=B|footer=C}}", "A fox\nB\nC"),
+        ("{{Wide image|A.jpg|900px|The ''sea''|right}}", "The sea"),
+        ("{{double image|right|A.jpg|100|B.jpg|90|A|B}}", "A\nB"),
+        ("{{Gallery|title=x|File:A.jpg|The sea|B.PNG|The land}}", "The sea\nThe land"),
+        ("{{small|[[File:A.jpg|thumb|{{wide image|B.jpg|9|inner}} outer]]}}", "inner\n outer"),
+        ("{{multiple image|caption1={{wide image|B.jpg|9|inner}} outer}}", "inner\n outer"),
+        ("<gallery>\nA.jpg|{{small|outer}} {{wide image|B.jpg|9|inner}}\n</gallery>", "outer\ninner"),
+    ],
+)
+def test_captions_of_templates_are_captions(template, captions):
+    prose = clean_wikitext(f"a {template} b", Edition.of_site(Site(host="en.wikipedia.org")))
+    assert tokenize(prose) == ["a", "b", *tokenize(captions)]
+    assert prose.split("\n")[-captions.count("\n") - 1 :] == [line.strip() for line in captions.split("\n")]
+    silent = Edition.of_site(Site(host="en.wikipedia.org"), captions=False)
+    assert tokenize(clean_wikitext(f"a {template} b", silent)) == ["a", "b"]
 
 
 @pytest.mark.parametrize(

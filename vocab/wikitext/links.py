@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from vocab.wiki_names import WikiNames, fold_name
-from vocab.wikitext.marks import APOSTROPHE, KEPT, LABEL
+from vocab.wikitext.marks import APOSTROPHE, BLOCK, CAPTION, KEPT, LABEL
 from vocab.wikitext.quotes import drop_quotes
 
 _NO_TITLE = re.compile(rf"[\[\]{{}}<>\n{KEPT}{LABEL}]")
@@ -78,7 +78,7 @@ class LinkReader:
                 caption = part
             elif shows:
                 is_shown = True
-        return caption.strip() if is_shown else ""
+        return caption.replace(CAPTION, BLOCK).strip() if is_shown else ""
 
     def _find_kind(self, space: str) -> "_Kind":
         kind = self._kinds.get(space)

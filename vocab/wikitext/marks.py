@@ -11,3 +11,4 @@ APOSTROPHE: Final = "\x01"  # one that is text, whatever stands beside it
 LABEL: Final = "\x05"  # around the label of a link that is resolved already
 KEPT: Final = "\x02"  # before the number of a text that no pass touches
 KEPT_END: Final = "\x03"  # after that number
+CAPTION: Final = "\x06"  # before and behind the caption of an image that a template shows

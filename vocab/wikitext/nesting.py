@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from vocab.wikitext.links import Link, LinkReader
-from vocab.wikitext.marks import BOUNDARY, LABEL
+from vocab.wikitext.marks import BOUNDARY, CAPTION, LABEL
 from vocab.wikitext.templates import find_rule, show_template
 from vocab.wikitext.variants import Converter, choose_text
 
@@ -34,6 +34,7 @@ _MARKS = tuple(map(re.compile, (r"\{\{+", r"\}\}+", r"\[\[+", r"\]\]+")))
 _BRACKETS = _MARKS[2:]
 _RULES = (re.compile(r"-\{"), re.compile(r"\}-"))
 _MARKS_AND_RULES = tuple(map(re.compile, (r"\{\{+", r"\}\}+-?", r"\[\[+", r"\]\]+", r"-\{+", r"\}-")))
+_TEMPLATE_CAPTION = re.compile(f"{CAPTION}([^{CAPTION}]*+){CAPTION}")
 _MAX_DEPTH: Final = 40  # of one in another, as MediaWiki has it for templates: each copies what is in it
 _MAX_RUN: Final = 120  # braces side by side that open something
 
@@ -56,6 +57,9 @@ def resolve_nesting(text: str, links: LinkReader, converter: Converter | None) -
     captions: list[str] = []
     text = _resolve_templates(_resolve_links(text, links, captions))
     text = _Nesting(links, converter, captions).resolve(text)
+    if CAPTION in text:
+        captions += _TEMPLATE_CAPTION.findall(text)
+        text = _TEMPLATE_CAPTION.sub("", text)
     return Prose(text.replace(LABEL, ""), [caption.replace(LABEL, "") for caption in captions])
 
 

@@ -124,9 +124,9 @@ def _resolve(wikitext: str, edition: Edition, kept: list[str]) -> str:
         return text
     if galleries:
         inside, _ = take_elements("\n".join(galleries), kept)
-        inside, _ = resolve_nesting(inside, edition.links, edition.converter)
+        inside, inner = resolve_nesting(inside, edition.links, edition.converter)
         files = (line.partition("|")[2] for line in inside.split("\n"))
-        captions += [edition.links.find_caption(options, is_shown=True) for options in files if options]
+        captions += [edition.links.find_caption(options, is_shown=True) for options in files if options] + inner
     return "\n".join([text, *captions])
 
 

@@ -42,6 +42,13 @@ LISTS: Final = (
     "hlist|flatlist|plainlist|plain list|unbulleted list|ubl|vunblist|bulleted list|blist|ordered list|linktext"
     "|columns-list"
 )
+# Images with captions: the arguments that hold these, by how their names begin, or their numbers.
+CAPTIONS: Final = {
+    "multiple image|multiple images|image frame|photomontage|css image crop": "caption header footer description",
+    "wide image|tall image|panorama": "3 caption",
+    "double image|triple image": "6 7 8 9 caption",
+}
+GALLERIES: Final = "gallery|image gallery|galerie"
 INTERWIKI_LINKS: Final = "ill|interlanguage link|interlanguage link multi|link-interwiki|illm"
 SHIPS: Final = ("USS", "HMS", "SS", "RMS", "HMAS", "HMCS", "MS", "MV", "USNS", "USCGC", "SMS", "INS", "HMNZS")
 # These show a number or a word behind a word, as a reference does.

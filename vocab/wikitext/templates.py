@@ -10,12 +10,12 @@ Help:Magic_words of mediawiki.org for arguments and functions.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache, partial
 from typing import Final
 
 from vocab.wikitext import template_names
-from vocab.wikitext.marks import BLOCK, BOUNDARY, KEPT
+from vocab.wikitext.marks import BLOCK, BOUNDARY, CAPTION, KEPT
 from vocab.wikitext.units import UNITS
 
 Arguments = Mapping[str, str]  # by name, or by number
@@ -38,6 +38,7 @@ _NO_TITLE = re.compile(rf"[\[\]{{}}<>\n{KEPT}]")
 _CODE = re.compile(r"[a-z]{2,3}(?:-[a-z]+)*")
 _CENTURY = re.compile(r"[ivxlc]+e siècle")
 _NUMBER = re.compile(r"[-+−]?[0-9][0-9.,]*(?:[+ ][0-9]+/[0-9]+|/[0-9]+|e[0-9]+)?")
+_FILE = re.compile(r"[^:.|]*+:?[^|]*\.[A-Za-z0-9]{2,4}")
 _MAX_DIGITS: Final = 15
 _RANGES: Final = {
     "to": " to ", "-": "–", "–": "–", "and": " and ", "or": " or ", "by": " by ", "x": " by ", "*": " by ", "×": " × ",
@@ -212,10 +213,27 @@ def _show_country(arguments: Arguments) -> str:
     return "" if name.isupper() and len(name) <= len("USA") else name
 
 
+def _show_captions(arguments: Arguments, *, of: tuple[str, ...]) -> str:
+    """Captions, which do not stay in the text; where they stand, there are images."""
+    return _mark_captions(text for name, text in arguments.items() if name in of or name.rstrip("0123456789") in of)
+
+
+def _show_gallery(arguments: Arguments) -> str:
+    """Captions between the names of files."""
+    return _mark_captions(text for text in _numbered(arguments) if not _FILE.fullmatch(text))
+
+
+def _mark_captions(captions: Iterable[str]) -> str:
+    marked = (CAPTION + text.replace(CAPTION, BLOCK) + CAPTION for text in captions if text.strip())
+    return BLOCK + "".join(marked)
+
+
 def _make_rules() -> dict[str, str | Rule]:
     several: dict[str, str | Rule] = {
         template_names.NOTES: " ",
         **{names: partial(_show_one, of=tuple(keys.split())) for names, keys in template_names.SHOW_ONE.items()},
+        **{names: partial(_show_captions, of=tuple(keys.split())) for names, keys in template_names.CAPTIONS.items()},
+        template_names.GALLERIES: _show_gallery,
         template_names.QUOTATIONS: _show_quotation,
         template_names.LISTS: _show_list,
         template_names.COUNTRIES: _show_country,
