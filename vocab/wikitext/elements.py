@@ -65,8 +65,8 @@ def take_elements(text: str, kept: list[str]) -> Elements:
     """
     parts: list[str] = []
     galleries: list[str] = []
-    seek = _Seeker(text).seek
-    size, num_kept_before = len(text), len(kept)
+    missing: set[str] = set()  # what was looked for in vain is not looked for again
+    find, num_kept_before = text.find, len(kept)
     position = resume = 0
     for tag in _BEGIN.finditer(text):
         start, begin = tag.span()
@@ -80,17 +80,21 @@ def take_elements(text: str, kept: list[str]) -> Elements:
             del kept[num_kept_before:]
             return take_elements(_ODD_CLOSING.sub(_spell_plainly, text), kept)
         if name != _COMMENT:
-            begin = seek(">", begin) + 1  # of what is inside
-            if begin > size:
+            begin = 0 if ">" in missing else find(">", begin) + 1  # of what is inside
+            if not begin:
+                missing.add(">")
                 continue
         if not closing or (text[begin - 2] == "/" and name != _COMMENT):
             end = stop = begin
         else:
-            end = seek(closing, begin)
+            end = -1 if closing in missing else find(closing, begin)
             stop = end + len(closing)
-            if end == size and name not in _UP_TO_THE_END:
-                resume = begin  # all of the tag is text
-                continue
+            if end < 0:
+                missing.add(closing)
+                if name not in _UP_TO_THE_END:
+                    resume = begin  # all of the tag is text
+                    continue
+                end = stop = len(text)
         parts += (text[position:start], _LEAVES.get(name, ""))
         position = resume = stop
         if name == _NOWIKI:
@@ -108,21 +112,3 @@ def _read_gallery(attributes: str, inside: str) -> str:
 
 def _spell_plainly(tag: re.Match[str]) -> str:
     return f"</{tag[1].lower()}>"
-
-
-class _Seeker:
-    """Finds strings in a text; what was looked for in vain is not looked for again."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._missing: set[str] = set()
-
-    def seek(self, mark: str, start: int) -> int:
-        """Where a string is next; the length of the text when it is not."""
-        if mark in self._missing:
-            return len(self._text)
-        found = self._text.find(mark, start)
-        if found >= 0:
-            return found
-        self._missing.add(mark)
-        return len(self._text)

@@ -58,7 +58,7 @@ class LinkReader:
         if kind is _Kind.HIDDEN:
             return Link("")
         if text:
-            return Link(drop_quotes(text))
+            return Link(drop_quotes(text) if "''" in text else text)
         if bar:  # [[Mercury (planet)|]] reads Mercury
             return Link(target.partition(" (")[0])
         return Link(target.removeprefix(":").replace("''", APOSTROPHE * 2))

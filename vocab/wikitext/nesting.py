@@ -26,7 +26,7 @@ from vocab.wikitext.variants import Converter, choose_text
 # A colon may hide a link; two apostrophes in a label, or a brace, want a closer look.
 _TARGET = r"[^\[\]{}<>|\n:'\x02]*+(?:'[^\[\]{}<>|\n:'\x02]++)*+"
 _LABEL = r"[^\[\]{}<>|\n']*+(?:'[^\[\]{}<>|\n']++)*+"
-_SIMPLE_LINK = re.compile(rf"\[\[(?=[^ |\]])(?:{_TARGET}\|((?!\]){_LABEL})|({_TARGET}))\]\]")
+_SIMPLE_LINK = re.compile(rf"\[\[(?=[^ |\]])(?:({_TARGET})\]\]|{_TARGET}\|((?!\]){_LABEL})\]\])")
 _SIMPLE_TEMPLATE = re.compile(r"\{\{(?<!\{\{\{)([^{}\[\]|]*+)((?:\|[^{}\[\]]*+)?)\}\}(?!\})")
 _INNER_LINK = re.compile(r"\[\[([^\[\]{}]*+)\]\]")
 # One by one, because an expression that begins with a string is searched for as fast as that.

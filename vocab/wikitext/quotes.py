@@ -12,6 +12,7 @@ Source: https://www.mediawiki.org/wiki/Help:Formatting; `doQuotes` in Parser.php
 import re
 
 _RUN = re.compile("''++")
+_RUN_APART = re.compile("(''++)")
 _BOLD_BEGINS = re.compile("'''")
 _ITALIC, _BOLD, _BOTH = 2, 3, 5
 
@@ -36,7 +37,8 @@ def drop_quotes(text: str) -> str:
 
 
 def _drop_in_line(line: str) -> str:
-    texts, sizes = _RUN.split(line), list(map(len, _RUN.findall(line)))
+    pieces = _RUN_APART.split(line)
+    texts, sizes = pieces[::2], list(map(len, pieces[1::2]))
     num_bold, num_italic = sizes.count(_BOLD), sizes.count(_ITALIC)
     if num_bold + num_italic == len(sizes) and not (num_bold % 2 and num_italic % 2):
         return "".join(texts)
