@@ -300,7 +300,7 @@ def test_the_words_of_the_real_excerpt_are_those_of_an_independent_count(excerpt
     expected = {word: n for word, n in counts.items() if n >= 100 and regex.search(r"\p{L}", word)}
     found = {query: row["count"] for query, row in excerpt_vocab.items() if "word" in row["sources"]}
     assert found == expected
-    assert len(found) == 529
+    assert len(found) == 530
 
 
 def test_words_of_the_real_excerpt_are_displayed_as_they_are_written_most_often(real_data, excerpt_vocab):
