@@ -125,6 +125,15 @@ def normalize_column(texts: pa.Array, *, case: Case = "fold") -> pa.Array:
     return pa.concat_arrays(parts).take(pa.array(rows)).cast(texts.type)
 
 
+def unify_characters(text: str) -> str:
+    """A text in compatibility characters (NFKC), without those that show nothing.
+
+    >>> unify_characters("１６\u00adｍ，")
+    '16m,'
+    """
+    return unicodedata.normalize("NFKC", _INVISIBLE.sub("", text))
+
+
 def join_rows(texts: pa.Array, mark: str) -> bytes:
     """Joins a column without nulls into one UTF-8 string, with a mark before, between and after its rows.
 
@@ -172,7 +181,7 @@ def _normalize_joined(joined: bytes, case: Case) -> npt.NDArray[np.uint8]:
     """Normalises the rows between row marks; each may keep a space before its first token."""
     if joined.isascii():
         return _join_tokens(np.frombuffer(joined.lower() if case == "fold" else joined, np.uint8))
-    text = unicodedata.normalize("NFKC", _INVISIBLE.sub("", joined.decode()))
+    text = unify_characters(joined.decode())
     if case == "fold":
         text = unicodedata.normalize("NFKC", _DOTTED_I.sub("i", text.casefold()))
     codes = _join_tokens(np.frombuffer(text.encode("utf-32-le"), np.uint32))

@@ -53,6 +53,7 @@ class VocabOptions(Stage):
     min_bigram_word_count: int | None = option(
         None, "Occurrences that both words of a bigram need (MetaCLIP: 1) [min-word-count].", minimum=1
     )
+    number_bigrams: bool = option(True, "Whether one word of a bigram may be a number (Boeing 747).")
     min_pmi: float = option(5.0, "Bits of mutual information that a bigram needs (MetaCLIP: 30).")
     rank_bigrams: Literal["pmi", "npmi"] = option("pmi", "What ranks bigrams: PMI, or PMI normalised.")
     max_bigrams: int | None = option(100_000, "Bigrams at most, the best ones (MetaCLIP has 100,646).", minimum=0)

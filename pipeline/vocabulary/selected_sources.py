@@ -29,6 +29,7 @@ from vocab.bigrams import BIGRAM_COUNTS, score_bigrams, select_bigrams, unpack_b
 from vocab.queries import QuerySource, SourceTables
 from vocab.synsets import LEMMAS, name_synsets, read_lemmas
 from vocab.titles import select_titles
+from vocab.words import have_letters
 
 PMI_BIN_BITS = 0.5
 VIEWS_BINS_PER_DECADE = 5
@@ -66,7 +67,8 @@ def select_sources(options: VocabOptions, plan: VocabPlan, bigrams: Sequence[str
 
 def _select_words(options: VocabOptions, kept: pa.Table, every: WordSurvey) -> tuple[pa.Table, SourceSurvey]:
     numbers = pa.array([str(number) for number in range(options.numbers_below)], pa.string())
-    enough = pc.or_(pc.greater_equal(kept["count"], options.min_word_count), pc.is_in(kept["word"], numbers))
+    enough = pc.and_(pc.greater_equal(kept["count"], options.min_word_count), have_letters(kept["word"]))
+    enough = pc.or_(enough, pc.is_in(kept["word"], numbers))
     words = kept.filter(enough).sort_by([("count", "descending"), ("word", "ascending")])
     selected = words.slice(0, options.max_words)
     survey = SourceSurvey(

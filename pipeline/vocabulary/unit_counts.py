@@ -17,6 +17,7 @@ from pipeline.base.folders import StageFolder
 from pipeline.base.tables import read_table, write_table
 from vocab.bigrams import BIGRAM_COUNTS, count_bigrams, number_words
 from vocab.dump import Article, Redirect, Refusal, RefusalReason, StreamEnd, Unit, read_dump
+from vocab.kernels.chunks import load_kernels
 from vocab.normalize import Case
 from vocab.page_kinds import is_disambiguation
 from vocab.titles import TITLES
@@ -61,7 +62,7 @@ def plan_tasks(units: Sequence[Unit], folder: StageFolder) -> list[CountTask]:
         units: Of all dumps.
         folder: Where the files go.
     """
-    TokenCounter().count()  # compiles here, once for a machine, what its workers run
+    load_kernels()  # here, so that what is made once for a machine is not made by each of its workers
     digests = {path: file_digest(path) for path in {unit.path for unit in units}}
     tasks = {}
     for unit in units:
