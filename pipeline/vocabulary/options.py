@@ -69,7 +69,10 @@ class VocabOptions(Stage):
     all_lemmas: bool = option(True, "Take every lemma of a WordNet synset, not only the first (MetaCLIP: the first).")
     max_queries: int = option(500_000, "Queries at most; titles give way first (CLIP 2.2).", minimum=1)
     unit_bytes: int | None = option(
-        None, "Bytes of a dump that are one unit of work [8 MB, and 1,000 units at most].", minimum=1024, identity=False
+        None,
+        "Bytes of a dump that are one unit of work [2 to 8 MB; 1,000 units at most].",
+        minimum=1024,
+        identity=False,
     )
 
     def __post_init__(self) -> None:

@@ -31,8 +31,8 @@ DAMAGES = pa.schema(
         pa.field("reason", pa.string(), nullable=False),
     ]
 )
-_LEAST_UNIT_BYTES = 8 << 20
-_MOST_UNITS = 1000
+_LEAST_UNIT_BYTES, _USUAL_UNIT_BYTES = 2 << 20, 8 << 20
+_FEW_UNITS, _MOST_UNITS = 24, 1000
 _Title = dict[str, str | bool | None]  # a row of TITLES
 _UNREADABLE = frozenset(RefusalReason) - {RefusalReason.OTHER_NAMESPACE, RefusalReason.NOT_WIKITEXT}
 
@@ -73,8 +73,13 @@ def plan_tasks(units: Sequence[Unit], folder: StageFolder) -> list[CountTask]:
 
 
 def choose_unit_bytes(dumps: Sequence[str]) -> int:
-    """Bytes of a unit: few enough for many workers and a small memory, and not so few that files are too many."""
-    return max(_LEAST_UNIT_BYTES, sum(map(files.file_size, dumps)) // _MOST_UNITS)
+    """Bytes of a unit: few enough for many workers and a small memory, and not so few that files are too many.
+
+    A small dump is cut into smaller units: of eleven, one of two workers would have to do six.
+    """
+    size = sum(map(files.file_size, dumps))
+    usual = min(max(size // _FEW_UNITS, _LEAST_UNIT_BYTES), _USUAL_UNIT_BYTES)
+    return max(usual, size // _MOST_UNITS)
 
 
 def file_digest(path: str) -> str:

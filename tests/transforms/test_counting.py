@@ -21,7 +21,7 @@ from pipeline.vocabulary.total_counts import (
     plan_bigram_ranges,
     plan_word_ranges,
 )
-from pipeline.vocabulary.unit_counts import count_unit_bigrams, count_unit_words, plan_tasks
+from pipeline.vocabulary.unit_counts import choose_unit_bytes, count_unit_bigrams, count_unit_words, plan_tasks
 from vocab.dump import plan_units
 
 HEAD = "<mediawiki><siteinfo><base>https://en.wikipedia.org/wiki/Main_Page</base></siteinfo>"
@@ -157,3 +157,21 @@ def test_only_views_of_titles_of_the_dump_are_kept_when_these_are_known(tasks, t
     assert counts["view_rows/kept"] == 6
     views = read_table(output)
     assert dict(zip(*views.to_pydict().values(), strict=True)) == {"NYC": 3, "New York": 5, "york": 7}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "unit_bytes"),
+    [
+        ([1000], 2 << 20),
+        ([48 << 20, 48 << 20], 4 << 20),
+        ([500 << 20], 8 << 20),
+        ([22_000 << 20], 22 << 20),
+    ],
+    ids=["tiny", "small", "usual", "largest"],
+)
+def test_units_are_small_enough_for_many_workers_and_not_too_many(tmp_path, sizes, unit_bytes):
+    paths = [tmp_path / f"{number}.xml" for number in range(len(sizes))]
+    for path, size in zip(paths, sizes, strict=True):
+        with path.open("wb") as file:
+            file.truncate(size)  # takes no room
+    assert choose_unit_bytes(list(map(str, paths))) == unit_bytes

@@ -91,7 +91,7 @@ def test_a_phrase_goes_on(text):
     assert phrases_of(text) == [tokenize(text, case="sensitive")]
 
 
-SIGNS = "abAB0é中\u0e01 .,'-–—\"/()\u2019\u02bc\u0301\u0345\u00ad\u00a0\u202f\x1f\u2028½1９ǅﬁ·:+$…。ʼ‘ㅤ\u0338<="
+SIGNS = "abAB0é中\u0e01 #.,'-–—\"/()\u2019\u02bc\u0301\u0345\u00ad\u00a0\u202f\x1f\u2028½1９ǅﬁ·:+$…。ʼ‘ㅤ\u0338<="
 PIECES = st.sampled_from(["St", "Gen", "Prof", "e.g.", "J.", "1,0", "3.", ". ", " - ", *SIGNS])
 TEXTS = st.lists(PIECES, max_size=14).map("".join)
 
