@@ -62,10 +62,10 @@ class TokenCounter:
     [0, 3, 1, 4, -1, 2, -1]
     """
 
-    def __init__(self, case: Case = "fold") -> None:
+    def __init__(self, case: Case = "fold", clitics: str = "en") -> None:
         from vocab.kernels.chunks import ChunkTable  # late, because it loads numba
 
-        self._case = case
+        self._case, self._clitics = case, clitics
         self._chunks = ChunkTable()
         self._numbers: list[npt.NDArray[np.int32]] = []
         self._pending: list[str] = []
@@ -82,7 +82,7 @@ class TokenCounter:
     def count(self) -> TokenTable:
         """The tokens of all text that was added."""
         self._number_pending()
-        of_chunks = _tokenize_chunks(self._chunks.chunks(), self._case)
+        of_chunks = _tokenize_chunks(self._chunks.chunks(), self._case, self._clitics)
         numbers = np.concatenate([np.empty(0, np.int32), *self._numbers])
         tokens = self._chunks.look_up(numbers, of_chunks.tokens, of_chunks.starts)
         counts = np.bincount(tokens[tokens != LINE_END], minlength=of_chunks.word_forms.num_rows).astype(np.int64)
@@ -102,9 +102,11 @@ class _ChunkTokens(NamedTuple):
     starts: npt.NDArray[np.int64]  # [num_chunks + 1] into tokens
 
 
-def _tokenize_chunks(chunks: pa.Array, case: Case) -> _ChunkTokens:
-    words = _split_at_spaces(normalize_column(chunks, case=case))
-    forms = words if case == "sensitive" else _split_at_spaces(normalize_column(chunks, case="sensitive"))
+def _tokenize_chunks(chunks: pa.Array, case: Case, clitics: str) -> _ChunkTokens:
+    words = _split_at_spaces(normalize_column(chunks, case=case, clitics=clitics))
+    forms = words
+    if case != "sensitive":
+        forms = _split_at_spaces(normalize_column(chunks, case="sensitive", clitics=clitics))
     # Where folding changes the number of tokens (of some rare marks), a word is its own form.
     is_alike = pc.equal(pc.list_value_length(words), pc.list_value_length(forms))
     forms = pc.if_else(is_alike, forms, words)
