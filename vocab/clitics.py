@@ -73,6 +73,23 @@ CLITICS: Final[Mapping[str, CliticRule]] = {
 _SAME_AS = {"simple": "en", "gl": "pt", "lij": "pms", "frp": "fr", "nrm": "pcd", "an": "ca", "ast": "ca"}
 
 
+def check_clitics(clitics: str, *, stage: str, metaclip: bool) -> None:
+    """Checks the option of a stage; empty: not given.
+
+    Args:
+        clitics: Its value.
+        stage: Its name.
+        metaclip: Whether queries are searched for as MetaCLIP does.
+
+    Raises:
+        ValueError: When no such rule is known, or MetaCLIP's search cannot have it.
+    """
+    if clitics not in ("", *CLITICS):
+        raise ValueError(f"{stage}: clitics must be one of {', '.join(CLITICS)}, not {clitics!r}")
+    if metaclip and clitics not in ("", NO_CLITICS):
+        raise ValueError(f"{stage}: MetaCLIP's search knows no clitics; clitics must be 'none', not {clitics!r}")
+
+
 def clitics_of(language: str) -> str:
     """The key of a language's rule.
 

@@ -52,8 +52,8 @@ def _as_texts(texts: pa.Array, rules: ByteRules, table: PrefixTable) -> TextByte
     offsets, data = text_buffers(texts)
     values = np.where(rules.in_word, BYTE_VALUES[rules.becomes], SEPARATOR)
     tokens = np.zeros(256, np.uint64)
-    for byte in np.flatnonzero(rules.alone):
-        tokens[byte] = _hash_token(bytes([rules.becomes[byte]]), table.multiplier)
+    for alone in np.flatnonzero(rules.alone):
+        tokens[alone] = _hash_token(bytes([rules.becomes[alone]]), table.multiplier)
     for words, kind in ((rules.behind_letters, SIGN_RUN), (rules.behind_single_letter, SIGN)):
         for byte, word in words.items():
             values[byte], tokens[byte] = kind, _hash_token(word, table.multiplier)

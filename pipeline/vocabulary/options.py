@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final, Literal
 
 from pipeline.base.options import option
 from pipeline.steps import Stage
-from vocab.clitics import CLITICS, NO_CLITICS, clitics_of
+from vocab.clitics import NO_CLITICS, check_clitics, clitics_of
 from vocab.normalize import METACLIP, Case, Normalization, Style
 from vocab.pageviews import Access
 from vocab.titles import check_pattern
@@ -81,10 +81,7 @@ class VocabOptions(Stage):
         super().__post_init__()
         if not self.dump:
             raise ValueError("build-vocab: dump must be given")
-        if self.clitics not in ("", *CLITICS):
-            raise ValueError(f"build-vocab: clitics must be one of {', '.join(CLITICS)}, not {self.clitics!r}")
-        if self.style == "metaclip" and self.clitics not in ("", NO_CLITICS):
-            raise ValueError(f"build-vocab: style metaclip knows no clitics; clitics must not be {self.clitics!r}")
+        check_clitics(self.clitics, stage="build-vocab", metaclip=self.style == "metaclip")
         for pattern in self.drop_titles:
             try:
                 check_pattern(pattern)

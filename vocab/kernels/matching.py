@@ -219,10 +219,10 @@ def _belongs(values: Hashes, clitics: Hashes, data: Bytes, place: int) -> bool:
 
 @compile_kernel
 def _is_among(part: np.uint64, clitics: Hashes) -> bool:
-    found = False
+    found = 0
     for clitic in clitics:
-        found |= part == clitic
-    return found
+        found += int(part == clitic)
+    return found > 0
 
 
 @compile_kernel
