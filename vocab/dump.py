@@ -50,6 +50,11 @@ class Site(NamedTuple):
         """The wiki as page-view files name it: "en.wikipedia"."""
         return self.host.removeprefix("www.").removesuffix(".org")
 
+    @property
+    def language(self) -> str:
+        """The language of the wiki as its host names it: "en"; empty: not known."""
+        return self.host.removeprefix("www.").partition(".")[0]
+
 
 class Article(NamedTuple):
     """A page of namespace 0 that is no redirect."""

@@ -65,8 +65,8 @@ class TokenCounter:
     [0, 3, -1, 1, 4, -1, 2, -1]
     """
 
-    def __init__(self, case: Case = "fold") -> None:
-        self._case = case
+    def __init__(self, case: Case = "fold", clitics: str = "en") -> None:
+        self._case, self._clitics = case, clitics
         self._chunks = ChunkTable()
         self._numbers: list[npt.NDArray[np.int32]] = []
         self._pending: list[str] = []
@@ -83,7 +83,7 @@ class TokenCounter:
     def count(self) -> TokenTable:
         """The tokens of all text that was added."""
         self._number_pending()
-        of_chunks = _tokenize_chunks(self._chunks.chunks(), self._case)
+        of_chunks = _tokenize_chunks(self._chunks.chunks(), self._case, self._clitics)
         numbers = np.concatenate([np.empty(0, np.int32), *self._numbers])
         tokens = look_up(numbers, of_chunks.tokens, of_chunks.starts)
         is_end = tokens == PHRASE_END
@@ -106,14 +106,14 @@ class _ChunkTokens(NamedTuple):
     starts: npt.NDArray[np.int64]  # [num_chunks + 1] into tokens
 
 
-def _tokenize_chunks(chunks: pa.Array, case: Case) -> _ChunkTokens:
+def _tokenize_chunks(chunks: pa.Array, case: Case, clitics: str) -> _ChunkTokens:
     """Cuts chunks into phrases, which are fewer when they are distinct, and these into tokens."""
     of_chunks = split_phrases(chunks)
     numbered = of_chunks.flatten().dictionary_encode()
-    words = _split_at_spaces(normalize_column(numbered.dictionary, case=case))
+    words = _split_at_spaces(normalize_column(numbered.dictionary, case=case, clitics=clitics))
     forms = words
     if case != "sensitive":
-        forms = _split_at_spaces(normalize_column(numbered.dictionary, case="sensitive"))
+        forms = _split_at_spaces(normalize_column(numbered.dictionary, case="sensitive", clitics=clitics))
         # Where folding changes the number of tokens (of some rare marks), a word is its own form.
         is_alike = pc.equal(pc.list_value_length(words), pc.list_value_length(forms))
         forms = pc.if_else(is_alike, forms, words)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Final, Literal
 
 from pipeline.base.options import option
 from pipeline.steps import Stage
+from vocab.clitics import NO_CLITICS, check_clitics, clitics_of
 from vocab.normalize import METACLIP, Case, Normalization, Style
 from vocab.pageviews import Access
 from vocab.titles import check_pattern
@@ -46,6 +47,9 @@ class VocabOptions(Stage):
     output: str = option("", "Folder to write.", under_data="vocab")
     case: Case = option("fold", "Whether case makes no difference (fold).")
     style: Style = option("words", "How queries are searched for: word by word, or as MetaCLIP does.")
+    clitics: str = option(
+        "", "Language whose clitics are words of their own (en: dog's is dog, s), or none [that of the wiki]."
+    )
     min_word_count: int = option(100, "Occurrences that make a word a query (CLIP 2.2).", minimum=1)
     max_words: int | None = option(None, "Words at most, the most frequent ones [no limit].", minimum=0)
     numbers_below: int = option(0, "The numbers below this one are queries, too (MetaCLIP: 100).", minimum=0)
@@ -64,6 +68,7 @@ class VocabOptions(Stage):
     disambiguation: KeepOrDrop = option("keep", "What becomes of pages that only tell subjects of one name apart.")
     lists: KeepOrDrop = option("keep", "What becomes of lists (List of …, in the wiki's language).")
     drop_titles: tuple[str, ...] = option((), "Regular expressions (RE2); titles that one is found in are dropped.")
+    number_titles: KeepOrDrop = option("keep", "What becomes of titles without a letter (1984, 300).")
     qualifiers: Literal["strip", "keep", "drop"] = option("strip", "What becomes of the (film) after a title.")
     articles_only: bool = option(True, "Take no titles but those of articles in the dump.")
     all_lemmas: bool = option(True, "Take every lemma of a WordNet synset, not only the first (MetaCLIP: the first).")
@@ -80,19 +85,28 @@ class VocabOptions(Stage):
         super().__post_init__()
         if not self.dump:
             raise ValueError("build-vocab: dump must be given")
+        check_clitics(self.clitics, stage="build-vocab", metaclip=self.style == "metaclip")
         for pattern in self.drop_titles:
             try:
                 check_pattern(pattern)
             except ValueError as error:
                 raise ValueError(f"build-vocab: drop-titles: {error}") from error
 
-    @property
-    def normalization(self) -> Normalization:
+    def normalization_in(self, language: str) -> Normalization:
         """Which strings count as the same when queries are searched for.
 
         MetaCLIP's heed case, though its words are counted in lower case.
+
+        Args:
+            language: Of the wiki.
         """
-        return METACLIP if self.style == "metaclip" else Normalization(case=self.case)
+        return METACLIP if self.style == "metaclip" else self.counting_in(language)
+
+    def counting_in(self, language: str) -> Normalization:
+        """Which strings are one word when those of a wiki are counted."""
+        if self.style == "metaclip":
+            return Normalization(case=self.case, clitics=NO_CLITICS)
+        return Normalization(case=self.case, clitics=self.clitics or clitics_of(language))
 
     @property
     def least_bigram_word_count(self) -> int:

@@ -50,7 +50,7 @@ def write_vocab(plan: VocabPlan, output: str, *, options: VocabOptions, bigrams:
             "times (min-word-count), and page views and WordNet give none"
         )
     vocab = VocabFolder(options.output)
-    write_beside(table, vocab, options.normalization)
+    write_beside(table, vocab, plan.normalization)
     damages = _read_damages(plan)
     _write_damages(damages, vocab.damages)
     facts = ReportFacts(

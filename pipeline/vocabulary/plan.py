@@ -9,6 +9,7 @@ from pipeline.base.tables import sum_counts
 from pipeline.vocabulary.options import VocabOptions
 from pipeline.vocabulary.unit_counts import CountTask, choose_unit_bytes, file_digest, plan_tasks
 from vocab.dump import Site, plan_units, read_index, read_site
+from vocab.normalize import Normalization
 from vocab.wikitext import FILE_AND_CATEGORY
 
 _HIDDEN_NAMESPACES = (-2, 6, 14)  # media, file, category
@@ -24,6 +25,8 @@ class VocabPlan:
 
     Attributes:
         site: The wiki.
+        normalization: How queries are searched for.
+        counting: What is one word where words are counted.
         project: The wiki whose page views count.
         tasks: Units of the dumps, and where their counts go.
         views: Page-view files, and where the views in each go.
@@ -34,6 +37,8 @@ class VocabPlan:
     """
 
     site: Site
+    normalization: Normalization
+    counting: Normalization
     project: str
     tasks: tuple[CountTask, ...]
     views: Mapping[str, str]
@@ -56,6 +61,8 @@ def plan_vocab(options: VocabOptions) -> VocabPlan:
     by_digest = {file_digest(path): path for path in view_files}  # a file given twice counts once
     return VocabPlan(
         site=site,
+        normalization=options.normalization_in(site.language),
+        counting=options.counting_in(site.language),
         project=options.views_project or site.project,
         tasks=tuple(plan_tasks(units, units_folder)),
         views={path: views.table(digest) for digest, path in by_digest.items()},

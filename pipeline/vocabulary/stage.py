@@ -62,7 +62,12 @@ class BuildVocab(VocabOptions):
         count_words = MapUnits(
             units=plan.tasks,
             output_of=lambda task: task.paths.words,
-            work=partial(count_unit_words, hidden_namespaces=hidden_namespaces(plan.site), case=self.case),
+            work=partial(
+                count_unit_words,
+                hidden_namespaces=hidden_namespaces(plan.site),
+                case=plan.counting.case,
+                clitics=plan.counting.clitics,
+            ),
         )
         yield Step("CountWords", count_words, prepare=load_kernels)
         check_counted_articles(plan)

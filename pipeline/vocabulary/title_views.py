@@ -52,7 +52,7 @@ def sum_views(options: VocabOptions, plan: VocabPlan) -> pa.Table:
     views = without_titles(views, [plan.site.main_page])
     if options.disambiguation == "drop":
         views = without_disambiguations(views, titles)
-    return without_matches(views, _patterns(options, plan.site.host.partition(".")[0]))
+    return without_matches(views, _patterns(options, plan.site.language))
 
 
 def _patterns(options: VocabOptions, language: str) -> Iterator[str]:

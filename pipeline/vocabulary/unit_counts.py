@@ -87,7 +87,9 @@ def file_digest(path: str) -> str:
     return str(files.file_stamp(path)["digest"])[:16]
 
 
-def count_unit_words(task: CountTask, output: str, *, hidden_namespaces: tuple[str, ...], case: Case) -> Counts:
+def count_unit_words(
+    task: CountTask, output: str, *, hidden_namespaces: tuple[str, ...], case: Case, clitics: str = "en"
+) -> Counts:
     """First pass: writes the words, tokens, titles and damages of a unit.
 
     Args:
@@ -95,11 +97,12 @@ def count_unit_words(task: CountTask, output: str, *, hidden_namespaces: tuple[s
         output: The file of its words, which is written last.
         hidden_namespaces: Names of the namespaces whose links show no text.
         case: Of the normalisation.
+        clitics: Of the normalisation.
 
     Returns:
         Pages and streams in, kept and dropped.
     """
-    counter = TokenCounter(case)
+    counter = TokenCounter(case, clitics)
     content = _read_unit(task.unit, hidden_namespaces, counter)
     table = counter.count()
     write_table(task.paths.titles, content.titles, TITLES)
