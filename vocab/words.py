@@ -120,11 +120,13 @@ def _tokenize_chunks(chunks: pa.Array, case: Case, clitics: str) -> _ChunkTokens
     word_forms, rows = _number_forms(words.flatten(), forms.flatten())
     ends = words.offsets.to_numpy()
     tokens = np.insert(rows, ends[1:], np.int32(PHRASE_END))
-    of_phrases = look_up(numbered.indices.to_numpy(), tokens, ends + np.arange(len(ends)))
+    starts = ends + np.arange(len(ends))
+    numbers = numbered.indices.to_numpy()
+    of_phrases = look_up(numbers, tokens, starts)
     # The last phrase of a chunk goes on in the next chunk.
-    phrase_ends = np.append(0, np.flatnonzero(of_phrases == PHRASE_END) + 1)
-    last = phrase_ends[of_chunks.offsets.to_numpy()]
-    return _ChunkTokens(word_forms, np.delete(of_phrases, last[1:] - 1), last - np.arange(len(last)))
+    chunk_ends = np.append(0, np.cumsum(np.diff(starts)[numbers]))[of_chunks.offsets.to_numpy()]
+    without_last = np.delete(of_phrases, chunk_ends[1:] - 1)
+    return _ChunkTokens(word_forms, without_last, chunk_ends - np.arange(len(chunk_ends)))
 
 
 def _number_forms(words: pa.Array, forms: pa.Array) -> tuple[pa.Table, npt.NDArray[np.int32]]:
