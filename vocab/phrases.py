@@ -13,7 +13,8 @@ In: texts. Out: their phrases, from which punctuation that ends one is gone. A p
   people* and *30 am* are no bigrams.
 
 It does not end at an apostrophe, nor at signs that are read as words or as part of one: & + @ # % * ° § _ and those of
-currencies.
+currencies. But a clitic, which an apostrophe makes a word of its own (`vocab.clitics`), is a phrase of its own, too: of
+*the dog's bowl* there is *the dog*, of *l'église romane* there is *église romane*, and no more.
 
 Only the texts that are counted are cut into phrases. Those that queries are searched in are not: *St. Louis* and *st
 louis* have the same tokens.
@@ -21,14 +22,16 @@ louis* have the same tokens.
 
 import functools
 import unicodedata
-from typing import TypeVar
+from collections.abc import Iterator
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vocab.normalize import join_rows, unify_characters
+from vocab.clitics import CLITICS, NO_CLITICS, CliticRule
+from vocab.normalize import Case, join_rows, normalize_column, unify_characters
 
 _Code = TypeVar("_Code", np.uint8, np.uint32)
 _Kinds = npt.NDArray[np.uint8]
@@ -65,6 +68,8 @@ _ABBREVIATIONS = frozenset((
 ))  # fmt: skip
 _ABBREVIATION_SIZES = min(map(len, _ABBREVIATIONS)), max(map(len, _ABBREVIATIONS))
 _ORDINAL_DIGITS = 2
+
+_APOSTROPHES = "'\u2019\u02bc\uff07"
 
 _NUMBER_SPACES = "\u00a0\u2007\u2009\u202f"  # stand inside numbers; NFKC makes common spaces of them
 _GOES_ON_SIGN = "_"  # separates as they do
@@ -112,6 +117,60 @@ def _cut(marked: npt.NDArray[np.uint8]) -> pa.LargeListArray:
     ends = marks - np.arange(marks.size)
     phrases = pa.LargeStringArray.from_buffers(marks.size - 1, pa.py_buffer(ends), pa.py_buffer(marked[~is_mark]))
     return pa.LargeListArray.from_arrays(pa.array(np.flatnonzero(is_row[marks])), phrases)
+
+
+class CliticEnds(NamedTuple):
+    """Ends of phrases beside clitics."""
+
+    rows: _Places  # texts that they lie in, ascending
+    places: _Places  # in the words of all texts, in front of which they lie; of the last word of a text, behind it
+
+
+def find_clitic_ends(phrases: pa.Array, words: pa.ListArray, *, case: Case, clitics: str) -> CliticEnds:
+    """Finds the ends of phrases on both sides of clitics.
+
+    Args:
+        phrases: Texts without nulls.
+        words: The normalised words of each.
+        case: With which they were normalised.
+        clitics: Likewise.
+
+    >>> words = pa.array([["o'clock"], ["the", "dog", "s"], ["bowl"]])
+    >>> ends = find_clitic_ends(pa.array(["o'clock", "the dog's", "bowl"]), words, case="fold", clitics="en")
+    >>> ends.rows.tolist(), ends.places.tolist()
+    ([1, 1], [3, 4])
+    """
+    rows = pc.indices_nonzero(pc.match_substring_regex(phrases, f"[{_APOSTROPHES}]"))
+    uncut, cut = normalize_column(phrases.take(rows), case=case, clitics=NO_CLITICS), words.take(rows)
+    is_cut = pc.not_equal(pc.add(pc.count_substring(uncut, " "), 1), pc.list_value_length(cut))
+    found: set[tuple[int, int]] = set()
+    columns = (column.filter(is_cut).to_pylist() for column in (rows, words.offsets.take(rows), uncut, cut))
+    for row, place, text, parts in zip(*columns, strict=True):
+        left = iter(parts)
+        for whole in text.split():
+            of_whole = _take_parts(left, num_apostrophes=whole.count("'"))
+            for index in _find_clitics(of_whole, CLITICS[clitics]):
+                found.update(((row, place + index), (row, place + index + 1)))
+            place += len(of_whole)
+    ends = np.array(sorted(found), np.int64).reshape(-1, 2)
+    return CliticEnds(ends[:, 0], ends[:, 1])
+
+
+def _take_parts(left: Iterator[str], *, num_apostrophes: int) -> list[str]:
+    """The next parts that make a word which has so many apostrophes."""
+    parts = [next(left)]
+    while len(parts) - 1 + sum(part.count("'") for part in parts) < num_apostrophes:
+        parts.append(next(left))
+    return parts
+
+
+def _find_clitics(parts: list[str], rule: CliticRule) -> Iterator[int]:
+    """Which of the parts that a word was cut into are clitics."""
+    for index, part in enumerate(map(str.lower, parts)):
+        is_before = index < len(parts) - 1 and part in rule.before
+        is_behind = index > 0 and (rule.any_behind or part in rule.behind)
+        if is_before or is_behind:
+            yield index
 
 
 def mark_ends(codes: npt.NDArray[_Code]) -> npt.NDArray[_Code]:

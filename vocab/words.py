@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from vocab.kernels.chunks import ChunkTable, look_up
 from vocab.normalize import Case, normalize_column
-from vocab.phrases import split_phrases
+from vocab.phrases import find_clitic_ends, split_phrases
 
 WORD_FORMS = pa.schema(
     [
@@ -119,8 +119,9 @@ def _tokenize_chunks(chunks: pa.Array, case: Case, clitics: str) -> _ChunkTokens
         forms = pc.if_else(is_alike, forms, words)
     word_forms, rows = _number_forms(words.flatten(), forms.flatten())
     ends = words.offsets.to_numpy()
-    tokens = np.insert(rows, ends[1:], np.int32(PHRASE_END))
-    starts = ends + np.arange(len(ends))
+    beside_clitics = find_clitic_ends(numbered.dictionary, words, case=case, clitics=clitics)
+    tokens = np.insert(rows, np.concatenate([beside_clitics.places, ends[1:]]), np.int32(PHRASE_END))
+    starts = ends + np.searchsorted(beside_clitics.rows, np.arange(len(ends))) + np.arange(len(ends))
     numbers = numbered.indices.to_numpy()
     of_phrases = look_up(numbers, tokens, starts)
     # The last phrase of a chunk goes on in the next chunk.

@@ -15,7 +15,7 @@ import time
 import unicodedata
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import pairwise
+from itertools import chain, pairwise
 from xml.etree import ElementTree
 
 import fsspec
@@ -273,8 +273,21 @@ PART = r"(?:(?![\p{Han}\p{Bopomofo}\p{Thai}])[\p{L}\p{N}]\p{M}*)+"
 
 def tokenize_slowly(line, *, fold=True):
     unified = unicodedata.normalize("NFKC", line.replace("\u00ad", ""))
+    unified = regex.sub(r"(?<=\p{L})\++(?![\p{L}\p{N}+])", lambda run: " plus" * len(run[0]) + " ", unified)
+    unified = regex.sub(r"(?<=(?<![\p{L}\p{N}])\p{L})[#♯](?![\p{L}\p{N}])", " sharp ", unified)
     folded = unicodedata.normalize("NFKC", unified.casefold()) if fold else unified
     return regex.findall(f"{ALONE}|{PART}(?:'{PART})*", folded.replace("’", "'").replace("\u02bc", "'"))
+
+
+def cut_clitics(tokens):
+    """The phrases of some tokens: an English clitic is one of its own."""
+    phrases = [[]]
+    for token in tokens:
+        word, *clitics = regex.split(r"'(?=(?:d|ll|m|re|s|ve)(?:'|$))", token, flags=regex.IGNORECASE)
+        phrases[-1].append(word)
+        for clitic in clitics:
+            phrases += [[clitic], []]
+    return phrases
 
 
 @pytest.fixture(scope="module")
@@ -282,7 +295,8 @@ def excerpt_phrases(real_data, plain_phrases):
     """The phrases of the real excerpt, each a list of tokens."""
     articles, others = read_articles_slowly(real_data / "wikipedia" / EXCERPT)
     assert (len(articles), len(others)) == (106, 100)
-    return [tokenize_slowly(phrase) for text in articles for phrase in plain_phrases(clean_wikitext(text))]
+    phrases = (tokenize_slowly(phrase) for text in articles for phrase in plain_phrases(clean_wikitext(text)))
+    return [phrase for tokens in phrases for phrase in cut_clitics(tokens)]
 
 
 @pytest.fixture(scope="module")
@@ -297,14 +311,15 @@ def test_the_words_of_the_real_excerpt_are_those_of_an_independent_count(excerpt
     expected = {word: n for word, n in counts.items() if n >= 100 and regex.search(r"\p{L}", word)}
     found = {query: row["count"] for query, row in excerpt_vocab.items() if "word" in row["sources"]}
     assert found == expected
-    assert len(found) == 505
+    assert len(found) == 513
 
 
 def test_words_of_the_real_excerpt_are_displayed_as_they_are_written_most_often(real_data, excerpt_vocab):
     articles, _ = read_articles_slowly(real_data / "wikipedia" / EXCERPT)
     forms = Counter()
     for line in "\n".join(map(clean_wikitext, articles)).split("\n"):
-        forms.update(zip(tokenize_slowly(line), tokenize_slowly(line, fold=False), strict=True))
+        words, written = (cut_clitics(tokenize_slowly(line, fold=fold)) for fold in (True, False))
+        forms.update(zip(chain(*words), chain(*written), strict=True))
     best = {}
     for (word, form), number in sorted(forms.items()):
         if number > forms[word, best.get(word, "")]:

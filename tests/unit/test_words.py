@@ -14,7 +14,9 @@ from vocab.kernels.sums import add_up
 from vocab.normalize import normalize_column, tokenize
 from vocab.words import PHRASE_END, WORD_FORMS, WORD_SUMS, TokenCounter, select_words, sum_forms
 
-LINES = st.lists(st.text(st.sampled_from("abABs'+# .,1éÉßǅ中国\U0001f600\t\u00a0\u0301\u0345-"), max_size=12), max_size=8)
+LINES = st.lists(
+    st.text(st.sampled_from("abABs'+# .,1éÉßǅ中国\U0001f600\t\u00a0\u0301\u0345-"), max_size=12), max_size=8
+)
 
 
 def count(lines, case="fold"):
@@ -162,3 +164,40 @@ def test_numbers_may_be_words_however_rare():
     kept = select({"a": 5, "1": 3, "3": 9, "1984": 50}, min_count=5, numbers=["0", "1", "2"])
     assert counts_of(kept) == {"0": 0, "1": 3, "2": 0, "a": 5}
     assert kept["word"].to_pylist() == kept["display"].to_pylist() == ["0", "1", "2", "a"]
+
+
+@pytest.mark.parametrize(
+    ("clitics", "text", "phrases"),
+    [
+        ("en", "the dog's bowl", "the dog | s | bowl"),
+        ("en", "bowl dog's bowl", "bowl dog | s | bowl"),
+        ("fr", "qu'un d'un un", "qu | un | d | un un"),
+        ("en", "It's o'clock, they'd've rock'n'roll", "it | s | o'clock | they | d | ve | rock'n'roll"),
+        ("fr", "l'église romane d’aujourd'hui jusqu'à l'", "l | église romane | d | aujourd'hui | jusqu | à l"),
+        ("ca", "anar-me'n d'allà", "anar me | n | d | allà"),
+        ("tr", "İstanbul'da O'Neill'in evi", "istanbul | da | o'neill | in | evi"),
+        ("none", "the dog's bowl", "the dog's bowl"),
+    ],
+)
+def test_a_clitic_is_a_phrase_of_its_own(clitics, text, phrases):
+    counter = TokenCounter(clitics=clitics)
+    counter.add_lines(text)
+    table = counter.count()
+    words = table.word_forms["word"].to_pylist()
+    spelled = " ".join("|" if number == PHRASE_END else words[number] for number in table.tokens)
+    assert spelled.strip("| ") == phrases
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(st.text(st.sampled_from("sdlqu' ’aé."), max_size=14), max_size=5),
+    st.sampled_from(["en", "fr", "ca", "tr"]),
+)
+def test_clitics_change_where_phrases_end_and_no_words(lines, clitics):
+    counter = TokenCounter(clitics=clitics)
+    for line in lines:
+        counter.add_lines(line)
+    table = counter.count()
+    words = table.word_forms["word"].to_pylist()
+    tokens = [word for line in lines for word in tokenize(line, clitics=clitics)]
+    assert [words[number] for number in table.tokens if number != PHRASE_END] == tokens
