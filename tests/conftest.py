@@ -39,6 +39,15 @@ def checkout() -> Path:
 
 
 @pytest.fixture(scope="session")
+def plain_phrases() -> Callable[[str], list[str]]:
+    """Where phrases end, by a rule that is written as expressions."""
+    spec = importlib.util.spec_from_file_location("plain_phrases", ROOT / "tests" / "plain_phrases.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.split_plainly
+
+
+@pytest.fixture(scope="session")
 def growth() -> Callable[..., float]:
     """How many times longer something takes when its input is 8 times as large: 8 for linear time, 64 for quadratic."""
 

@@ -2,8 +2,10 @@
 
 In: the tokens of each unit of a dump (`vocab.words.TokenTable`) and the kept words. Out: for every pair of adjacent
 kept words its count, its pointwise mutual information in bits, PMI = log2(c12 N / (c1 c2)), and PMI normalised to
-[-1, 1], NPMI = PMI / -log2(c12 / N). N counts all tokens, also those that are no kept words. A bigram lies within one
-line, that is within a paragraph, heading or list item; a word that was not kept lies between its neighbours.
+[-1, 1], NPMI = PMI / -log2(c12 / N). N counts all tokens, also those that are no kept words, as NLTK does, and not the
+places where a bigram could be: these are fewer where phrases end, by the same share for every bigram, so all would lose
+the same bits. A bigram lies within one phrase (`vocab.phrases`); a word that was not kept lies between its neighbours.
+Of its two words one at least has a letter.
 
 A bigram is one 64-bit number (row of the first word, row of the second), and tables of counts are sorted by it, so
 counts of any size are added up range by range.
@@ -20,6 +22,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from vocab.words import have_letters
 
 BIGRAM_COUNTS = pa.schema(
     [pa.field("bigram", pa.uint64(), nullable=False), pa.field("count", pa.int64(), nullable=False)]
@@ -57,13 +61,13 @@ def count_bigrams(tokens: npt.NDArray[np.int32], word_numbers: npt.NDArray[np.in
     """Counts the bigrams of kept words in a unit.
 
     Args:
-        tokens: [num_tokens] rows of the unit's words, or LINE_END.
+        tokens: [num_tokens] rows of the unit's words, or PHRASE_END.
         word_numbers: [num_words] the number of each of the unit's words, or NOT_KEPT.
 
     Returns:
         BIGRAM_COUNTS, sorted by bigram.
     """
-    of_tokens = np.append(word_numbers, np.int32(NOT_KEPT))[tokens]  # LINE_END is the last row
+    of_tokens = np.append(word_numbers, np.int32(NOT_KEPT))[tokens]  # PHRASE_END is the last row
     both_kept = (of_tokens[:-1] != NOT_KEPT) & (of_tokens[1:] != NOT_KEPT)
     first, second = of_tokens[:-1][both_kept].astype(np.uint64), of_tokens[1:][both_kept].astype(np.uint64)
     packed, counts = np.unique((first << _WORD_BITS) | second, return_counts=True)
@@ -92,6 +96,20 @@ def add_bigram_counts(tables: Iterable[pa.Table], *, min_count: int) -> pa.Table
     packed, counts = _add_up(packed, counts, pending)
     frequent = counts >= min_count
     return _bigram_counts(packed[frequent], counts[frequent])
+
+
+def select_lettered(bigram_counts: pa.Table, words: pa.Array, *, least: int) -> pa.Table:
+    """The bigrams of which so many words have a letter: 2 leaves no number in, 1 no two of them.
+
+    Args:
+        bigram_counts: BIGRAM_COUNTS.
+        words: The kept words; a word's row is its number.
+        least: 1 or 2.
+    """
+    bigrams = unpack_bigrams(bigram_counts)
+    lettered = have_letters(words).to_numpy(zero_copy_only=False)
+    numbers = lettered[bigrams.first].astype(np.int8) + lettered[bigrams.second]
+    return bigram_counts.filter(pa.array(numbers >= least))
 
 
 def score_bigrams(bigram_counts: pa.Table, word_counts: pa.Table, *, num_tokens: int) -> pa.Table:

@@ -30,7 +30,7 @@ META_NAME, SLOTS_NAME, LONGER_NAME = "matcher.json", "slots.npy", "longer.npy"
 Kernel = Literal["auto", "numba", "numpy"]
 KERNELS: tuple[Kernel, ...] = get_args(Kernel)
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

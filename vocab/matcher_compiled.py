@@ -13,12 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vocab.kernels.hashing import BYTE_VALUES
-from vocab.kernels.matching import KeyTable, TextBytes, match_rows
+from vocab.kernels.matching import QUOTE, SEPARATOR, SIGN, SIGN_RUN, KeyTable, TextBytes, match_rows, pack_clitics
 from vocab.matcher_numpy import cut_blocks
 from vocab.matcher_table import Matches, PrefixTable, text_buffers
 from vocab.normalize import ByteRules, Normalization
 
-_CLOSE = BYTE_VALUES[ord(" ")]
 _NORMALIZE_BYTES = 1 << 20  # of texts normalised together
 
 _Array = TypeVar("_Array", bound=npt.NDArray[Any])
@@ -51,16 +50,30 @@ def match_column(texts: pa.Array, table: PrefixTable, normalization: Normalizati
 def _as_texts(texts: pa.Array, rules: ByteRules, table: PrefixTable) -> TextBytes:
     """A column without nulls."""
     offsets, data = text_buffers(texts)
-    multiplier, no = np.uint64(table.multiplier), np.uint64(0)
-    values = BYTE_VALUES[rules.becomes]
+    values = np.where(rules.in_word, BYTE_VALUES[rules.becomes], SEPARATOR)
+    tokens = np.zeros(256, np.uint64)
+    for alone in np.flatnonzero(rules.alone):
+        tokens[alone] = _hash_token(bytes([rules.becomes[alone]]), table.multiplier)
+    for words, kind in ((rules.behind_letters, SIGN_RUN), (rules.behind_single_letter, SIGN)):
+        for byte, word in words.items():
+            values[byte], tokens[byte] = kind, _hash_token(word, table.multiplier)
+    if rules.quote is not None:
+        values[rules.quote] = QUOTE
     return TextBytes(
         offsets=_frozen(offsets),
         data=_frozen(data),
-        values=_frozen(np.where(rules.in_word, values, no)),
-        tokens=_frozen(np.where(rules.alone, values * multiplier + _CLOSE, no)),
-        quote=rules.quote,
+        values=_frozen(values),
+        tokens=_frozen(tokens),
+        clitics=_frozen(pack_clitics(rules.before, rules.behind, any_behind=rules.any_behind)),
         empty_tokens=rules.empty_tokens,
     )
+
+
+def _hash_token(token: bytes, multiplier: int) -> int:
+    hashed = 0
+    for value in BYTE_VALUES[[*token, ord(" ")]].tolist():
+        hashed = (hashed * multiplier + value) % 2**64
+    return hashed
 
 
 def _frozen(array: _Array) -> _Array:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 if TYPE_CHECKING:  # NLTK is imported late: it takes seconds, because it loads scikit-learn where there is one
     from nltk.data import PathPointer
@@ -90,6 +91,16 @@ def read_lemmas(folder: str = "", *, all_lemmas: bool = True) -> pa.Table:
     except OSError as error:
         raise WordNetMissing(f"WordNet is not whole ({error}); {_ADVICE}") from error
     return pa.table([lemmas, synsets], schema=LEMMAS)
+
+
+def cut_names(lemmas: pa.Table) -> pa.Table:
+    """`LEMMAS` up to their first full stop, as MetaCLIP cuts the names of synsets; those of abbreviations are no more.
+
+    >>> lemmas = pa.table([["dog", "St. Louis", ".22 caliber"], ["n1", "n2", "n3"]], schema=LEMMAS)
+    >>> cut_names(lemmas)["lemma"].to_pylist()
+    ['dog', 'St', '']
+    """
+    return lemmas.set_column(0, LEMMAS.field("lemma"), pc.replace_substring_regex(lemmas["lemma"], r"\..*$", ""))
 
 
 def name_synsets(lemmas: pa.Table, names: pa.Array) -> pa.Table:

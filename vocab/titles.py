@@ -24,11 +24,11 @@ TITLES = pa.schema(
         pa.field("is_disambiguation", pa.bool_()),  # null: not known
     ]
 )
-SELECTED_TITLES = pa.schema([*VIEWS, pa.field("display", pa.string(), nullable=False)])  # as most views spell it
+SELECTED_TITLES = pa.schema([*VIEWS, pa.field("display", pa.string(), nullable=False)])  # as the most viewed is spelled
 
 _NUM_DOUBLINGS = 4  # follows chains of 16 redirects; MediaWiki itself follows one
 _QUALIFIER = r"\s+\([^()]*\)$"
-_LETTER = r"\p{L}"
+_LETTER, _LETTER_OR_NUMBER = r"\p{L}", r"[\p{L}\p{N}]"
 
 
 def follow_redirects(views: pa.Table, titles: pa.Table) -> pa.Table:
@@ -103,18 +103,23 @@ def select_titles(
     qualifiers: str = "strip",
     normalization: Normalization | None = None,
     max_chars: int = 256,
+    numbers: bool = True,
 ) -> pa.Table:
     """The titles with enough views, in their normalised form, most viewed first.
 
+    Of titles that read the same ("Mercury (planet)", "Mercury (element)") the most viewed counts: each is the name of
+    an article of its own, and that must be above the volume, whatever else is called so.
+
     Args:
         views: VIEWS, by canonical title.
-        min_views: Least views, of all titles together that read the same.
+        min_views: Least views, of a title.
         qualifiers: What to do with the "(film)" at the end of a title: "strip", "keep" or "drop" the title.
         normalization: Which titles read the same; None: the default one.
         max_chars: Longest title; nobody describes a picture by a longer one (MetaCLIP 2 has 256).
+        numbers: Whether titles without a letter are taken.
 
     Returns:
-        SELECTED_TITLES; what has no letter is no title.
+        SELECTED_TITLES; what has neither a letter nor a number is no title.
     """
     if qualifiers == "drop":
         views = views.filter(pc.invert(pc.match_substring_regex(views["title"], _QUALIFIER)))
@@ -124,10 +129,11 @@ def select_titles(
         display = pc.replace_substring_regex(display, _QUALIFIER, "")
     title = (normalization or Normalization()).normalize_queries(display.combine_chunks())
     spelled = pa.table([title, views["views"], display], schema=SELECTED_TITLES)
-    sums = spelled.group_by("title", use_threads=False).aggregate([("views", "sum"), ("display", "first")])
-    sums = sums.select(["title", "views_sum", "display_first"]).rename_columns(SELECTED_TITLES.names)
-    enough = pc.and_(pc.greater_equal(sums["views"], min_views), pc.match_substring_regex(sums["title"], _LETTER))
-    kept = sums.filter(pc.and_(enough, pc.less_equal(pc.utf8_length(sums["title"]), max_chars)))
+    best = spelled.group_by("title", use_threads=False).aggregate([("views", "first"), ("display", "first")])
+    best = best.select(["title", "views_first", "display_first"]).rename_columns(SELECTED_TITLES.names)
+    is_name = pc.match_substring_regex(best["title"], _LETTER_OR_NUMBER if numbers else _LETTER)
+    enough = pc.and_(pc.greater_equal(best["views"], min_views), is_name)
+    kept = best.filter(pc.and_(enough, pc.less_equal(pc.utf8_length(best["title"]), max_chars)))
     return kept.sort_by([("views", "descending"), ("title", "ascending")]).cast(SELECTED_TITLES)
 
 

@@ -2,10 +2,11 @@
 
 In: lines of prose. Out: their tokens as numbers, with the count of every word in every form it is written in
 (`TokenTable`, one per unit of a dump); and, of all units together, the words at or above a threshold, each with its
-most frequent form. A line is what a bigram may not leave.
+most frequent form. Where a phrase ends (`vocab.phrases`) is between the tokens: a bigram does not go on there.
 
-Text is first cut at spaces into chunks, which are numbered; only the distinct ones are normalised. That gives the same
-tokens as normalising the text, because no token spans a space and none depends on what lies beyond one.
+Text is first cut at spaces into chunks, which are numbered; only the distinct ones are cut into phrases, and only the
+distinct ones of those are normalised. That gives the same tokens as normalising the text, because no token spans a
+space or the end of a phrase, and none depends on what lies beyond one.
 
 Source: Radford et al. 2021, section 2.2 ("all words occurring at least 100 times in the English version of Wikipedia").
 """
@@ -18,7 +19,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vocab.kernels.chunks import ChunkTable, look_up
 from vocab.normalize import Case, normalize_column
+from vocab.phrases import find_clitic_ends, split_phrases
 
 WORD_FORMS = pa.schema(
     [
@@ -35,9 +38,9 @@ WORD_COUNTS = pa.schema(
     ]
 )
 WORD_SUMS = pa.schema([pa.field("word", pa.string(), nullable=False), pa.field("count", pa.int64(), nullable=False)])
-TOKENS = pa.schema([pa.field("token", pa.int32(), nullable=False)])  # row of a table of word forms, or LINE_END
+TOKENS = pa.schema([pa.field("token", pa.int32(), nullable=False)])  # row of a table of word forms, or PHRASE_END
 
-LINE_END = -1
+PHRASE_END = -1
 
 _BATCH_CHARACTERS = 1 << 20  # of text that is cut into chunks at a time
 _BETWEEN = "\0"  # in no token
@@ -47,7 +50,7 @@ class TokenTable(NamedTuple):
     """The tokens of some lines, in order, and how often each word occurs in each form."""
 
     word_forms: pa.Table  # WORD_FORMS, sorted by word and form
-    tokens: npt.NDArray[np.int32]  # rows of word_forms; LINE_END after every line
+    tokens: npt.NDArray[np.int32]  # rows of word_forms; between phrases, and at the end of lines, one PHRASE_END
 
 
 class TokenCounter:
@@ -59,13 +62,11 @@ class TokenCounter:
     >>> list(zip(*table.word_forms.to_pydict().values()))
     [('a', 'A', 1), ('a', 'a', 1), ('cat', 'Cat', 1), ('cat', 'cat', 1), ('dog', 'dog', 1)]
     >>> table.tokens.tolist()
-    [0, 3, 1, 4, -1, 2, -1]
+    [0, 3, -1, 1, 4, -1, 2, -1]
     """
 
-    def __init__(self, case: Case = "fold") -> None:
-        from vocab.kernels.chunks import ChunkTable  # late, because it loads numba
-
-        self._case = case
+    def __init__(self, case: Case = "fold", clitics: str = "en") -> None:
+        self._case, self._clitics = case, clitics
         self._chunks = ChunkTable()
         self._numbers: list[npt.NDArray[np.int32]] = []
         self._pending: list[str] = []
@@ -82,10 +83,13 @@ class TokenCounter:
     def count(self) -> TokenTable:
         """The tokens of all text that was added."""
         self._number_pending()
-        of_chunks = _tokenize_chunks(self._chunks.chunks(), self._case)
+        of_chunks = _tokenize_chunks(self._chunks.chunks(), self._case, self._clitics)
         numbers = np.concatenate([np.empty(0, np.int32), *self._numbers])
-        tokens = self._chunks.look_up(numbers, of_chunks.tokens, of_chunks.starts)
-        counts = np.bincount(tokens[tokens != LINE_END], minlength=of_chunks.word_forms.num_rows).astype(np.int64)
+        tokens = look_up(numbers, of_chunks.tokens, of_chunks.starts)
+        is_end = tokens == PHRASE_END
+        counts = np.bincount(tokens[~is_end], minlength=of_chunks.word_forms.num_rows).astype(np.int64)
+        is_again = is_end[1:] & is_end[:-1]
+        tokens = tokens[~np.append(False, is_again)[: len(tokens)]]
         return TokenTable(of_chunks.word_forms.append_column("count", pa.array(counts)).cast(WORD_FORMS), tokens)
 
     def _number_pending(self) -> None:
@@ -95,30 +99,46 @@ class TokenCounter:
 
 
 class _ChunkTokens(NamedTuple):
-    """The tokens of every distinct chunk, one behind another; of the line break, LINE_END."""
+    """The tokens of every distinct chunk, one behind another, with PHRASE_END between its phrases."""
 
     word_forms: pa.Table  # word, form
     tokens: npt.NDArray[np.int32]
     starts: npt.NDArray[np.int64]  # [num_chunks + 1] into tokens
 
 
-def _tokenize_chunks(chunks: pa.Array, case: Case) -> _ChunkTokens:
-    words = _split_at_spaces(normalize_column(chunks, case=case))
-    forms = words if case == "sensitive" else _split_at_spaces(normalize_column(chunks, case="sensitive"))
-    # Where folding changes the number of tokens (of some rare marks), a word is its own form.
-    is_alike = pc.equal(pc.list_value_length(words), pc.list_value_length(forms))
-    forms = pc.if_else(is_alike, forms, words)
-    pairs = pa.table([words.flatten(), forms.flatten()], ["word", "form"])
-    between = pa.scalar(_BETWEEN, chunks.type)
-    spelled = pc.binary_join_element_wise(pairs["word"], pairs["form"], between).combine_chunks().dictionary_encode()
+def _tokenize_chunks(chunks: pa.Array, case: Case, clitics: str) -> _ChunkTokens:
+    """Cuts chunks into phrases, which are fewer when they are distinct, and these into tokens."""
+    of_chunks = split_phrases(chunks)
+    numbered = of_chunks.flatten().dictionary_encode()
+    words = _split_at_spaces(normalize_column(numbered.dictionary, case=case, clitics=clitics))
+    forms = words
+    if case != "sensitive":
+        forms = _split_at_spaces(normalize_column(numbered.dictionary, case="sensitive", clitics=clitics))
+        # Where folding changes the number of tokens (of some rare marks), a word is its own form.
+        is_alike = pc.equal(pc.list_value_length(words), pc.list_value_length(forms))
+        forms = pc.if_else(is_alike, forms, words)
+    word_forms, rows = _number_forms(words.flatten(), forms.flatten())
+    ends = words.offsets.to_numpy()
+    beside_clitics = find_clitic_ends(numbered.dictionary, words, case=case, clitics=clitics)
+    tokens = np.insert(rows, np.concatenate([beside_clitics.places, ends[1:]]), np.int32(PHRASE_END))
+    starts = ends + np.searchsorted(beside_clitics.rows, np.arange(len(ends))) + np.arange(len(ends))
+    numbers = numbered.indices.to_numpy()
+    of_phrases = look_up(numbers, tokens, starts)
+    # The last phrase of a chunk goes on in the next chunk.
+    chunk_ends = np.append(0, np.cumsum(np.diff(starts)[numbers]))[of_chunks.offsets.to_numpy()]
+    without_last = np.delete(of_phrases, chunk_ends[1:] - 1)
+    return _ChunkTokens(word_forms, without_last, chunk_ends - np.arange(len(chunk_ends)))
+
+
+def _number_forms(words: pa.Array, forms: pa.Array) -> tuple[pa.Table, npt.NDArray[np.int32]]:
+    """The distinct pairs of a word and its form, sorted, and which one each pair is."""
+    spelled = pc.binary_join_element_wise(words, forms, pa.scalar(_BETWEEN, words.type)).dictionary_encode()
     split = pc.split_pattern(spelled.dictionary, _BETWEEN).flatten()
     distinct = pa.table([split[::2], split[1::2]], ["word", "form"])
-    order = pc.sort_indices(distinct, [("word", "ascending"), ("form", "ascending")]).to_numpy()
+    order = pc.sort_indices(distinct, [("word", "ascending"), ("form", "ascending")])
     rank = np.empty(len(order), np.int32)
-    rank[order] = np.arange(len(order), dtype=np.int32)
-    tokens = np.append(np.int32(LINE_END), rank[spelled.indices.to_numpy()])  # the first chunk is the line break
-    starts = np.append(0, words.offsets.to_numpy()[1:] + 1)
-    return _ChunkTokens(distinct.take(pa.array(order)), tokens, starts.astype(np.int64))
+    rank[order.to_numpy()] = np.arange(len(order), dtype=np.int32)
+    return distinct.take(order), rank[spelled.indices.to_numpy()]
 
 
 def _split_at_spaces(texts: pa.Array) -> pa.ListArray:
@@ -133,21 +153,34 @@ def sum_forms(word_forms: pa.Table) -> pa.Table:
     return pa.table([sums["word"], sums["count_sum"]], schema=WORD_SUMS)
 
 
-def select_words(word_forms: pa.Table, *, min_count: int, numbers: Iterable[str] = ()) -> pa.Table:
-    """The words that are frequent enough, each with its most frequent form; what has no letter is no word.
+def have_letters(words: pa.Array) -> pa.Array:
+    """Which words have a letter; what has none is a number, and no query by itself.
+
+    >>> have_letters(pa.array(["747", "a4", "½", "\u4e8c"])).to_pylist()
+    [False, True, False, True]
+    """
+    return pc.match_substring_regex(words, r"\p{L}")
+
+
+def select_words(
+    word_forms: pa.Table, *, min_count: int, numbers: Iterable[str] = (), all_numbers: bool = False
+) -> pa.Table:
+    """The words that are frequent enough, each with its most frequent form.
 
     Args:
         word_forms: WORD_FORMS of the whole collection, in any order.
         min_count: Least occurrences.
         numbers: Words that are taken besides, however rare.
+        all_numbers: Whether frequent words without a letter are taken as well.
 
     Returns:
         WORD_COUNTS, sorted by word. Of forms that are equally frequent, the first in the order of the alphabet.
     """
     besides = pa.array(sorted(numbers), pa.string())
     sums = sum_forms(word_forms)
-    has_letter = pc.match_substring_regex(sums["word"], r"\p{L}")
-    is_frequent = pc.and_(has_letter, pc.greater_equal(sums["count"], min_count))
+    is_frequent = pc.greater_equal(sums["count"], min_count)
+    if not all_numbers:
+        is_frequent = pc.and_(is_frequent, have_letters(sums["word"]))
     kept = sums.filter(pc.or_(is_frequent, pc.is_in(sums["word"], besides))).sort_by("word")
     forms = word_forms.filter(pc.is_in(word_forms["word"], kept["word"].combine_chunks()))
     forms = forms.sort_by([("word", "ascending"), ("count", "descending"), ("form", "ascending")])

@@ -30,6 +30,7 @@ from pipeline.base.options import option
 from pipeline.base.schemas import MATCHED
 from pipeline.base.tables import open_table_writer, read_batches, read_column, read_table
 from pipeline.steps import MapUnits, Question, Stage, Step, Steps, count_queries
+from vocab.clitics import check_clitics
 from vocab.matcher import Kernel, Matcher, compile_matcher, load_kernel
 from vocab.normalize import METACLIP, Case, Normalization
 
@@ -76,6 +77,9 @@ class MatchPairs(Stage):
     vocab: str = option("", "Folder of the vocabulary (build-vocab).", under_data="vocab", made_by=VOCAB_MAKERS)
     output: str = option("", "Folder to write.", under_data="matched")
     case: Case | None = option(None, "Whether case makes no difference (fold) [as the vocabulary says].")
+    clitics: str = option(
+        "", "Language whose clitics are words of their own (en: dog's is dog, s), or none [as the vocabulary says]."
+    )
     preset: Literal["metaclip"] | None = option(None, "Match as MetaCLIP does, bit for bit.")
     kernel: Kernel = option(
         "auto",
@@ -88,6 +92,7 @@ class MatchPairs(Stage):
         super().__post_init__()
         if self.preset and self.case == "fold":
             raise ValueError("match-pairs: preset metaclip is case-sensitive; case must not be 'fold'")
+        check_clitics(self.clitics, stage=self.name, metaclip=self.preset == "metaclip")
 
     def inputs(self) -> list[str]:
         """The folders of the pairs and of the vocabulary."""
@@ -118,7 +123,11 @@ class MatchPairs(Stage):
         """The normalisation that the options ask for; None: the one that the vocabulary was compiled with."""
         if self.preset:
             return METACLIP
-        return Normalization(case=self.case) if self.case else None
+        if not (self.case or self.clitics):
+            return None
+        compiled = Matcher.load(VocabFolder(self.vocab).matcher, files.local_path).normalization
+        case = self.case or ("fold" if compiled == METACLIP else compiled.case)
+        return Normalization(case=case, clitics=self.clitics or compiled.clitics)
 
     def load_matcher(self) -> Matcher:
         """The matcher that the options ask for."""

@@ -25,6 +25,7 @@ from pipeline.base.tables import count_rows, read_table, write_table
 from pipeline.steps import MapUnits, Stage, Step, Steps
 from pipeline.vocabulary.outputs import write_beside
 from pipeline.vocabulary.report.imported_page import ImportFacts, render_imports
+from vocab.clitics import check_clitics
 from vocab.imports import FATES, Fate, fold_lists, mark_left_out
 from vocab.matcher import Matcher
 from vocab.normalize import METACLIP, Case, Normalization, Style
@@ -57,6 +58,9 @@ class ImportVocab(Stage):
     style: Style | None = option(
         None, "How queries are searched for: word by word, or as MetaCLIP does [words; that of --merge]."
     )
+    clitics: str = option(
+        "", "Language whose clitics are words of their own (en: dog's is dog, s), or none [en; that of --merge]."
+    )
     max_query_chars: int = option(256, "Characters of a query at most (MetaCLIP 2: 256, of titles).", minimum=1)
     max_queries: int | None = option(
         None, "Queries at most; own ones that are counted least, or come last in their list, give way.", minimum=1
@@ -69,6 +73,7 @@ class ImportVocab(Stage):
             raise ValueError(f"{self.name}: input must name at least one list of queries")
         if self.style == "metaclip" and self.case == "fold":
             raise ValueError(f"{self.name}: style metaclip is case-sensitive; case must not be 'fold'")
+        check_clitics(self.clitics, stage=self.name, metaclip=self.style == "metaclip")
 
     def inputs(self) -> list[str]:
         """The lists, and the folder to merge with; reads all, so that what is wrong is told at once."""
@@ -109,7 +114,8 @@ class ImportVocab(Stage):
             FileNotFoundError: When there is no vocabulary in its folder.
         """
         if not self.merge:
-            return METACLIP if self.style == "metaclip" else Normalization(case=self.case or "fold")
+            rule = Normalization(case=self.case or "fold", clitics=self.clitics or "en")
+            return METACLIP if self.style == "metaclip" else rule
         check_maker(self, "merge")
         if self.max_queries is not None and self.max_queries < (before := count_rows(VocabFolder(self.merge).queries)):
             raise ValueError(
@@ -117,11 +123,13 @@ class ImportVocab(Stage):
                 f"not {self.max_queries}"
             )
         found = Matcher.load(VocabFolder(self.merge).matcher, files.local_path).normalization
-        if (self.style or found.style, self.case or found.case) != (found.style, found.case):
-            raise ValueError(
-                f"{self.name}: case and style must be {found.case!r} and {found.style!r} as in {self.merge}, "
-                f"not {self.case!r} and {self.style!r}"
-            )
+        for name, own, its in (
+            ("case", self.case, found.case),
+            ("style", self.style, found.style),
+            ("clitics", self.clitics, found.clitics),
+        ):
+            if (own or its) != its:
+                raise ValueError(f"{self.name}: {name} must be {its!r} as in {self.merge}, not {own!r}")
         return found
 
     def read_list(self, path: str) -> pa.Table:

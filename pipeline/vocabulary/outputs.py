@@ -92,7 +92,7 @@ def write_vocab(plan: VocabPlan, output: str, *, options: VocabOptions, bigrams:
     selection = select_sources(options, plan, bigrams)
     table = QueryTable.merge(selection.tables, max_queries=options.max_queries)
     vocab = VocabFolder(options.output)
-    write_beside(table, vocab, options.normalization)
+    write_beside(table, vocab, plan.normalization)
     damages = _read_damages(plan)
     _write_damages(damages, vocab.damages)
     facts = ReportFacts(

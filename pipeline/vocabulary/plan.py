@@ -10,7 +10,9 @@ from pipeline.vocabulary.given import find_files
 from pipeline.vocabulary.options import VocabOptions
 from pipeline.vocabulary.unit_counts import CountTask, choose_unit_bytes, file_digest, plan_tasks
 from vocab.dump import plan_units, read_index, read_site
+from vocab.normalize import Normalization
 from vocab.site import Site
+from vocab.wiki_names import names_of
 
 
 class NoArticle(ValueError):
@@ -23,6 +25,8 @@ class VocabPlan:
 
     Attributes:
         site: The wiki.
+        normalization: How queries are searched for.
+        counting: What is one word where words are counted.
         project: The wiki whose page views count.
         tasks: Units of the dumps, and where their counts go.
         views: Page-view files, and where the views in each go.
@@ -33,6 +37,8 @@ class VocabPlan:
     """
 
     site: Site
+    normalization: Normalization
+    counting: Normalization
     project: str
     tasks: tuple[CountTask, ...]
     views: Mapping[str, str]
@@ -52,10 +58,13 @@ def plan_vocab(options: VocabOptions) -> VocabPlan:
         unit for path in dumps for unit in plan_units(path, files.open_for_read, unit_bytes=unit_bytes, starts=starts)
     ]
     folder, site = StageFolder(options.output), find_site(dumps)
+    language = names_of(site).language
     units_folder, views, sums = (StageFolder(folder.working(name)) for name in ("units", "views", "sums"))
     by_digest = {file_digest(path): path for path in view_files}  # a file given twice counts once
     return VocabPlan(
         site=site,
+        normalization=options.normalization_in(language),
+        counting=options.counting_in(language),
         project=options.views_project or site.project,
         tasks=tuple(plan_tasks(units, units_folder)),
         views={path: views.table(digest) for digest, path in by_digest.items()},

@@ -27,8 +27,9 @@ from pipeline.vocabulary.report.survey import (
 from pipeline.vocabulary.title_views import sum_views
 from vocab.bigrams import BIGRAM_COUNTS, score_bigrams, select_bigrams, unpack_bigrams
 from vocab.queries import QuerySource, SourceTables
-from vocab.synsets import LEMMAS, name_synsets, read_lemmas
+from vocab.synsets import LEMMAS, cut_names, name_synsets, read_lemmas
 from vocab.titles import select_titles
+from vocab.words import have_letters
 
 PMI_BIN_BITS = 0.5
 VIEWS_BINS_PER_DECADE = 5
@@ -55,7 +56,7 @@ def select_sources(options: VocabOptions, plan: VocabPlan, bigrams: Sequence[str
     words, of_words = _select_words(options, kept, WordSurvey.from_json(files.read_bytes(plan.word_survey)))
     pairs, of_bigrams = _select_bigrams(options, kept, bigrams, num_tokens=counts["tokens"])
     titles, of_titles = _select_titles(options, plan)
-    synsets, of_synsets = _select_synsets(options)
+    synsets, of_synsets = _select_synsets(options, plan)
     of_words.found = counts["distinct_tokens"]
     return SelectedSources(
         SourceTables(words, pairs, titles, synsets),
@@ -67,7 +68,8 @@ def select_sources(options: VocabOptions, plan: VocabPlan, bigrams: Sequence[str
 def select_words(options: VocabOptions, kept: pa.Table) -> pa.Table:
     """Those of the kept words that their rule lets pass, the most frequent first; more than their share may be."""
     numbers = pa.array([str(number) for number in range(options.numbers_below)], pa.string())
-    enough = pc.or_(pc.greater_equal(kept["count"], options.min_word_count), pc.is_in(kept["word"], numbers))
+    enough = pc.and_(pc.greater_equal(kept["count"], options.min_word_count), have_letters(kept["word"]))
+    enough = pc.or_(enough, pc.is_in(kept["word"], numbers))
     return kept.filter(enough).sort_by([("count", "descending"), ("word", "ascending")])
 
 
@@ -133,7 +135,8 @@ def _select_titles(options: VocabOptions, plan: VocabPlan) -> tuple[pa.Table, So
         views,
         min_views=1,
         qualifiers=options.qualifiers,
-        normalization=options.normalization,
+        normalization=plan.normalization,
+        numbers=options.number_titles == "keep",
         max_chars=options.max_title_chars,
     )
     passed = every.filter(pc.greater_equal(every["views"], options.min_views))
@@ -150,15 +153,17 @@ def _select_titles(options: VocabOptions, plan: VocabPlan) -> tuple[pa.Table, So
     return selected, survey
 
 
-def _select_synsets(options: VocabOptions) -> tuple[pa.Table, SourceSurvey]:
+def _select_synsets(options: VocabOptions, plan: VocabPlan) -> tuple[pa.Table, SourceSurvey]:
     if options.wordnet == NO_WORDNET:
         lemmas = LEMMAS.empty_table()
     else:
         lemmas = read_lemmas(options.wordnet, all_lemmas=options.all_lemmas)
+    if options.style == "metaclip" and not options.all_lemmas:
+        lemmas = cut_names(lemmas)
     names = lemmas["lemma"].combine_chunks()
     if options.style == "metaclip":
         names = pc.utf8_lower(names)
-    named = _commonest_first(name_synsets(lemmas, options.normalization.normalize_queries(names)))
+    named = _commonest_first(name_synsets(lemmas, plan.normalization.normalize_queries(names)))
     return named, SourceSurvey(found=lemmas.num_rows, passed=named.num_rows, selected=named.num_rows)
 
 

@@ -34,6 +34,7 @@ from pipeline.vocabulary.total_counts import (
     plan_word_ranges,
 )
 from pipeline.vocabulary.unit_counts import count_unit_bigrams, count_unit_words
+from vocab.kernels.chunks import load_kernels
 from vocab.pageviews import check_views
 from vocab.site import Site
 from vocab.synsets import find_wordnet
@@ -47,7 +48,7 @@ class BuildVocab(VocabOptions):
     """Builds the list of queries from a MediaWiki dump, page views and WordNet."""
 
     name: ClassVar[str] = "build-vocab"
-    format: ClassVar[int] = VocabOptions.format + 1
+    format: ClassVar[int] = VocabOptions.format + 2
     operand: ClassVar[str] = "dump"
 
     def inputs(self) -> list[str]:
@@ -73,9 +74,14 @@ class BuildVocab(VocabOptions):
         count_words = MapUnits(
             units=plan.tasks,
             output_of=lambda task: task.paths.words,
-            work=partial(count_unit_words, edition=self._edition(plan.site), case=self.case),
+            work=partial(
+                count_unit_words,
+                edition=self._edition(plan.site),
+                case=plan.counting.case,
+                clitics=plan.counting.clitics,
+            ),
         )
-        yield Step("CountWords", count_words)
+        yield Step("CountWords", count_words, prepare=load_kernels)
         check_counted_articles(plan)
         if plan.views:
             yield tuple(self._count_views(plan))
@@ -89,6 +95,7 @@ class BuildVocab(VocabOptions):
                 tables=count_words.outputs,
                 min_count=min(self.min_word_count, self.least_bigram_word_count),
                 numbers_below=self.numbers_below,
+                all_numbers=self.number_bigrams,
             ),
         )
         join = MapUnits(
@@ -112,7 +119,13 @@ class BuildVocab(VocabOptions):
         merge_ranges = MapUnits(
             units=plan_bigram_ranges(plan.tasks, plan.kept_words),
             output_of=lambda bounds: plan.sums.table("bigrams-{:019d}-{:019d}".format(*bounds)),
-            work=partial(merge_bigrams, tables=count_bigrams.outputs, min_count=self.min_bigram_count),
+            work=partial(
+                merge_bigrams,
+                tables=count_bigrams.outputs,
+                kept_words=plan.kept_words,
+                min_count=self.min_bigram_count,
+                least_lettered=1 if self.number_bigrams else 2,
+            ),
         )
         write = MapUnits(
             units=[plan],

@@ -20,9 +20,9 @@ from pipeline.base.folders import StageFolder
 from pipeline.base.tables import count_rows, count_rows_each, read_table, write_table
 from pipeline.vocabulary.report.survey import WordSurvey, survey_words
 from pipeline.vocabulary.unit_counts import CountTask
-from vocab.bigrams import BIGRAM_COUNTS, add_bigram_counts, first_word_ranges
+from vocab.bigrams import BIGRAM_COUNTS, add_bigram_counts, first_word_ranges, select_lettered
 from vocab.kernels.sums import add_up_in_any_order
-from vocab.words import WORD_COUNTS, WORD_FORMS, WORD_SUMS, select_words, sum_forms
+from vocab.words import WORD_COUNTS, WORD_FORMS, WORD_SUMS, have_letters, select_words, sum_forms
 
 _RANGE_ROWS = 32_000_000  # of all units, that are added up as one range
 
@@ -66,7 +66,9 @@ def plan_bigram_ranges(tasks: Sequence[CountTask], kept_words: str) -> list[tupl
     return first_word_ranges(num_words, num_ranges)
 
 
-def merge_words(words: WordRange, output: str, *, tables: Sequence[str], min_count: int, numbers_below: int) -> Counts:
+def merge_words(
+    words: WordRange, output: str, *, tables: Sequence[str], min_count: int, numbers_below: int, all_numbers: bool
+) -> Counts:
     """Adds up the words of all units in a range and writes the frequent ones.
 
     Args:
@@ -75,6 +77,7 @@ def merge_words(words: WordRange, output: str, *, tables: Sequence[str], min_cou
         tables: The words of all units, `WORD_FORMS`.
         min_count: Least occurrences of a word.
         numbers_below: The numbers that count as words.
+        all_numbers: Whether frequent numbers are written as well, for bigrams.
     """
     word = pc.field("word")
     where = word >= words.low if words.high is None else (word >= words.low) & (word < words.high)
@@ -82,7 +85,8 @@ def merge_words(words: WordRange, output: str, *, tables: Sequence[str], min_cou
     numbers = [str(number) for number in range(numbers_below)]
     inside = [number for number in numbers if words.low <= number and (words.high is None or number < words.high)]
     write_table(words.sums, sum_forms(forms), WORD_SUMS)
-    write_table(output, select_words(forms, min_count=min_count, numbers=inside), WORD_COUNTS)
+    kept = select_words(forms, min_count=min_count, numbers=inside, all_numbers=all_numbers)
+    write_table(output, kept, WORD_COUNTS)
     return {}
 
 
@@ -96,7 +100,7 @@ def join_words(ranges: Sequence[WordRange], output: str, *, survey: str, thresho
         threshold: Occurrences that make a word a query, for the survey.
 
     Returns:
-        Words in the dumps, the distinct ones, and the frequent ones.
+        Words in the dumps, the distinct ones, and the frequent ones, those without a letter apart.
     """
     surveys, counts = [], {"tokens": 0, "distinct_tokens": 0}
     for words in ranges:
@@ -105,19 +109,24 @@ def join_words(ranges: Sequence[WordRange], output: str, *, survey: str, thresho
         counts = add_counts(counts, {"tokens": pc.sum(sums["count"]).as_py() or 0, "distinct_tokens": sums.num_rows})
     files.write_bytes_whole(survey, WordSurvey.merge(surveys, threshold=threshold).to_json())
     kept = pa.concat_tables([read_table(words.kept) for words in ranges])
-    counts["frequent_words"] = kept.num_rows
+    counts["frequent_words"] = pc.sum(have_letters(kept["word"])).as_py() or 0
+    counts["frequent_numbers"] = kept.num_rows - counts["frequent_words"]
     write_table(output, kept, WORD_COUNTS, counts)
     return counts
 
 
-def merge_bigrams(bounds: tuple[int, int], output: str, *, tables: Sequence[str], min_count: int) -> Counts:
+def merge_bigrams(
+    bounds: tuple[int, int], output: str, *, tables: Sequence[str], kept_words: str, min_count: int, least_lettered: int
+) -> Counts:
     """Adds up the bigrams of all units in a range and writes the frequent ones.
 
     Args:
         bounds: The range of packed bigrams, [low, high).
         output: The table to write, `BIGRAM_COUNTS`.
         tables: The bigrams of all units, `BIGRAM_COUNTS`.
+        kept_words: Table of the kept words.
         min_count: Least occurrences of a bigram.
+        least_lettered: Of its two words, how many must have a letter.
 
     Returns:
         The number of frequent bigrams.
@@ -125,6 +134,7 @@ def merge_bigrams(bounds: tuple[int, int], output: str, *, tables: Sequence[str]
     bigram, (low, high) = pc.field("bigram"), (pa.scalar(bound, pa.uint64()) for bound in bounds)
     where = (bigram >= low) & (bigram < high)
     sums = add_bigram_counts((read_table(path, where=where) for path in tables), min_count=min_count)
+    sums = select_lettered(sums, read_table(kept_words, ["word"])["word"].combine_chunks(), least=least_lettered)
     counts = {"frequent_bigrams": sums.num_rows}
     write_table(output, sums, BIGRAM_COUNTS, counts)
     return counts

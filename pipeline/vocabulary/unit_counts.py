@@ -17,6 +17,7 @@ from pipeline.base.folders import StageFolder
 from pipeline.base.tables import read_table, write_table
 from vocab.bigrams import BIGRAM_COUNTS, count_bigrams, number_words
 from vocab.dump import Article, Redirect, Refusal, RefusalReason, StreamEnd, Unit, read_dump
+from vocab.kernels.chunks import load_kernels
 from vocab.normalize import Case
 from vocab.page_kinds import is_disambiguation
 from vocab.titles import TITLES
@@ -30,8 +31,8 @@ DAMAGES = pa.schema(
         pa.field("reason", pa.string(), nullable=False),
     ]
 )
-_LEAST_UNIT_BYTES = 8 << 20
-_MOST_UNITS = 1000
+_LEAST_UNIT_BYTES, _USUAL_UNIT_BYTES = 2 << 20, 8 << 20
+_FEW_UNITS, _MOST_UNITS = 24, 1000
 _Title = dict[str, str | bool | None]  # a row of TITLES
 _UNREADABLE = frozenset(RefusalReason) - {RefusalReason.OTHER_NAMESPACE, RefusalReason.NOT_WIKITEXT}
 
@@ -61,7 +62,7 @@ def plan_tasks(units: Sequence[Unit], folder: StageFolder) -> list[CountTask]:
         units: Of all dumps.
         folder: Where the files go.
     """
-    TokenCounter().count()  # compiles here, once for a machine, what its workers run
+    load_kernels()  # here, so that what is made once for a machine is not made by each of its workers
     digests = {path: file_digest(path) for path in {unit.path for unit in units}}
     tasks = {}
     for unit in units:
@@ -72,8 +73,13 @@ def plan_tasks(units: Sequence[Unit], folder: StageFolder) -> list[CountTask]:
 
 
 def choose_unit_bytes(dumps: Sequence[str]) -> int:
-    """Bytes of a unit: few enough for many workers and a small memory, and not so few that files are too many."""
-    return max(_LEAST_UNIT_BYTES, sum(map(files.file_size, dumps)) // _MOST_UNITS)
+    """Bytes of a unit: few enough for many workers and a small memory, and not so few that files are too many.
+
+    A small dump is cut into smaller units: of eleven, one of two workers would have to do six.
+    """
+    size = sum(map(files.file_size, dumps))
+    usual = min(max(size // _FEW_UNITS, _LEAST_UNIT_BYTES), _USUAL_UNIT_BYTES)
+    return max(usual, size // _MOST_UNITS)
 
 
 def file_digest(path: str) -> str:
@@ -81,7 +87,7 @@ def file_digest(path: str) -> str:
     return str(files.file_stamp(path)["digest"])[:16]
 
 
-def count_unit_words(task: CountTask, output: str, *, edition: Edition, case: Case) -> Counts:
+def count_unit_words(task: CountTask, output: str, *, edition: Edition, case: Case, clitics: str = "en") -> Counts:
     """First pass: writes the words, tokens, titles and damages of a unit.
 
     Args:
@@ -89,11 +95,12 @@ def count_unit_words(task: CountTask, output: str, *, edition: Edition, case: Ca
         output: The file of its words, which is written last.
         edition: The wiki, and what of its articles is read.
         case: Of the normalisation.
+        clitics: Of the normalisation.
 
     Returns:
         Pages and streams in, kept and dropped.
     """
-    counter = TokenCounter(case)
+    counter = TokenCounter(case, clitics)
     content = _read_unit(task.unit, edition, counter)
     table = counter.count()
     write_table(task.paths.titles, content.titles, TITLES)

@@ -21,7 +21,7 @@ from pipeline.vocabulary.total_counts import (
     plan_bigram_ranges,
     plan_word_ranges,
 )
-from pipeline.vocabulary.unit_counts import count_unit_bigrams, count_unit_words, plan_tasks
+from pipeline.vocabulary.unit_counts import choose_unit_bytes, count_unit_bigrams, count_unit_words, plan_tasks
 from vocab.dump import plan_units
 from vocab.site import Site
 from vocab.wikitext.prose import Edition
@@ -38,7 +38,7 @@ PAGES = [
     page("New York", "The [[city]] of New York.\n\nNew York is big. {{x|New York}}"),
     page("NYC", "#REDIRECT [[New York]]", redirect="New York"),
     page("Talk:New York", "New York New York", ns=1),
-    page("York", "New [[York]], 1984: [[File:x.jpg|New York]] the city"),
+    page("York", "New [[York]] 1984, York 1984: 1984 1984, 1984 1984: [[File:x.jpg|New York]] the city"),
 ]
 
 
@@ -66,10 +66,11 @@ def count_words(tasks, site=Site()):
     return run(tasks, lambda task: task.paths.words, count_unit_words, edition=Edition.of_site(site), case="fold")
 
 
-def add_up_words(tasks, output):
+def add_up_words(tasks, output, *, all_numbers=False):
     ranges = plan_word_ranges(tasks, StageFolder(f"{output}-sums"))
     tables = [task.paths.words for task in tasks]
-    assert run(ranges, lambda words: words.kept, merge_words, tables=tables, min_count=2, numbers_below=4) == {}
+    options = {"min_count": 2, "numbers_below": 4, "all_numbers": all_numbers}
+    assert run(ranges, lambda words: words.kept, merge_words, tables=tables, **options) == {}
     return run([ranges], lambda _: output, join_words, survey=f"{output}.json", threshold=2)
 
 
@@ -148,28 +149,31 @@ def test_words_are_kept_with_their_display_however_many_ranges_there_are(
     kept = read_table(output)
     assert list(zip(*kept.to_pydict().values(), strict=True)) == [
         *(("0", 0, "0"), ("1", 0, "1"), ("2", 0, "2"), ("3", 0, "3")),
-        *(("city", 2, "city"), ("new", 3, "New"), ("the", 2, "The"), ("york", 3, "York")),
+        *(("city", 2, "city"), ("new", 3, "New"), ("the", 2, "The"), ("york", 4, "York")),
     ]
-    assert counts == {"tokens": 14, "distinct_tokens": 8, "frequent_words": 8}
+    assert counts == {"tokens": 20, "distinct_tokens": 8, "frequent_words": 4, "frequent_numbers": 4}
     assert read_counts(output) == counts
 
 
-@pytest.mark.parametrize("range_rows", [1, 1000])
-def test_bigrams_of_kept_words_are_counted_and_added_up(tasks, tmp_path, monkeypatch, range_rows):
+@pytest.mark.parametrize(("range_rows", "numbers"), [(1, False), (1, True), (1000, True)])
+def test_bigrams_of_kept_words_are_counted_and_added_up(tasks, tmp_path, monkeypatch, range_rows, numbers):
     monkeypatch.setattr("pipeline.vocabulary.total_counts._RANGE_ROWS", range_rows)
     count_words(tasks)
     output = str(tmp_path / "kept.parquet")
-    add_up_words(tasks, output)
+    add_up_words(tasks, output, all_numbers=numbers)
     assert run(tasks, lambda task: task.paths.bigrams, count_unit_bigrams, kept_words=output) == {}
     ranges = plan_bigram_ranges(tasks, output)
-    assert len(ranges) == (4 if range_rows == 1 else 1)
+    assert (len(ranges) > 3) == (range_rows == 1)
     tables = [task.paths.bigrams for task in tasks]
     outputs = {bounds: str(tmp_path / f"{bounds}.parquet") for bounds in ranges}
-    counts = run(ranges, outputs.get, merge_bigrams, tables=tables, min_count=2)
+    options = {"tables": tables, "kept_words": output, "min_count": 2, "least_lettered": 1 if numbers else 2}
+    counts = run(ranges, outputs.get, merge_bigrams, **options)
     sums = pa.concat_tables(map(read_table, outputs.values()))
-    city, new, the, york = 4, 5, 6, 7
-    assert sums.to_pydict() == {"bigram": [(new << 32) + york, (the << 32) + city], "count": [3, 2]}
-    assert counts["frequent_bigrams"] == 2
+    words = read_table(output)["word"].to_pylist()
+    spelled = [f"{words[bigram >> 32]} {words[bigram & 0xFFFFFFFF]}" for bigram in sums["bigram"].to_pylist()]
+    found = dict(zip(spelled, sums["count"].to_pylist(), strict=True))
+    assert found == {"new york": 3, "the city": 2} | ({"york 1984": 2} if numbers else {})
+    assert counts["frequent_bigrams"] == len(found)
 
 
 def test_count_views_writes_the_views_of_a_file(tmp_path):
@@ -194,3 +198,21 @@ def test_only_views_of_titles_of_the_dump_are_kept_when_these_are_known(tasks, t
     assert counts["view_rows/kept"] == 6
     views = read_table(output)
     assert dict(zip(*views.to_pydict().values(), strict=True)) == {"NYC": 3, "New York": 5, "york": 7}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "unit_bytes"),
+    [
+        ([1000], 2 << 20),
+        ([48 << 20, 48 << 20], 4 << 20),
+        ([500 << 20], 8 << 20),
+        ([22_000 << 20], 22 << 20),
+    ],
+    ids=["tiny", "small", "usual", "largest"],
+)
+def test_units_are_small_enough_for_many_workers_and_not_too_many(tmp_path, sizes, unit_bytes):
+    paths = [tmp_path / f"{number}.xml" for number in range(len(sizes))]
+    for path, size in zip(paths, sizes, strict=True):
+        with path.open("wb") as file:
+            file.truncate(size)  # takes no room
+    assert choose_unit_bytes(list(map(str, paths))) == unit_bytes

@@ -17,6 +17,7 @@ from vocab.bigrams import (
     number_words,
     score_bigrams,
     select_bigrams,
+    select_lettered,
     unpack_bigrams,
 )
 from vocab.words import WORD_SUMS, TokenCounter
@@ -60,6 +61,27 @@ def test_a_word_that_is_not_kept_stands_between_its_neighbours():
 
 def test_a_bigram_does_not_leave_its_line():
     assert spelled(bigrams_of(["c a", "b c"])) == {("c", "a"): 1, ("b", "c"): 1}
+
+
+def test_a_bigram_does_not_leave_its_phrase():
+    lines = ["c a, b-c (a) b \x1f c", "St. Louis, J. R. b."]
+    kept = ["a", "b", "c", "j", "louis", "r", "st"]
+    assert spelled(bigrams_of(lines, kept), kept) == {
+        ("c", "a"): 1, ("b", "c"): 1, ("st", "louis"): 1, ("j", "r"): 1, ("r", "b"): 1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("least", "expected"),
+    [
+        (1, {("war", "2"): 1, ("boeing", "747"): 1, ("747", "war"): 1, ("war", "war"): 1}),
+        (2, {("war", "war"): 1}),
+    ],
+)
+def test_one_word_of_a_bigram_has_a_letter_or_both(least, expected):
+    kept = ["2", "747", "boeing", "war"]
+    counts = bigrams_of(["war 2 2", "boeing 747 war war", "2 747"], kept)
+    assert spelled(select_lettered(counts, pa.array(kept), least=least), kept) == expected
 
 
 @settings(max_examples=40)

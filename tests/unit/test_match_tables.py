@@ -59,6 +59,8 @@ def test_a_table_without_pairs_has_a_matched_table_without_rows(tmp_path):
         ({}, None),
         ({"case": "sensitive"}, Normalization(case="sensitive")),
         ({"case": "fold"}, Normalization(case="fold")),
+        ({"case": "sensitive", "clitics": "none"}, Normalization(case="sensitive", clitics="none")),
+        ({"clitics": "tr"}, Normalization(clitics="tr")),
         ({"preset": "metaclip"}, METACLIP),
         ({"preset": "metaclip", "case": "sensitive"}, METACLIP),
     ],
@@ -75,12 +77,28 @@ def test_what_holds_means_is_as_the_options_say_else_as_compiled(tmp_path, optio
     matcher = stage.load_matcher()
     assert matcher.normalization == (normalization or compiled.normalization)
     assert matcher.match_text("Cat") == [0]
-    assert matcher.match_text("cat") == ([0] if matcher.normalization == compiled.normalization else [])
+    assert matcher.match_text("cat") == ([0] if matcher.normalization.case == "fold" else [])
+
+
+def test_another_case_keeps_the_clitics_of_the_vocabulary(tmp_path):
+    stage = MatchPairs(pairs="pairs", vocab=str(tmp_path), output="matched", case="sensitive")
+    for compiled, clitics in ((Normalization(clitics="fr"), "fr"), (METACLIP, "none")):
+        compile_matcher(["Cat"], normalization=compiled).save(
+            VocabFolder(str(tmp_path)).matcher, files.write_bytes_whole
+        )
+        assert stage.normalization == Normalization(case="sensitive", clitics=clitics)
 
 
 def test_a_preset_that_is_case_sensitive_cannot_fold_case():
     with pytest.raises(ValueError, match="preset metaclip is case-sensitive"):
         MatchPairs(pairs="pairs", vocab="vocab", output="matched", preset="metaclip", case="fold")
+
+
+def test_clitics_that_cannot_be_are_refused():
+    with pytest.raises(ValueError, match=r"match-pairs: clitics must be one of none, .*, not 'xx'"):
+        MatchPairs(pairs="pairs", vocab="vocab", output="matched", clitics="xx")
+    with pytest.raises(ValueError, match="match-pairs: MetaCLIP's search knows no clitics"):
+        MatchPairs(pairs="pairs", vocab="vocab", output="matched", clitics="en", preset="metaclip")
 
 
 def test_queries_of_a_large_table_are_those_of_its_parts(tmp_path):

@@ -26,7 +26,8 @@ from vocab.matcher import Matcher, compile_matcher
 from vocab.normalize import METACLIP, Normalization, normalize_column
 
 SHORT_TEXT = st.text(
-    st.one_of(st.sampled_from("ab  .,'’\n\x00éÉ中国กิ\u0301"), st.characters(exclude_categories=["Cs"])), max_size=12
+    st.one_of(st.sampled_from("abslD1  .,''’++#\n\x00éÉ中国กิ\u0301"), st.characters(exclude_categories=["Cs"])),
+    max_size=12,
 )
 
 
@@ -57,7 +58,8 @@ def first_ids(queries, normalization):
 
 def space_texts(texts, normalization):
     if normalization.style == "words":
-        return normalize_column(pa.array(texts, pa.string()), case=normalization.case).to_pylist()
+        column = pa.array(texts, pa.string())
+        return normalize_column(column, case=normalization.case, clitics=normalization.clitics).to_pylist()
     spaced = [re.sub("([,.;:?!`])", r" \1 ", text) for text in texts]  # MetaCLIP's rule
     return [re.sub("[\t\n\r]", " ", text) for text in spaced]
 
@@ -71,12 +73,19 @@ def match_fast(matcher, texts):
 
 KERNELS = ["numba", "numpy"]
 NORMALIZATIONS = [Normalization(), Normalization(case="sensitive"), METACLIP]
+LANGUAGES = [Normalization(clitics=clitics) for clitics in ("none", "fr", "it", "tr")]
 
 
-@given(st.lists(SHORT_TEXT, max_size=15), st.lists(SHORT_TEXT, max_size=6), st.sampled_from(NORMALIZATIONS))
+@given(
+    st.lists(SHORT_TEXT, max_size=15), st.lists(SHORT_TEXT, max_size=6), st.sampled_from([*NORMALIZATIONS, *LANGUAGES])
+)
 @example(["a", "A", "a b", "b", "a"], ["a b", "", "A B A", "b\x00a", "ab"], Normalization())
 @example(["a", "A", "a  b", " a", "a ", " "], ["a  b", "", "a,b", ". a"], METACLIP)
 @example([], ["a"], Normalization())
+@example(["dog", "dog's", "s"], ["dog's", "DOG'S", "dogs' s", "x'd've's", "'s", "s's'", "o'clock's'x"], Normalization())
+@example(["c", "c plus plus", "c#"], ["C++", "C++11.", "a C# c", "C+x", "xC#", "+C#+", "é C++ C#"], Normalization())
+@example(["l", "a", "qu'a"], ["l'a", "L'L'a", "qu'a'l", "aqu'a", "1l'a", "jusqu'a abcdefghi'a"], LANGUAGES[1])
+@example(["b", "ab"], ["ab'b", "a'b", "1'b", "ab'a'b", "B'A'B"], LANGUAGES[3])
 @settings(max_examples=100)
 def test_fast_matcher_equals_reference(queries, texts, normalization):
     queries = [*queries, *texts[:2], *[text[:3] for text in texts]]
@@ -112,6 +121,51 @@ def test_text_longer_than_a_block_and_blocks_of_many_texts_equal_reference(monke
 )
 def test_query_is_found_as_whole_tokens_only(query, text, contained):
     assert compile_matcher([query]).match_text(text) == ([0] if contained else [])
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize(
+    ("clitics", "query", "text", "contained"),
+    [
+        ("en", "dog", "the dog's bowl", True),
+        ("en", "dog", "the DOG’S bowl", True),
+        ("en", "dog", "a dog 's bowl", True),
+        ("en", "dogs", "the dogs' bowl", True),
+        ("en", "dog bowl", "the dog's bowl", False),
+        ("en", "McDonald's", "at McDonald’s, by night", True),
+        ("en", "McDonald's", "Mr McDonald", False),
+        ("en", "mcdonald", "at McDonald's", True),
+        ("en", "brien", "O'Brien", False),
+        ("en", "clock", "five o'clock", False),
+        ("en", "Rock 'n' Roll", "rock'n'roll", False),
+        ("en", "Rock 'n' Roll", "ROCK 'N' ROLL", True),
+        ("en", "église", "L'église", False),
+        ("fr", "église", "L'église de Vétheuil", True),
+        ("fr", "hui", "aujourd'hui", False),
+        ("fr", "arbre", "l'arbre", True),
+        ("it", "arte", "storia dell'arte", True),
+        ("ca", "arbre", "un arbre, l'arbre", True),
+        ("tr", "istanbul", "İstanbul'da", True),
+        ("tr", "Ankara", "Ankara'dan", True),
+        ("tr", "brien", "O'Brien", False),
+        ("none", "dog", "the dog's bowl", False),
+        ("en", "C++", "learning C++", True),
+        ("en", "C++", "vitamin C", False),
+        ("en", "C#", "C# and F#", True),
+        ("en", "C#", "C++", False),
+        ("en", "C sharp", "C♯ minor", True),
+        ("en", "c", "C++", True),
+        ("en", "cat", "#cat", True),
+        ("en", "red panda", "red+panda", True),
+        ("en", "disney", "Disney+", True),
+        ("en", "Disney+", "Disney World", False),
+        ("en", "item 7", "Item# 7", True),
+    ],
+)
+def test_clitics_and_signs_are_words_of_their_own(kernel, clitics, query, text, contained):
+    matcher = compile_matcher([query], normalization=Normalization(clitics=clitics), kernel=kernel)
+    found = [matcher.match_text(shown) for shown in (text, f"… {text} …", f"({text})")]  # by bytes, and not
+    assert found == [[0] if contained else []] * 3
 
 
 def test_metaclip_style_keeps_the_faults_of_the_original():
@@ -153,7 +207,7 @@ def test_saved_matcher_loads_equal(tmp_path, kernel):
         (tmp_path / path.rsplit("/", 1)[1]).write_bytes(data)
 
     queries = ["new york", "york", "city", "New York City Hall"]
-    matcher = compile_matcher(queries, normalization=Normalization(case="sensitive"))
+    matcher = compile_matcher(queries, normalization=Normalization(case="sensitive", clitics="fr"))
     matcher.save(str(tmp_path), write_bytes)
     loaded = Matcher.load(str(tmp_path), kernel=kernel)
     assert (loaded.normalization, loaded.num_queries, loaded.digest) == (matcher.normalization, 4, matcher.digest)
@@ -164,7 +218,7 @@ def test_saved_matcher_loads_equal(tmp_path, kernel):
 def test_digest_tells_queries_and_normalisations_apart():
     lists = [["a", "b"], ["b", "a"], ["a b"], ["a", "b", ""], ["", "a", "b"], ["a"]]
     digests = [compile_matcher(queries).digest for queries in lists]
-    digests += [compile_matcher(["a", "b"], normalization=rule).digest for rule in NORMALIZATIONS[1:]]
+    digests += [compile_matcher(["a", "b"], normalization=rule).digest for rule in [*NORMALIZATIONS[1:], *LANGUAGES]]
     assert len(set(digests)) == len(digests)
     assert compile_matcher(["A", "b."]).digest == digests[0]
 
@@ -249,7 +303,7 @@ def test_where_nothing_can_be_kept_nothing_is_compiled(monkeypatch, caplog, forg
 
 def test_files_of_another_format_are_refused(tmp_path):
     (tmp_path / "matcher.json").write_text(json.dumps({"format": 1}))
-    with pytest.raises(ValueError, match="matcher format 1, not 2; compile the queries anew"):
+    with pytest.raises(ValueError, match="matcher format 1, not 3; compile the queries anew"):
         Matcher.load(str(tmp_path))
 
 
@@ -266,6 +320,10 @@ BETWEEN = [" "] * 12 + [
     "/",
     "'",
     "’",
+    "'s ",
+    "'a ",
+    "+ ",
+    "#",
     "\n",
     "\t",
     " (",

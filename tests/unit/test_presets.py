@@ -56,15 +56,35 @@ def test_metaclips_preset_has_its_thresholds_and_its_matching():
     assert (stage.min_bigram_count, stage.least_bigram_word_count, stage.max_bigrams) == (1, 1, None)
     assert (stage.qualifiers, stage.articles_only, stage.all_lemmas) == ("keep", False, False)
     assert stage.max_queries == 500_000
-    assert stage.normalization == METACLIP
+    assert stage.normalization_in("en") == METACLIP
+    assert stage.counting_in("en") == Normalization(clitics="none")
     assert stage.case == "fold"  # its words are in lower case
 
 
 def test_clips_numbers_are_the_default():
     stage = options_from(BuildVocab, {"dump": ["d"]})
     assert (stage.min_word_count, stage.max_queries) == (100, 500_000)
-    assert stage.normalization == Normalization()
+    assert stage.normalization_in("simple") == stage.counting_in("en") == Normalization()
     assert stage.least_bigram_word_count == 100
+
+
+def test_clitics_are_those_of_the_wiki_or_as_the_option_says():
+    stage = options_from(BuildVocab, {"dump": ["d"]})
+    found = [stage.normalization_in(language).clitics for language in ("fr", "tr", "uk", "")]
+    assert found == ["fr", "tr", "none", "none"]
+    assert options_from(BuildVocab, {"dump": ["d"], "clitics": "ca"}).normalization_in("es").clitics == "ca"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"clitics": "english"}, "build-vocab: clitics must be one of none, .*, not 'english'"),
+        ({"clitics": "en", "preset": "metaclip"}, "build-vocab: MetaCLIP's search knows no clitics; .* not 'en'"),
+    ],
+)
+def test_clitics_that_cannot_be_are_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        options_from(BuildVocab, {"dump": ["d"], **values})
 
 
 def test_presets_name_options_only():

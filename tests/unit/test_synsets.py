@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from vocab.synsets import LEMMAS, WordNetMissing, find_wordnet, name_synsets, read_lemmas
+from vocab.synsets import LEMMAS, WordNetMissing, cut_names, find_wordnet, name_synsets, read_lemmas
 
 LICENCE = "  1 This software and database is being provided to you, the LICENSEE\n"
 DATA = {
@@ -106,5 +106,8 @@ def test_names_equal_those_of_nltks_own_reader():
     in_dog = lemmas.filter(pc.equal(lemmas["synset"], f"{dog.pos()}{dog.offset():08d}"))["lemma"].to_pylist()
     assert in_dog == [lemma.name().replace("_", " ") for lemma in dog.lemmas()]
     names = {name.lower() for name in names_in(all_lemmas=False)}
+    cut = pc.utf8_lower(cut_names(read_lemmas(all_lemmas=False))["lemma"]).to_pylist()
+    assert set(cut) == {synset.name().split(".")[0].replace("_", " ") for synset in wordnet.all_synsets()}
+    assert len(set(cut)) == 86_555  # MetaCLIP's rule, with the empty name of .22 caliber, which it leaves out later
     assert {synset.name().rsplit(".", 2)[0].replace("_", " ") for synset in wordnet.all_synsets("r")} <= names
     assert len(names) == 86_571  # of WordNet 3.0, by NLTK's all_synsets

@@ -3,6 +3,7 @@
 import pyarrow as pa
 import pytest
 
+from vocab.normalize import Normalization
 from vocab.page_kinds import disambiguation_titles, is_disambiguation, list_titles
 from vocab.site import Site
 from vocab.titles import (
@@ -93,7 +94,8 @@ QUALIFIED = {
     "Mercury (element)": 20,
     "Mercury": 5,
     "1984": 99,
-    "300 (film)": 99,
+    "1984 (advertisement)": 60,
+    "300 (film)": 98,
     "St. Louis": 7,
 }
 
@@ -101,14 +103,60 @@ QUALIFIED = {
 @pytest.mark.parametrize(
     ("qualifiers", "expected"),
     [
-        ("strip", {"mercury": 55, "st louis": 7}),
-        ("keep", {"300 film": 99, "mercury planet": 30, "mercury element": 20, "st louis": 7, "mercury": 5}),
-        ("drop", {"st louis": 7, "mercury": 5}),
+        ("strip", {"1984": 99, "300": 98, "mercury": 30, "st louis": 7}),
+        (
+            "keep",
+            {
+                "1984": 99,
+                "300 film": 98,
+                "1984 advertisement": 60,
+                "mercury planet": 30,
+                "mercury element": 20,
+                "st louis": 7,
+                "mercury": 5,
+            },
+        ),
+        ("drop", {"1984": 99, "st louis": 7, "mercury": 5}),
     ],
 )
 def test_titles_are_ranked_by_views_in_their_normal_form(qualifiers, expected):
     selected = select_titles(views_table(QUALIFIED), min_views=5, qualifiers=qualifiers)
     assert list(as_dict(selected).items()) == list(expected.items())
+
+
+def test_titles_that_are_numbers_may_be_left_out():
+    selected = as_dict(select_titles(views_table({**QUALIFIED, "Boeing 747": 8}), min_views=5, numbers=False))
+    assert selected == {"mercury": 30, "boeing 747": 8, "st louis": 7}
+
+
+def test_articles_of_one_name_do_not_make_it_a_query_together():
+    views = views_table({"Mercury (planet)": 40, "Mercury (element)": 40})
+    assert select_titles(views, min_views=70).num_rows == 0
+
+
+@pytest.mark.parametrize("case", ["fold", "sensitive"])
+def test_names_that_signs_tell_apart_are_queries_of_their_own(case):
+    views = {"C++": 9, "C (programming language)": 8, "C": 1, "C Sharp (programming language)": 7, "Apple TV": 6}
+    selected = select_titles(
+        views_table({**views, "Apple TV+": 5, "C++11": 4}), min_views=1, normalization=Normalization(case=case)
+    )
+    shown = {row["display"]: (row["title"].lower(), row["views"]) for row in selected.to_pylist()}
+    assert shown == {
+        "C++": ("c plus plus", 9),
+        "C": ("c", 8),
+        "C Sharp": ("c sharp", 7),
+        "Apple TV": ("apple tv", 6),
+        "Apple TV+": ("apple tv plus", 5),
+        "C++11": ("c plus plus 11", 4),
+    }
+
+
+def test_a_title_with_a_clitic_is_shown_as_it_is_written():
+    selected = select_titles(views_table({"Schindler's List": 9, "McDonald’s": 8}), min_views=1)
+    assert selected.to_pylist() == [
+        {"title": "schindler s list", "views": 9, "display": "Schindler's List"},
+        {"title": "mcdonald s", "views": 8, "display": "McDonald’s"},
+    ]
 
 
 def test_titles_need_enough_views():
@@ -118,12 +166,12 @@ def test_titles_need_enough_views():
 
 def test_the_spelling_with_most_views_is_shown():
     selected = select_titles(views_table({"IPOD": 1, "IPod (device)": 5, "Ipod": 2}), min_views=1)
-    assert selected.to_pylist() == [{"title": "ipod", "views": 8, "display": "IPod"}]
+    assert selected.to_pylist() == [{"title": "ipod", "views": 5, "display": "IPod"}]
 
 
-def test_titles_that_are_too_long_or_have_no_letter_are_none():
+def test_titles_that_are_too_long_or_have_neither_letter_nor_number_are_none():
     views = views_table({"a" * 256: 9, "b" * 257: 9, "1984": 9, "?!": 9, "C++": 9, "東京": 9})
-    assert set(as_dict(select_titles(views, min_views=1))) == {"a" * 256, "c", "東 京"}
+    assert set(as_dict(select_titles(views, min_views=1))) == {"a" * 256, "1984", "c plus plus", "東 京"}
     assert "b" * 257 in as_dict(select_titles(views, min_views=1, max_chars=300))
 
 

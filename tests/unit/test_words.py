@@ -1,18 +1,22 @@
 """Counting words over arrays equals counting them one by one."""
 
 from collections import Counter
+from itertools import groupby, pairwise
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vocab.kernels.chunks import ChunkTable
+from vocab.kernels.chunks import ChunkTable, look_up
 from vocab.kernels.sums import add_up
 from vocab.normalize import normalize_column, tokenize
-from vocab.words import LINE_END, WORD_FORMS, WORD_SUMS, TokenCounter, select_words, sum_forms
+from vocab.words import PHRASE_END, WORD_FORMS, WORD_SUMS, TokenCounter, select_words, sum_forms
 
-LINES = st.lists(st.text(st.sampled_from("abAB' .,1éÉßǅ中国\U0001f600\t\u00a0\u0301\u0345-"), max_size=12), max_size=8)
+LINES = st.lists(
+    st.text(st.sampled_from("abABs'+# .,1éÉßǅ中国\U0001f600\t\u00a0\u0301\u0345-"), max_size=12), max_size=8
+)
 
 
 def count(lines, case="fold"):
@@ -45,7 +49,7 @@ def select(counts, **options):
 
 @settings(max_examples=150)
 @given(LINES, st.sampled_from(["fold", "sensitive"]), st.integers(1, 30))
-def test_counts_and_order_equal_those_of_single_tokens(lines, case, batch):
+def test_counts_and_order_equal_those_of_single_tokens(plain_phrases, lines, case, batch):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vocab.words._BATCH_CHARACTERS", batch)
         table = count(lines, case)
@@ -53,16 +57,19 @@ def test_counts_and_order_equal_those_of_single_tokens(lines, case, batch):
     assert counts_of(sum_forms(table.word_forms)) == Counter(token for line in tokens for token in line)
     rows = list(forms_of(table.word_forms))
     assert rows == sorted(rows)
-    spelled = [None if number == LINE_END else rows[number][0] for number in table.tokens]
-    assert spelled == [item for line, text in zip(tokens, lines, strict=True) if text for item in [*line, None]]
+    spelled = [None if number == PHRASE_END else rows[number][0] for number in table.tokens]
+    assert not any(item is other is None for item, other in pairwise(spelled))
+    phrases = [tokenize(phrase, case=case) for line in lines for phrase in plain_phrases(line)]
+    found = [list(phrase) for is_end, phrase in groupby(spelled, lambda item: item is None) if not is_end]
+    assert found == [phrase for phrase in phrases if phrase]
 
 
 @settings(max_examples=100)
 @given(LINES)
-def test_forms_are_the_tokens_with_their_case(lines):
+def test_forms_are_the_tokens_with_their_case(plain_phrases, lines):
     expected = Counter()
-    for chunk in " ".join(lines).split(" "):
-        words, forms = tokenize(chunk), tokenize(chunk, case="sensitive")
+    for phrase in (phrase for chunk in " ".join(lines).split(" ") for phrase in plain_phrases(chunk)):
+        words, forms = tokenize(phrase), tokenize(phrase, case="sensitive")
         expected.update(zip(words, forms if len(words) == len(forms) else words, strict=True))
     assert forms_of(count([" ".join(lines)]).word_forms) == expected
 
@@ -80,15 +87,39 @@ def test_arrow_numbers_chunks_as_the_compiled_loop_does(texts):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vocab.kernels.chunks._FIRST_SLOTS", 4)  # so that the table grows
         compiled = ChunkTable()
-        patch.setattr("vocab.kernels.chunks.find_obstacle", lambda: "none of it")
+        patch.setattr("vocab.kernels.standalone.Kernel.find_obstacle", lambda _: "none of it")
         by_arrow = ChunkTable()
     for text in texts:
         assert compiled.number_chunks(text.encode()).tolist() == by_arrow.number_chunks(text.encode()).tolist()
     assert compiled.chunks().equals(by_arrow.chunks())
 
 
+@settings(max_examples=100)
+@given(st.lists(st.lists(st.integers(-1, 9), max_size=4), min_size=1, max_size=5), st.data())
+def test_numpy_looks_up_as_the_compiled_loop_does(rows, data):
+    numbers = data.draw(st.lists(st.integers(0, len(rows) - 1), max_size=9))
+    arguments = (
+        np.array(numbers, np.int32),
+        np.array([value for row in rows for value in row], np.int32),
+        np.cumsum([0, *map(len, rows)]),
+    )
+    compiled = look_up(*arguments)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vocab.kernels.standalone.Kernel.find_obstacle", lambda _: "none of it")
+        assert look_up(*arguments).tolist() == compiled.tolist()
+    assert compiled.tolist() == [value for number in numbers for value in rows[number]]
+
+
 def test_a_case_that_makes_another_number_of_tokens_leaves_the_word_as_its_form():
     assert forms_of(count(["A \u0345"]).word_forms) == {("a", "A"): 1, ("ι", "ι"): 1}
+
+
+def test_words_are_counted_as_they_are_searched_for():
+    counter = TokenCounter("fold", "fr")
+    counter.add_lines("L'église et l’École d'Art: C++")
+    expected = Counter(tokenize("L'église et l’École d'Art: C++", clitics="fr"))
+    assert counts_of(sum_forms(counter.count().word_forms)) == expected
+    assert expected["église"] == expected["école"] == 1
 
 
 def test_no_lines_give_no_words():
@@ -114,9 +145,10 @@ def test_sums_of_forms_tell_words_and_forms_apart():
     assert forms_of(add_up(parts, WORD_FORMS)) == {("a", "A"): 4, ("a", "a"): 1, ("b", "A"): 2}
 
 
-def test_words_are_frequent_and_have_a_letter():
-    kept = select({"a": 5, "b2b": 5, "rare": 4, "1984": 50, "国": 5, "½": 9, "7": 3}, min_count=5)
-    assert counts_of(kept) == {"a": 5, "b2b": 5, "国": 5}
+def test_words_are_frequent_and_have_a_letter_unless_numbers_are_asked_for():
+    counts = {"a": 5, "b2b": 5, "rare": 4, "1984": 50, "国": 5, "½": 9, "7": 3}
+    assert counts_of(select(counts, min_count=5)) == {"a": 5, "b2b": 5, "国": 5}
+    assert counts_of(select(counts, min_count=5, all_numbers=True)) == {"a": 5, "b2b": 5, "国": 5, "1984": 50, "½": 9}
 
 
 def test_a_word_is_displayed_in_its_most_frequent_form():
@@ -132,3 +164,40 @@ def test_numbers_may_be_words_however_rare():
     kept = select({"a": 5, "1": 3, "3": 9, "1984": 50}, min_count=5, numbers=["0", "1", "2"])
     assert counts_of(kept) == {"0": 0, "1": 3, "2": 0, "a": 5}
     assert kept["word"].to_pylist() == kept["display"].to_pylist() == ["0", "1", "2", "a"]
+
+
+@pytest.mark.parametrize(
+    ("clitics", "text", "phrases"),
+    [
+        ("en", "the dog's bowl", "the dog | s | bowl"),
+        ("en", "bowl dog's bowl", "bowl dog | s | bowl"),
+        ("fr", "qu'un d'un un", "qu | un | d | un un"),
+        ("en", "It's o'clock, they'd've rock'n'roll", "it | s | o'clock | they | d | ve | rock'n'roll"),
+        ("fr", "l'église romane d’aujourd'hui jusqu'à l'", "l | église romane | d | aujourd'hui | jusqu | à l"),
+        ("ca", "anar-me'n d'allà", "anar me | n | d | allà"),
+        ("tr", "İstanbul'da O'Neill'in evi", "istanbul | da | o'neill | in | evi"),
+        ("none", "the dog's bowl", "the dog's bowl"),
+    ],
+)
+def test_a_clitic_is_a_phrase_of_its_own(clitics, text, phrases):
+    counter = TokenCounter(clitics=clitics)
+    counter.add_lines(text)
+    table = counter.count()
+    words = table.word_forms["word"].to_pylist()
+    spelled = " ".join("|" if number == PHRASE_END else words[number] for number in table.tokens)
+    assert spelled.strip("| ") == phrases
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(st.text(st.sampled_from("sdlqu' ’aé."), max_size=14), max_size=5),
+    st.sampled_from(["en", "fr", "ca", "tr"]),
+)
+def test_clitics_change_where_phrases_end_and_no_words(lines, clitics):
+    counter = TokenCounter(clitics=clitics)
+    for line in lines:
+        counter.add_lines(line)
+    table = counter.count()
+    words = table.word_forms["word"].to_pylist()
+    tokens = [word for line in lines for word in tokenize(line, clitics=clitics)]
+    assert [words[number] for number in table.tokens if number != PHRASE_END] == tokens

@@ -1,26 +1,26 @@
 """Text cut at spaces into chunks, and the chunks numbered: the loop over every byte of a dump's prose, compiled.
 
-In: text in UTF-8. Out: the number of every chunk in it, in order; a line break is a chunk of its own, number
-`LINE_BREAK`. Equal chunks have equal numbers, in the order in which they are first met.
+In: text in UTF-8. Out: the number of every chunk in it, in order; a line break is a chunk of its own, number 0. Equal
+chunks have equal numbers, in the order in which they are first met.
 
-Where nothing can be compiled (`vocab.kernels.compiled`), Arrow does the same, slower.
+Where nothing can be compiled (`vocab.kernels.standalone`), Arrow and numpy do the same, slower.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vocab.kernels.compiled import compile_kernel, find_obstacle
-
-LINE_BREAK = 0
+from vocab.kernels.standalone import Array, standalone
 
 _SPACE, _NEWLINE = 0x20, 0x0A
 _FIRST_SLOTS = 1 << 16
 _HASH_SEED, _HASH_FACTOR = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)  # FNV-1a
 _HALF, _LOWER_HALF, _ONE = np.uint64(32), np.uint64(0xFFFFFFFF), np.uint64(1)
+
+_BYTES, _INT32S, _INT64S, _UINT64S = (Array(np.dtype(kind), 1) for kind in (np.uint8, np.int32, np.int64, np.uint64))
 
 _Bytes = npt.NDArray[np.uint8]
 _Numbers = npt.NDArray[np.int32]
@@ -41,7 +41,7 @@ class ChunkTable:
     def __init__(self) -> None:
         self._table = _empty_table(_FIRST_SLOTS)
         self._num_chunks = 0
-        self._by_arrow = pa.array(["\n"], pa.large_string()) if find_obstacle() else None
+        self._by_arrow = pa.array(["\n"], pa.large_string()) if _number_chunks.find_obstacle() else None
         if self._by_arrow is None:
             self.number_chunks(b"\n")
 
@@ -52,29 +52,13 @@ class ChunkTable:
             return numbers
         data = np.frombuffer(text, np.uint8)
         numbers = np.empty(len(data), np.int32)
-        position, num_numbers = 0, 0
+        state = np.array([0, 0, self._num_chunks])
         while True:
-            position, num_numbers, self._num_chunks = _number_chunks(
-                data, position, numbers, num_numbers, self._table, self._num_chunks
-            )
+            _number_chunks(data, numbers, *self._table, state)
+            position, num_numbers, self._num_chunks = state.tolist()
             if position == len(data):
                 return numbers[:num_numbers].copy()
             self._table = _double_table(self._table, self._num_chunks, room=len(data) - position)
-
-    @staticmethod
-    def look_up(numbers: _Numbers, values: _Numbers, starts: _Offsets) -> _Numbers:
-        """The values of each chunk of a row, one behind another.
-
-        Args:
-            numbers: The chunks.
-            values: Those of chunk 0, then those of chunk 1, and so on.
-            starts: [num_chunks + 1] into `values`.
-
-        >>> numbers, values = np.array([2, 0, 2], np.int32), np.array([5, 7, 8], np.int32)
-        >>> ChunkTable.look_up(numbers, values, np.array([0, 1, 1, 3])).tolist()
-        [7, 8, 5, 7, 8]
-        """
-        return _look_up(numbers, values, starts)
 
     def chunks(self) -> pa.Array:
         """All chunks, large_string; the number of one is its row."""
@@ -83,6 +67,34 @@ class ChunkTable:
         ends = self._table.ends[: self._num_chunks + 1].copy()
         spelled = self._table.spelled[: ends[-1]].copy()
         return pa.LargeStringArray.from_buffers(self._num_chunks, pa.py_buffer(ends), pa.py_buffer(spelled))
+
+
+def look_up(numbers: _Numbers, values: _Numbers, starts: _Offsets) -> _Numbers:
+    """The values of each chunk of a row, one behind another.
+
+    Args:
+        numbers: The chunks.
+        values: Those of chunk 0, then those of chunk 1, and so on.
+        starts: [num_chunks + 1] into `values`.
+
+    >>> numbers, values = np.array([2, 0, 2], np.int32), np.array([5, 7, 8], np.int32)
+    >>> look_up(numbers, values, np.array([0, 1, 1, 3])).tolist()
+    [7, 8, 5, 7, 8]
+    """
+    sizes = np.diff(starts)[numbers]
+    found = np.empty(sizes.sum(), np.int32)
+    if _look_up.find_obstacle():
+        before = np.cumsum(sizes) - sizes
+        found[:] = values[np.arange(len(found)) + np.repeat(starts[numbers] - before, sizes)]
+    else:
+        _look_up(numbers, values, starts, found)
+    return found
+
+
+def load_kernels() -> None:
+    """Loads the machine code, for this process and those that are forked from it; makes it where there is none."""
+    for kernel in (_number_chunks, _fill_slots, _look_up):
+        kernel.find_obstacle()
 
 
 class _Table(NamedTuple):
@@ -101,23 +113,30 @@ def _double_table(table: _Table, num_chunks: int, *, room: int) -> _Table:
     larger = _empty_table(2 * len(table.slots), max(2 * num_bytes, num_bytes + room))
     larger.ends[: num_chunks + 1] = table.ends[: num_chunks + 1]
     larger.spelled[:num_bytes] = table.spelled[:num_bytes]
-    _fill_slots(larger, num_chunks)
+    _fill_slots(*larger, num_chunks)
     return larger
 
 
-@compile_kernel
-def _number_chunks(
-    text: _Bytes, position: int, numbers: _Numbers, num_numbers: int, table: _Table, num_chunks: int
-) -> tuple[int, int, int]:
-    """Goes on from a position to the end of the text, or to the chunk for which the table has no room."""
-    slots, ends, spelled = table.slots, table.ends, table.spelled
-    mask = np.uint64(len(slots) - 1)
-    while position < len(text):
+@standalone(_BYTES, _INT32S, _UINT64S, _INT64S, _BYTES, _INT64S)
+def _number_chunks(text: Any, numbers: Any, slots: Any, ends: Any, spelled: Any, state: Any) -> None:
+    """Goes on from a position to the end of the text, or to the chunk for which the table has no room.
+
+    Args:
+        text: uint8.
+        numbers: int32, as many as there are bytes at most.
+        slots: Of the table, as the next ones.
+        ends: As above.
+        spelled: As above.
+        state: int64 [3], the position, how many numbers there are, how many chunks the table has.
+    """
+    position, num_numbers, num_chunks = state
+    mask = np.uint64(slots.size - 1)
+    while position < text.size:
         if text[position] == _SPACE:
             position += 1
             continue
         stop, hash_ = position, _HASH_SEED
-        while stop < len(text) and text[stop] != _SPACE and text[stop] != _NEWLINE:
+        while stop < text.size and text[stop] != _SPACE and text[stop] != _NEWLINE:
             hash_ = (hash_ ^ np.uint64(text[stop])) * _HASH_FACTOR
             stop += 1
         if stop == position:
@@ -136,45 +155,41 @@ def _number_chunks(
             home = (home + _ONE) & mask
         if not slots[home]:
             start = ends[num_chunks]
-            if num_chunks == len(ends) - 1 or start + size > len(spelled):
-                return position, num_numbers, num_chunks
-            spelled[start : start + size] = text[position:stop]
+            if num_chunks == ends.size - 1 or start + size > spelled.size:
+                break
+            for place in range(size):
+                spelled[start + place] = text[position + place]
             num_chunks += 1
             ends[num_chunks] = start + size
             slots[home] = hash_ >> _HALF << _HALF | np.uint64(num_chunks)
         numbers[num_numbers] = np.int64(slots[home] & _LOWER_HALF) - 1
         num_numbers += 1
         position = stop
-    return position, num_numbers, num_chunks
+    state[0], state[1], state[2] = position, num_numbers, num_chunks
 
 
-@compile_kernel
-def _fill_slots(table: _Table, num_chunks: int) -> None:
+@standalone(_UINT64S, _INT64S, _BYTES, int)
+def _fill_slots(slots: Any, ends: Any, spelled: Any, num_chunks: Any) -> None:
     """Puts every chunk that is spelled out into an empty table."""
-    mask = np.uint64(len(table.slots) - 1)
+    mask = np.uint64(slots.size - 1)
     for number in range(num_chunks):
         hash_ = _HASH_SEED
-        for index in range(table.ends[number], table.ends[number + 1]):
-            if table.spelled[index] != _NEWLINE:
-                hash_ = (hash_ ^ np.uint64(table.spelled[index])) * _HASH_FACTOR
+        for index in range(ends[number], ends[number + 1]):
+            if spelled[index] != _NEWLINE:
+                hash_ = (hash_ ^ np.uint64(spelled[index])) * _HASH_FACTOR
         home = (hash_ ^ hash_ >> _HALF) & mask
-        while table.slots[home]:
+        while slots[home]:
             home = (home + _ONE) & mask
-        table.slots[home] = hash_ >> _HALF << _HALF | np.uint64(number + 1)
+        slots[home] = hash_ >> _HALF << _HALF | np.uint64(number + 1)
 
 
-@compile_kernel
-def _look_up(numbers: _Numbers, values: _Numbers, starts: _Offsets) -> _Numbers:
+@standalone(_INT32S, _INT32S, _INT64S, _INT32S)
+def _look_up(numbers: Any, values: Any, starts: Any, found: Any) -> None:
     size = 0
-    for number in numbers:
-        size += starts[number + 1] - starts[number]
-    found = np.empty(size, np.int32)
-    size = 0
-    for number in numbers:
-        for index in range(starts[number], starts[number + 1]):
+    for place in range(numbers.size):
+        for index in range(starts[numbers[place]], starts[numbers[place] + 1]):
             found[size] = values[index]
             size += 1
-    return found
 
 
 def _number_by_arrow(text: bytes, known: pa.Array) -> tuple[pa.Array, _Numbers]:

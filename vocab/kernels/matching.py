@@ -12,6 +12,7 @@ Compiled as `vocab.kernels.compiled` says; import this module only where that wo
 meet a hash: mixed with signed ones they become floats.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,11 +24,17 @@ from vocab.kernels.hashing import BYTE_VALUES, TOKEN_MULTIPLIER, Bytes, Hashes, 
 _Ids = npt.NDArray[np.int32]
 
 _IDS_PER_TEXT = 8  # room made at first
+# Bytes that belong to no token: what they are, instead of a value.
+SEPARATOR, QUOTE, SIGN, SIGN_RUN, MOST_KIND = (np.uint64(kind) for kind in (0, 1, 2, 3, 3))
+
 _CLOSE, _APOSTROPHE = BYTE_VALUES[ord(" ")], BYTE_VALUES[ord("'")]
 _TOKEN_MULTIPLIER = np.uint64(TOKEN_MULTIPLIER)
 _ONE = np.uint64(1)
 _BLOCK_TOKENS = 1024  # worked on together: their hashes and values should stay in the nearest caches
 _FEW_IDS = 64  # of a text, sorted without a choice that the processor would have to foresee
+_CLITIC_BYTES = 8  # at most
+_LOWER = np.uint8(0x20)  # the bit that makes a letter of ASCII small and leaves a digit as it is
+_FIRST_LETTER, _LAST_LETTER, _LAST_DIGIT = ord("a"), ord("z"), ord("9")
 
 
 class TextBytes(NamedTuple):
@@ -35,9 +42,9 @@ class TextBytes(NamedTuple):
 
     offsets: Ints  # [rows + 1]
     data: Bytes
-    values: Hashes  # [256] what each byte adds to its token's hash; 0: it ends a token
-    tokens: Hashes  # [256] the hash of a byte that is a token by itself; 0: it is none
-    quote: int  # a byte that belongs to a token between two bytes that do, as an apostrophe; 256: there is none
+    values: Hashes  # [256] what each byte adds to its token's hash; up to MOST_KIND: it ends a token, or its kind
+    tokens: Hashes  # [256] the hash of a byte that is a token by itself or, as a sign, stands for one; 0: it does not
+    clitics: Hashes  # parts of a word that a quote cuts off: a `pack_clitics`
     empty_tokens: bool  # whether there is a token between two bytes that end one, and at either end of the text
 
 
@@ -59,6 +66,17 @@ class _Block(NamedTuple):
     values: Hashes  # of each token
     pair_values: Hashes  # of each token with the next
     candidates: Ints  # first tokens of pairs to look up
+
+
+def pack_clitics(before: Sequence[bytes], behind: Sequence[bytes], *, any_behind: bool) -> Hashes:
+    """Clitics of at most eight bytes, in lower case, as numbers: how many there are in front, whether all are behind.
+
+    Args:
+        before: Parts of a word in front of a quote that it cuts off.
+        behind: Parts behind it.
+        any_behind: It cuts off all, but behind a single letter.
+    """
+    return np.array([len(before), any_behind, *(int.from_bytes(part) for part in (*before, *behind))], np.uint64)
 
 
 @compile_kernel
@@ -97,10 +115,13 @@ def match_rows(
                     break
                 block = _make_block(most)
             if by_bytes[row]:
-                num_tokens = _cut_text(texts, first, end, table.multiplier, block.hashes, num_tokens)
+                end_token = _cut_text(texts, first, end, table.multiplier, block.hashes, num_tokens)
+                if end_token < 0:
+                    end_token = _cut_closely(texts, first, end, table.multiplier, block.hashes, num_tokens)
             else:
-                num_tokens = _cut_text(normalized, first, end, table.multiplier, block.hashes, num_tokens)
+                end_token = _cut_text(normalized, first, end, table.multiplier, block.hashes, num_tokens)
                 num_normalized += 1
+            num_tokens = end_token
             row_ends[row - first_row] = num_tokens
             row += 1
         _look_up_tokens(block, num_tokens, table)
@@ -122,17 +143,17 @@ def match_rows(
 
 @compile_kernel
 def _cut_text(texts: TextBytes, first: int, end: int, multiplier: np.uint64, hashes: Hashes, num_tokens: int) -> int:
-    """Appends the hashes of a text's tokens; gives how many there are now."""
+    """Appends the hashes of a text's tokens; gives how many there are now, or -1 where a byte is no mere separator."""
     values, data = texts.values, texts.data[first:end]
     token, start = np.uint64(0), 0
     for place in range(data.size):
         byte = data[place]
         value = values[byte]
-        if value == 0 and byte == texts.quote and start < place < data.size - 1 and values[data[place + 1]] != 0:
-            value = _APOSTROPHE
-        if value != 0:
+        if value > MOST_KIND:
             token = token * multiplier + value
             continue
+        if value != SEPARATOR:
+            return -1
         hashes[num_tokens] = token * multiplier + _CLOSE
         num_tokens += int((place > start) | texts.empty_tokens)
         hashes[num_tokens] = texts.tokens[byte]
@@ -140,6 +161,84 @@ def _cut_text(texts: TextBytes, first: int, end: int, multiplier: np.uint64, has
         token, start = np.uint64(0), place + 1
     hashes[num_tokens] = token * multiplier + _CLOSE
     return num_tokens + int((data.size > start) | texts.empty_tokens)
+
+
+@compile_kernel
+def _cut_closely(texts: TextBytes, first: int, end: int, multiplier: np.uint64, hashes: Hashes, num_tokens: int) -> int:
+    """The same for a text with quotes or signs; in a loop of its own, because the shorter one is faster."""
+    values, data = texts.values, texts.data[first:end]
+    token, start = np.uint64(0), 0
+    for place in range(data.size):
+        byte = data[place]
+        value = values[byte]
+        if value > MOST_KIND:
+            token = token * multiplier + value
+            continue
+        num_alone = int(value == SEPARATOR and texts.tokens[byte] != 0)
+        if value != SEPARATOR and place > start:
+            num_alone = _look_closer(values, texts.clitics, data, place)
+            if num_alone < 0:
+                token = token * multiplier + _APOSTROPHE
+                continue
+        hashes[num_tokens] = token * multiplier + _CLOSE
+        num_tokens += int((place > start) | texts.empty_tokens)
+        for _ in range(num_alone):
+            hashes[num_tokens] = texts.tokens[byte]
+            num_tokens += 1
+        token, start = np.uint64(0), place + 1
+    hashes[num_tokens] = token * multiplier + _CLOSE
+    return num_tokens + int((data.size > start) | texts.empty_tokens)
+
+
+@compile_kernel
+def _look_closer(values: Hashes, clitics: Hashes, data: Bytes, place: int) -> int:
+    """How many tokens a quote or a sign behind a word stands for; -1: the quote belongs to the word."""
+    if values[data[place]] == QUOTE:
+        return -int(_belongs(values, clitics, data, place))
+    return _count_signs(values, data, place)
+
+
+@compile_kernel
+def _belongs(values: Hashes, clitics: Hashes, data: Bytes, place: int) -> bool:
+    """Whether a quote behind a byte of a word belongs to the word: another byte follows, and no clitic is there."""
+    part, size = np.uint64(0), 0
+    while place + 1 + size < data.size and values[data[place + 1 + size]] > MOST_KIND and size <= _CLITIC_BYTES:
+        part = part << np.uint64(8) | np.uint64(data[place + 1 + size] | _LOWER)
+        size += 1
+    num_before = np.int64(clitics[0])
+    if size == 0 or (size <= _CLITIC_BYTES and _is_among(part, clitics[2 + num_before :])):
+        return False
+    part, size = np.uint64(0), 0
+    while size < place and values[data[place - 1 - size]] > MOST_KIND and size <= _CLITIC_BYTES:
+        part |= np.uint64(data[place - 1 - size] | _LOWER) << np.uint64(8 * size)
+        size += 1
+    if clitics[1]:
+        return size == 1 and _FIRST_LETTER <= part <= _LAST_LETTER
+    return size > _CLITIC_BYTES or not _is_among(part, clitics[2 : 2 + num_before])
+
+
+@compile_kernel
+def _is_among(part: np.uint64, clitics: Hashes) -> bool:
+    found = 0
+    for clitic in clitics:
+        found += int(part == clitic)
+    return found > 0
+
+
+@compile_kernel
+def _count_signs(values: Hashes, data: Bytes, place: int) -> int:
+    """How many signs behind a byte of a word stand for tokens; of a run all or none, at its first."""
+    sign = data[place]
+    if not _FIRST_LETTER <= data[place - 1] | _LOWER <= _LAST_LETTER:
+        return 0
+    after = place + 1
+    if values[sign] == SIGN_RUN:
+        while after < data.size and data[after] == sign:
+            after += 1
+    elif place > 1 and values[data[place - 2]] > MOST_KIND:
+        return 0
+    ends_word = after == data.size or values[data[after]] <= MOST_KIND
+    return after - place if ends_word or (after > place + 1 and data[after] <= _LAST_DIGIT) else 0
 
 
 @compile_kernel
