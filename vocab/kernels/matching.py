@@ -213,7 +213,7 @@ def _belongs(values: Hashes, clitics: Hashes, data: Bytes, place: int) -> bool:
         part |= np.uint64(data[place - 1 - size] | _LOWER) << np.uint64(8 * size)
         size += 1
     if clitics[1]:
-        return size == 1 and _FIRST_LETTER <= part <= _LAST_LETTER
+        return size == 1 and bool(_FIRST_LETTER <= part <= _LAST_LETTER)
     return size > _CLITIC_BYTES or not _is_among(part, clitics[2 : 2 + num_before])
 
 
