@@ -64,7 +64,7 @@ class MatchPairs(Stage):
     """Finds the queries that each pair's text holds; --explain TEXT shows those of a text."""
 
     name: ClassVar[str] = "match-pairs"
-    format: ClassVar[int] = Stage.format + 1
+    format: ClassVar[int] = Stage.format + 2
     questions = {  # noqa: RUF012 (never changed)
         "explain": Question(
             "TEXT",

@@ -42,6 +42,7 @@ class ImportVocab(Stage):
     """
 
     name: ClassVar[str] = "import-vocab"
+    format: ClassVar[int] = Stage.format + 1
     operand: ClassVar[str] = "input"
 
     input: tuple[str, ...] = option((), "Lists of queries: files, folders or globs.", identity=False)

@@ -228,6 +228,25 @@ def test_a_damaged_stream_is_counted_and_named(made):
 
 
 @pytest.mark.parametrize(
+    ("host", "flags", "clitics", "found"),
+    [
+        ("fr.wikipedia", [], "fr", {"l", "église", "l église", "sagrada"}),
+        ("fr.wikipedia", ["--clitics", "none"], "none", {"l'église", "sagrada"}),
+        ("uk.wikipedia", [], "none", {"l'église", "sagrada"}),
+    ],
+)
+def test_clitics_are_those_of_the_wiki(made, host, flags, clitics, found):
+    prose = page("Sagrada", "L'église Sagrada, l’Église. " * 3)
+    (made / "wiki.xml").write_text(HEAD.replace("en.wikipedia", host) + prose + "</mediawiki>")
+    least = ["--min-word-count", "3", "--min-bigram-count", "6", "--min-pmi", "0"]
+    rows = build(made / "vocab", "--dump", str(made / "wiki.xml"), *least, *flags)
+    matcher = Matcher.load(str(made / "vocab" / "matcher"))
+    assert matcher.normalization.clitics == clitics
+    assert {list(rows)[number] for number in matcher.match_text("L'ÉGLISE, Sagrada")} == found
+    assert all(rows[query]["count"] == (3 if query == "sagrada" else 6) for query in found)
+
+
+@pytest.mark.parametrize(
     ("flags", "message"),
     [
         pytest.param([], "dump must be given", id="no-dump"),
@@ -272,14 +291,19 @@ def read_articles_slowly(path):
 UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}ー\p{Bopomofo}\p{Thai}]"  # scripts of the excerpt without spaces
 ALONE = rf"{UNSPACED}\p{{M}}*"
 PART = rf"(?:(?!{UNSPACED})[\p{{L}}\p{{N}}]\p{{M}}*)+"
+LEFT_OUT = (
+    "[\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0640\u064b-\u0652\u0670]|(?<=\\p{Cyrillic})[\u0300\u0301]"
+)
+SIGNS = {"+": " plus ", "#": " sharp ", "♯": " sharp ", "♭": " flat "}
 
 
 def tokenize_slowly(line, *, fold=True):
     unified = unicodedata.normalize("NFKC", line.replace("\u00ad", ""))
-    unified = regex.sub(r"(?<=\p{L})\++(?![\p{L}\p{N}+])", lambda run: " plus" * len(run[0]) + " ", unified)
-    unified = regex.sub(r"(?<=(?<![\p{L}\p{N}])\p{L})[#♯](?![\p{L}\p{N}])", " sharp ", unified)
-    folded = unicodedata.normalize("NFKC", unified.casefold()) if fold else unified
-    return regex.findall(f"{ALONE}|{PART}(?:'{PART})*", folded.replace("’", "'").replace("\u02bc", "'"))
+    spelled = regex.sub(r"(?<=\p{L})\++(?![\p{L}\p{N}+])", lambda found: SIGNS["+"] * len(found[0]), unified)
+    spelled = regex.sub(r"(?<=(?<![\p{L}\p{N}])\p{L})[#♯♭](?![\p{L}\p{N}])", lambda found: SIGNS[found[0]], spelled)
+    folded = unicodedata.normalize("NFKC", spelled.casefold()) if fold else spelled
+    folded = unicodedata.normalize("NFKC", regex.sub(LEFT_OUT, "", folded))
+    return regex.findall(f"{ALONE}|{PART}(?:'{PART})*", regex.sub("[’\u02bc\u05f3]", "'", folded))
 
 
 def cut_clitics(tokens):

@@ -118,6 +118,9 @@ def test_the_normalisation_is_that_of_the_vocabulary(world, capsys):
     assert "CAT" in rows_of("own") and "cat" in rows_of("own")
     assert run("import-vocab", "own.json", "--merge", "exact", "--case", "fold", "--output", "other") == 2
     assert "case must be 'sensitive' as in" in capsys.readouterr().err
+    assert run("import-vocab", "own.json", "--clitics", "fr", "--output", "french") == 0
+    assert run("import-vocab", "own.json", "--merge", "french", "--clitics", "it", "--output", "other") == 2
+    assert "clitics must be 'fr' as in french, not 'it'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

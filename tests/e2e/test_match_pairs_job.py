@@ -47,6 +47,13 @@ def test_explain_shows_id_query_and_sources(data, capsys):
     ]
 
 
+def test_explain_shows_how_clitics_and_signs_are_cut_off(data, capsys):
+    assert run(data, "--explain", "The cat’s C++") == 0
+    assert capsys.readouterr().out.splitlines() == ["the cat s c plus plus", "0\tcat\tword,title"]
+    assert run(data, "--explain", "The cat’s C++", "--clitics", "none") == 0
+    assert capsys.readouterr().out.splitlines() == ["the cat's c plus plus", "(holds no query)"]
+
+
 @pytest.mark.parametrize("text", ["a dog", ""])
 def test_explain_says_when_a_text_holds_no_query(data, capsys, text):
     assert run(data, "--explain", text) == 0
