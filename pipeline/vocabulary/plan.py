@@ -37,8 +37,8 @@ class VocabPlan:
     """
 
     site: Site
-    normalization: Normalization
-    counting: Normalization
+    normalization: Normalization = Normalization()
+    counting: Normalization = Normalization()
     project: str
     tasks: tuple[CountTask, ...]
     views: Mapping[str, str]
