@@ -122,6 +122,26 @@ def test_the_metaclip_preset_searches_as_metaclip_does(wiki):
     assert (options["min_pmi"], options["min_word_count"]) == (30.0, 40)
 
 
+def test_names_with_dots_signs_and_numbers_are_told_apart(wiki):
+    titles = {"C++": 90, "C (programming language)": 80, "C (disambiguation)": 75, "1984": 85, "1984 (film)": 84}
+    pages = "".join(page(title, "A page.") for title in titles)
+    (wiki / "dump.xml.bz2").write_bytes(bz2.compress((HEAD + pages + "</mediawiki>").encode()))
+    (wiki / "views").write_text("".join(f"en {title.replace(' ', '_')} {n} 0\n" for title, n in titles.items()))
+    names = ("St._Louis", ".22_caliber", "fox")
+    lines = [f"0000000{number} 05 n 01 {name} 0 001 @ 02083346 n 0000 | x\n" for number, name in enumerate(names)]
+    (wiki / "nltk_data" / "corpora" / "wordnet" / "data.noun").write_text("".join(lines))
+    rows = build(wiki, "vocab", "--no-all-lemmas")
+    assert {query: row["views"] for query, row in rows.items() if row["views"]} == {
+        "1984": 85,
+        "c": 80,
+        "c plus plus": 90,
+    }
+    assert {query for query, row in rows.items() if row["synsets"]} == {"22 caliber", "fox", "st louis"}
+    rows = build(wiki, "metaclip", "--preset", "metaclip", "--number-titles", "drop", "--numbers-below", "0")
+    assert {query for query, row in rows.items() if row["views"]} == titles.keys() - {"1984"}
+    assert {query for query, row in rows.items() if row["synsets"]} == {"fox", "st"}
+
+
 class Page(HTMLParser):
     """Collects a page's elements and texts, and refuses what is not closed in order."""
 
