@@ -119,6 +119,7 @@ class ByteRules(NamedTuple):
         return cls(becomes, becomes != _SPACE, np.zeros(256, np.bool_))
 
 
+ENGLISH = Normalization()
 METACLIP = Normalization(case="sensitive", style="metaclip", clitics=NO_CLITICS)
 
 

@@ -10,7 +10,7 @@ from pipeline.vocabulary.given import find_files
 from pipeline.vocabulary.options import VocabOptions
 from pipeline.vocabulary.unit_counts import CountTask, choose_unit_bytes, file_digest, plan_tasks
 from vocab.dump import plan_units, read_index, read_site
-from vocab.normalize import Normalization
+from vocab.normalize import ENGLISH, Normalization
 from vocab.site import Site
 from vocab.wiki_names import names_of
 
@@ -37,8 +37,8 @@ class VocabPlan:
     """
 
     site: Site
-    normalization: Normalization = Normalization()
-    counting: Normalization = Normalization()
+    normalization: Normalization = ENGLISH
+    counting: Normalization = ENGLISH
     project: str
     tasks: tuple[CountTask, ...]
     views: Mapping[str, str]
