@@ -1,5 +1,7 @@
 """Counting words over arrays equals counting them one by one."""
 
+import subprocess
+import sys
 from collections import Counter
 from itertools import groupby, pairwise
 
@@ -9,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vocab.kernels.chunks import ChunkTable, look_up
+from vocab.kernels import chunks
+from vocab.kernels.chunks import ChunkTable, load_kernels, look_up
 from vocab.kernels.sums import add_up
 from vocab.normalize import normalize_column, tokenize
 from vocab.words import PHRASE_END, WORD_FORMS, WORD_SUMS, TokenCounter, select_words, sum_forms
@@ -201,3 +204,20 @@ def test_clitics_change_where_phrases_end_and_no_words(lines, clitics):
     words = table.word_forms["word"].to_pylist()
     tokens = [word for line in lines for word in tokenize(line, clitics=clitics)]
     assert [words[number] for number in table.tokens if number != PHRASE_END] == tokens
+
+
+def test_words_are_counted_by_machine_code_where_numba_cannot_be_loaded():
+    load_kernels()  # makes it, where it is not kept yet
+    if chunks._number_chunks.find_obstacle():
+        pytest.skip("nothing is compiled here")
+    code = """if True:
+        import sys
+        sys.modules["numba"] = None
+        from vocab.kernels import chunks
+        from vocab.words import TokenCounter
+        assert not chunks._number_chunks.find_obstacle() and not chunks._look_up.find_obstacle()
+        counter = TokenCounter()
+        counter.add_lines("a b, a")
+        print(counter.count().tokens.tolist())"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["[0,", "1,", "-1,", "0,", "-1]"]
