@@ -140,13 +140,9 @@ def read_candidates(path: str) -> tuple[int, Pairs]:
     from pipeline.extraction.candidates import Page
     from pipeline.extraction.pages import PageRules
     from pipeline.extraction.record_pages import read_pages
-    from pipeline.extraction.unit import COMPILED_BYTES
-    from pipeline.extraction.wat_links import cut_links, load_cutter
-    from pipeline.web.archives.streaming import stream_records
 
     pages, pairs = 0, []
-    cutter = load_cutter() if Path(path).stat().st_size >= COMPILED_BYTES else cut_links
-    for page in read_pages(stream_records(path), PageRules(), cutter):
+    for page in read_pages(path, PageRules()):
         pages += isinstance(page, Page) or page == DropReason.OPTED_OUT
         if isinstance(page, Page):
             pairs += [(url, text) for url, text, _ in page.candidates if not isinstance(url, DropReason)]

@@ -42,7 +42,10 @@ def says_something(text: str | None) -> bool:
 
 def find_card_images(metas: Sequence[tuple[str, str]]) -> Iterator[Find]:
     """The images of a page's social media cards; an alt belongs to the image before it, or to the first one."""
+    names = {name for name, _ in metas}
     for text_source, image_names, alt_name in _CARDS:
+        if image_names.isdisjoint(names):
+            continue
         references: list[str] = []
         alts: list[str] = []
         for name, content in metas:

@@ -1,22 +1,25 @@
 """Records of archives ► pages: HTML as it was answered, or what a WAT says of it.
 
-In: the records of an archive, in order. Out: for each, in the same order, a `Page`, or why it is left out, or None
-when it is about no answer.
+In: an archive. Out: for each of its records, in order, a `Page`, or why it is left out, or None when it is about no
+answer.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
+from pipeline.base import files
 from pipeline.base.drops import DropReason
 from pipeline.extraction.candidates import Page
 from pipeline.extraction.pages import HTML_TYPES, PageRules, parse_page
 from pipeline.extraction.wat import parse_wat
-from pipeline.extraction.wat_links import Cutter, cut_links
-from pipeline.web.archives.records import ArchiveRecord
+from pipeline.extraction.wat_scan import WatScanner, load_scanner
+from pipeline.web.archives.records import ArchiveRecord, Fault
+from pipeline.web.archives.streaming import stream_scanned
 from pipeline.web.bodies import decode_body
 from pipeline.web.http import parse_charset
 
+SCANNED_BYTES: Final = 4 << 20  # of a WAT, from which on machine code pays
 MAX_PAGE_BYTES: Final = 16 << 20  # Common Crawl keeps 1 to 5 MiB of a page
 HTML_START: Final = re.compile(rb"\s*(?:<\?xml|<!doctype\s+html|<html|<!--|<head|<body)", re.IGNORECASE)
 
@@ -27,23 +30,39 @@ _BINARY_SHARE: Final = 0.02
 
 
 def read_pages(
-    records: Iterable[ArchiveRecord], rules: PageRules, cut_links: Cutter = cut_links
+    path: str, rules: PageRules, on_fault: Callable[[Fault], None] = lambda fault: None
 ) -> Iterator[Page | DropReason | None]:
-    """Reads the records of one archive.
+    """Reads the records of an archive.
 
     Args:
-        records: In their order.
+        path: See `stream_records`.
         rules: How pages are read.
-        cut_links: See `parse_wat`.
+        on_fault: See `stream_records`.
     """
-    for record in records:
-        if record.kind == "metadata" and record.mime == "application/json":
-            yield parse_wat(record.body, rules, cut_links)
+    is_large = files.file_size(path) >= SCANNED_BYTES
+    scanner: WatScanner | None = None
+
+    def scan(data: bytearray, first: int, last: int) -> tuple[list[Page | DropReason | None], int]:
+        return scanner.scan(data, first, last) if scanner else ([], first)
+
+    for record in stream_scanned(path, scan, on_fault):
+        if not isinstance(record, ArchiveRecord):
+            yield record
+        elif is_wat_record(record):
+            if is_large and scanner is None:
+                is_large, scanner = False, load_scanner(rules)
+            yield parse_wat(record.body, rules)
         else:
-            yield _read_answer(record, rules)
+            yield read_answer(record, rules)
 
 
-def _read_answer(record: ArchiveRecord, rules: PageRules) -> Page | DropReason | None:
+def is_wat_record(record: ArchiveRecord) -> bool:
+    """Whether a record is one of those that a WAT is made of."""
+    return record.kind == "metadata" and record.mime == "application/json"
+
+
+def read_answer(record: ArchiveRecord, rules: PageRules) -> Page | DropReason | None:
+    """Reads a record of a WARC."""
     if record.kind not in ("response", "resource"):
         return None
     if record.mime not in HTML_TYPES and (record.mime or not HTML_START.match(record.body)):

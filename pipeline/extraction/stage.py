@@ -37,6 +37,7 @@ from pipeline.extraction.losers import (
 )
 from pipeline.extraction.near_duplicates import NearDuplicates, sign_texts
 from pipeline.extraction.pages import PageRules, parse_page
+from pipeline.extraction.record_pages import SCANNED_BYTES
 from pipeline.extraction.repeats import RepeatedTexts
 from pipeline.extraction.table_columns import (
     NO_COLUMNS,
@@ -47,9 +48,9 @@ from pipeline.extraction.table_columns import (
     parse_kept,
     parse_where,
 )
-from pipeline.extraction.unit import COMPILED_BYTES, Extraction, ExtractionRules, saved_page_key
+from pipeline.extraction.unit import Extraction, ExtractionRules, saved_page_key
 from pipeline.extraction.url_lists import PRESETS, ListColumns, Preset, read_url_list, tell_columns
-from pipeline.extraction.wat_links import load_cutter
+from pipeline.extraction.wat_scan import load_scanner
 from pipeline.steps import GroupPacked, MapUnits, Stage, Step, Steps
 from vocab.kernels.compiled import find_obstacle
 
@@ -281,8 +282,8 @@ def prepare_readers(units: Sequence[InputUnit]) -> None:
         parse_page(b"", "")
         if obstacle := find_obstacle():
             logging.getLogger(__name__).warning("pages are read hundreds of times slower, not compiled: %s", obstacle)
-    if any(unit.is_listed or files.file_size(unit.path) >= COMPILED_BYTES for unit in wats):
-        load_cutter()
+    if any(unit.is_listed or files.file_size(unit.path) >= SCANNED_BYTES for unit in wats):
+        load_scanner(PageRules())
 
 
 def extract_unit(unit: InputUnit, output: str, *, rules: ExtractionRules, tries: int, drop_unreadable: bool) -> Counts:

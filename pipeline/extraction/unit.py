@@ -28,12 +28,8 @@ from pipeline.extraction.pages import PageRules, parse_page
 from pipeline.extraction.record_pages import HTML_START, MAX_PAGE_BYTES, read_pages
 from pipeline.extraction.table_columns import NO_COLUMNS, TableColumns
 from pipeline.extraction.url_lists import WHOLE, ListColumns, TablePart, list_format, read_url_list
-from pipeline.extraction.wat_links import cut_links, load_cutter
-from pipeline.web.archives.streaming import stream_records
 from pipeline.web.bodies import decode_body
 from pipeline.web.urls import canonicalize_url
-
-COMPILED_BYTES: Final = 4 << 20  # of a WAT; loading compiled code takes half a second
 
 _BATCH_ROWS: Final = 16_384
 _ARCHIVE_NAME: Final = re.compile(r"\.(?:warc|wat|wet|wacz)(?:\.|$)", re.IGNORECASE)
@@ -134,9 +130,7 @@ class Extraction:
         def count_fault(_: object) -> None:
             self._add_page(DropReason.CUT_RECORD)
 
-        records = stream_records(self._path, count_fault)
-        cutter = load_cutter() if files.file_size(self._path) >= COMPILED_BYTES else cut_links
-        for page in read_pages(records, self._rules.pages, cutter):
+        for page in read_pages(self._path, self._rules.pages, count_fault):
             self._num_records += 1
             if page is not None:
                 self._add_page(page)

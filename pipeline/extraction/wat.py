@@ -7,6 +7,7 @@ Source: commoncrawl/ia-web-commons (the extractor), IIPC Web Archive Transformat
 """
 
 import re
+import string
 from collections.abc import Sequence
 from functools import partial
 from typing import Final
@@ -23,7 +24,7 @@ from pipeline.extraction.page_metadata import (
 )
 from pipeline.extraction.pages import DEFAULT_RULES, PageRules
 from pipeline.extraction.prescan import read_declaration
-from pipeline.extraction.wat_links import Cutter, cut_links
+from pipeline.extraction.wat_links import cut_links
 from pipeline.extraction.wat_page import Link, WatPage, decode_record, find_declarations, unescape
 from pipeline.web.encodings import find_encoding
 from pipeline.web.http import parse_charset
@@ -32,27 +33,27 @@ from pipeline.web.urls import UrlResolver
 
 _MARK_OF_ANSWER: Final = b'"HTTP-Response-Metadata"'
 _MARK_OF_HTML: Final = b'"HTML-Metadata"'
+# What addresses may hold without a closer look, besides escapes, and the mark before a fragment at their end.
+PLAIN_CHARACTERS: Final = string.ascii_letters + string.digits + "_~.&=+,@!()*:/?-"
+
 # Most addresses; `choose_reference` and `UrlResolver.resolve` would change nothing in them but an empty fragment, where
 # they are no placeholders, not too long, and hold no segment that begins with a dot and no encoded label of a host.
 # A semicolon may end a reference to a character.
 _PLAIN: Final = re.compile(
     r"((?:(?:https?:)?//(?:[a-z0-9-]++\.)++[a-z][a-z0-9-]*+)?"
-    r"/(?!/)(?:[A-Za-z0-9_~.&=+,@!()*:/?-]++|%(?:2[0-9A-CF]|3[A-F]|[89A-F][0-9A-F]))*+)#?"
+    rf"/(?!/)(?:[{PLAIN_CHARACTERS}]++|%(?:2[0-9A-CF]|3[A-F]|[89A-F][0-9A-F]))*+)#?"
 )
 _MAX_PLAIN_CHARS: Final = 2000
 
-_make_candidate: Final = partial(tuple.__new__, Candidate)  # in half the time
+make_candidate: Final = partial(tuple.__new__, Candidate)  # in half the time
 
 
-def parse_wat(
-    record: bytes, rules: PageRules = DEFAULT_RULES, cut_links: Cutter = cut_links
-) -> Page | DropReason | None:
+def parse_wat(record: bytes, rules: PageRules = DEFAULT_RULES) -> Page | DropReason | None:
     """Finds the images of the page that a WAT record is about.
 
     Args:
         record: The JSON of one metadata record.
         rules: How pages are read.
-        cut_links: `wat_links.cut_links`, or the same compiled.
 
     Returns:
         None when the record is about a request or about the crawl.
@@ -89,15 +90,15 @@ def _read_page(page: WatPage, record: bytes, rules: PageRules) -> Page | DropRea
             num_bare += 1
         elif alt and not rules.all_texts and "&" not in alt and not alt.isspace():  # most images that have a text
             address = _image_address(image.url or "", resolver, rules)
-            candidates.append(_make_candidate((address, alt, "alt")))
+            candidates.append(make_candidate((address, alt, "alt")))
         else:
-            candidates += _read_image(image, resolver, rules)
+            candidates += read_image(image, resolver, rules)
     candidates += [resolve_find(find, resolver.resolve) for find in find_card_images(page.metas)]
     candidates += [NO_CANDIDATE] * num_bare
     return Page(page.url, "", candidates)
 
 
-def _read_image(image: Link, resolver: UrlResolver, rules: PageRules) -> list[Candidate]:
+def read_image(image: Link, resolver: UrlResolver, rules: PageRules) -> list[Candidate]:
     """The candidates of an image with a text: one for each text that is wanted of it."""
     texts = _image_texts(image, rules)
     if not texts:
@@ -126,13 +127,13 @@ def _image_texts(image: Link, rules: PageRules) -> Sequence[tuple[str, str]]:
 
 
 def _image_address(url: str, resolver: UrlResolver, rules: PageRules) -> str | DropReason:
+    if url.startswith("data:"):
+        return DropReason.DATA_URL
     plain = _PLAIN.fullmatch(url)
     is_plain = (
         plain and "/." not in url and "xn--" not in url and len(url) <= _MAX_PLAIN_CHARS and not is_placeholder(url)
     )
     if plain and is_plain and (address := plain[1] if url[0] != "/" else resolver.resolve_plain(plain[1])):
         return address
-    if url.startswith("data:"):
-        return DropReason.DATA_URL
     reference = choose_reference({"src": unescape(url)}, target_px=rules.target_px)
     return reference if isinstance(reference, DropReason) else resolver.resolve(reference) or DropReason.BAD_URL

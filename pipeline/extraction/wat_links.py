@@ -8,12 +8,7 @@ quote that ends one.
 Source: RFC 8259 7 (strings); commoncrawl/ia-web-commons (the order of keys).
 """
 
-from collections.abc import Callable
 from typing import Final
-
-from vocab.kernels.compiled import find_obstacle
-
-Cutter = Callable[[bytes], bytes | memoryview]
 
 _LINKS: Final = b'},"Links":['  # behind the object of the page's head
 _LINK: Final = b'{"path":"'
@@ -41,13 +36,3 @@ def cut_links(record: bytes) -> bytes:
         kept.append(record[at - 1 : behind])
         at = record.find(_IMAGE, behind)
     return b"".join([*kept, record[record.rfind(_LINK) :]])
-
-
-def load_cutter() -> Cutter:
-    """The same function compiled, where that works: it pays from some thousand records on."""
-    if find_obstacle():
-        return cut_links
-    from vocab.kernels import wat_links as wat_links_kernel  # loads numba
-
-    wat_links_kernel.cut_links(b"")
-    return wat_links_kernel.cut_links

@@ -8,9 +8,10 @@ Protocol, community report 2024-05 (header, file, meta elements, their order); I
 and -vocab-08 (Content-Usage; labels of earlier drafts too); draft-romm-aipref-contentsignals-00 (Content-Signal).
 """
 
+import functools
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, NamedTuple, Self
@@ -45,6 +46,7 @@ _HARMLESS: Final = (
     "nositelinkssearchbox max-snippet max-image-preview max-video-preview"
 )
 _KNOWN: Final = _NO_TRAINING | _NO_INDEX | {_DATE, *_HARMLESS.split()}
+_MAX_KNOWN_CHARS: Final = 200  # of lines that are kept
 _SEPARATORS: Final = re.compile("[,;|\uff0c\uff1b\u3001]")  # only commas are foreseen
 _WORD_ENDS: Final = re.compile(r"[\s\"'\u201c\u201d]+")
 _NAMED: Final = re.compile(r"\s*([\w.*/-]+)\s*:(.*)", re.DOTALL)
@@ -161,7 +163,17 @@ def _forbids(directive: str, date: str, *, noindex: bool, now_s: float | None) -
     return directive in _NO_TRAINING or (noindex and directive in _NO_INDEX)
 
 
-def _directives(tag: str) -> Iterator[tuple[str, str]]:
+def _directives(tag: str) -> Sequence[tuple[str, str]]:
+    """The directives of one line, see `_read_directives`; most lines have been met before."""
+    return _known_directives(tag) if len(tag) <= _MAX_KNOWN_CHARS else list(_read_directives(tag))
+
+
+@functools.lru_cache(maxsize=1024)
+def _known_directives(tag: str) -> Sequence[tuple[str, str]]:
+    return tuple(_read_directives(tag))
+
+
+def _read_directives(tag: str) -> Iterator[tuple[str, str]]:
     """The directives of one line that are meant for this program, each with the date behind it, if that is one.
 
     A name before a directive begins a list for one agent, which lasts to the next such name; without it is for all.

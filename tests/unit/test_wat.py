@@ -5,12 +5,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.base.drops import DropReason
-from pipeline.extraction import image_references
+from pipeline.extraction import image_references, wat_scan
+from pipeline.extraction import wat as wat_module
 from pipeline.extraction.candidates import Candidate, Page
 from pipeline.extraction.pages import DEFAULT_RULES, PageRules
 from pipeline.extraction.wat import _image_address, parse_wat
-from pipeline.extraction.wat_links import cut_links, load_cutter
+from pipeline.extraction.wat_links import cut_links
 from pipeline.extraction.wat_page import decode_record
+from pipeline.extraction.wat_scan import WatScanner, load_scanner
 from pipeline.web.archives.records import iterate_records
 from pipeline.web.urls import UrlResolver
 
@@ -125,7 +127,7 @@ def test_no_damage_crashes_the_reader(at, removed, inserted, alt):
     assert outcome is None or isinstance(outcome, DropReason | Page)
 
 
-# With and without compiled code the same is found.
+# Whole, without other links, and by compiled code the same is found.
 
 TEXTS = st.text(max_size=12) | st.sampled_from(["a red cat", "A &amp; B", " ", "&#xD800;", "\0", "é\u2019\U0001f600"])
 TEXTS |= st.sampled_from(['},{"path":"IMG@/src","alt":"', '},"Links":[', '{"path":"', "\\", '\\"', "}]"])
@@ -172,19 +174,43 @@ def compact(record: bytes) -> bytes:
     return json.dumps(json.loads(record), ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def cut_both_ways(record: bytes) -> bytes:
-    """A record abridged by the plain and by the compiled function, which give the same."""
-    abridged = cut_links(record)
-    assert bytes(load_cutter()(record)) == abridged
-    return abridged
+def wrap(record: bytes) -> bytes:
+    """A record as it stands in a WAT."""
+    head = b"WARC/1.0\r\nWARC-Type: metadata\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    return head % len(record) + record + b"\r\n\r\n"
 
 
-def cut_nothing(record: bytes) -> bytes:
-    return b""
+def scan(records: list[bytes], rules: PageRules = DEFAULT_RULES) -> list:
+    """What is found in records by compiled code, where there is any; what it leaves is read as ever."""
+    data = bytearray(b"".join(map(wrap, records)))
+    scanner = load_scanner(rules)
+    outcomes, at = [], 0
+    while len(outcomes) < len(records):
+        found, at = scanner.scan(data, at, len(data)) if scanner else ([], at)
+        outcomes += found
+        if len(outcomes) < len(records):
+            record = records[len(outcomes)]
+            outcomes.append(parse_wat(record, rules))
+            at += len(wrap(record))
+    assert at == len(data)
+    return outcomes
 
 
 def abridged_and_whole(records: list[bytes], rules: PageRules = DEFAULT_RULES) -> list[list]:
-    return [[parse_wat(record, rules, cut) for record in records] for cut in (cut_both_ways, cut_nothing)]
+    """What is found in records without other links, which compiled code finds too, and in whole ones."""
+    abridged = [parse_wat(record, rules) for record in records]
+    for record, outcome, scanned in zip(records, abridged, scan(records, rules), strict=True):
+        assert scanned == outcome or (outcome is DropReason.CUT_JSON and not is_utf8(record))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wat_module, "cut_links", lambda record: b"")
+        return [abridged, [parse_wat(record, rules) for record in records]]
+
+
+def is_utf8(content: bytes) -> bool:
+    try:
+        return bool(content.decode()) or True
+    except UnicodeDecodeError:
+        return False
 
 
 @settings(max_examples=300)
@@ -204,20 +230,14 @@ def test_in_a_damaged_record_without_other_links_the_same_or_more_is_found(recor
     assert abridged == whole or (whole is DropReason.CUT_JSON and isinstance(abridged, Page | DropReason))
 
 
-@settings(max_examples=500)
-@given(st.lists(st.sampled_from(['},"Links":[', '{"path":"', '"path":"IMG@', "{", '"', "x", "}"])).map("".join))
-def test_the_compiled_function_cuts_as_the_plain_one_does(text):
-    cut_both_ways(text.encode())
-
-
 OTHER = {"path": "A@/href", "url": "b", "text": "x", "n": ["]", None]}
 
 
 def test_the_links_that_are_no_images_are_cut_out_but_for_the_last():
     links = [OTHER, LINK, LINK | {"alt": '{"path":"A'}, OTHER, OTHER, LINK, OTHER, OTHER | {"url": "c"}]
     kept = [LINK, links[2], LINK, links[-1]]
-    assert cut_both_ways(compact(wat(*links))) == compact(wat(*kept))
-    assert cut_both_ways(compact(wat(OTHER, LINK))) == compact(wat(LINK))
+    assert cut_links(compact(wat(*links))) == compact(wat(*kept))
+    assert cut_links(compact(wat(OTHER, LINK))) == compact(wat(LINK))
 
 
 def test_of_a_record_cut_anywhere_the_same_is_told():
@@ -282,6 +302,69 @@ def test_in_real_records_the_same_is_found(real_data):
     abridged, whole = abridged_and_whole(records)
     assert abridged == whole
     assert any(isinstance(page, Page) and page.candidates for page in whole)
+
+
+@pytest.fixture(scope="module")
+def scanner() -> WatScanner:
+    return load_scanner(DEFAULT_RULES) or pytest.skip("nothing is compiled here")
+
+
+USUAL = {
+    "as of today": lambda record: record,
+    "other texts before paths": lambda record: sort_keys(record),
+    "links before the head": lambda record: sort_keys(record, reverse=True),
+}
+
+
+def sort_keys(record: bytes, *, reverse: bool = False) -> bytes:
+    def order(value):
+        if isinstance(value, dict):
+            return {key: order(value[key]) for key in sorted(value, reverse=reverse)}
+        return [*map(order, value)] if isinstance(value, list) else value
+
+    return json.dumps(order(json.loads(record)), ensure_ascii=False, separators=(",", ":")).encode()
+
+
+@pytest.mark.parametrize("change", USUAL.values(), ids=USUAL)
+def test_a_usual_record_is_read_by_compiled_code_alone(scanner, monkeypatch, change):
+    links = [OTHER, LINK | {"url": "/b.jpg"}, LINK, {"path": "IMG@/src", "url": "/c"}, LINK | {"alt": "\\"}, OTHER]
+    metas = [{"name": "Robots", "content": "all"}, {"property": "og:image", "content": "o&amp;"}, {"name": "x"}]
+    head = {"Base": "/y/", "Metas": metas, "Title": 'a "b"'}
+    record = change(compact(wat(*links, head=head, headers={"content-usage": ["x", "y"], "Server": "z\n"})))
+    expected = [parse_wat(record)]
+    assert isinstance(expected[0], Page)
+    monkeypatch.setattr(wat_scan, "parse_wat", None)
+    data = bytearray(wrap(b'{"Envelope":{}}') + wrap(record) + wrap(record)[:-1])
+    assert scanner.scan(data, 0, len(data)) == ([None, *expected], len(data) - len(wrap(record)) + 1)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"WARC-Type: response",
+        b"WARC-Type: Metadata",
+        b"warc-type: metadata",
+        b"WARC-Type: metadata\r\nWARC-Type: metadata",
+        b"WARC-Type: metadata\r\nX-Other: a",
+        b"WARC-Type: metadata\nWARC-Date: a",
+        b"WARC-Type:metadata",
+        b"WARC-Type: metadata\r\nWARC-Target-URI: http://a.example/\xc3\xa9",
+        b"WARC-Type: metadata\r\nContent-Length: 1",
+    ],
+)
+def test_records_with_unusual_headers_are_left_to_others(scanner, header):
+    data = bytearray(wrap(b'{"Envelope":{}}'))
+    odd = data.replace(b"WARC-Type: metadata", header)
+    assert scanner.scan(odd, 0, len(odd)) == ([], 0)
+    assert scanner.scan(data + odd, 0, len(data + odd)) == ([None], len(data))
+
+
+def test_more_than_fits_in_memory_is_left_to_others(scanner, monkeypatch):
+    many = compact(wat(*[LINK] * 5000))
+    long = compact(wat(LINK | {"alt": "a" * (5 << 20)}))
+    [bare] = scan([compact(wat(*[{"path": "IMG@/src", "url": "/c"}] * 5000))])
+    assert scan([many, long]) == [parse_wat(many), parse_wat(long)]
+    assert len(bare.candidates) == 5000
 
 
 @settings(max_examples=500)

@@ -6,7 +6,7 @@ matching     texts ► ids of the queries in them           hashing      the con
 chunks       text ► numbered chunks                        sums         tables of keys and numbers ► one, added up
 compressed   compressed files ► runs of plain bytes, by    bz2_blocks   bz2 streams ► bytes, block by block
 html_tokens  HTML ► tags, attributes, texts                html_tree    tags ► what is open around each
-wat_links    WAT records ► the same without links that are no images
+wat_records  records of a WAT ► lines of text of what is wanted
 
 They lie inside `vocab`, the lowest package, because the packages at the top are given, and because a package called
 ``kernels`` at the top would be taken by transformers for another one of that name.

@@ -9,13 +9,15 @@ Source: ISO 28500 5 (record header), annex D (gzip members one after another).
 import gzip
 from collections.abc import Callable, Generator, Iterator
 from itertools import islice
-from typing import Final, cast
+from typing import Final, TypeVar, cast
 
 from isal import igzip, isal_zlib
 
 from pipeline.base.files import open_for_read
 from pipeline.web.archives.records import ArchiveRecord, Fault, iterate_records, make_record
 from pipeline.web.archives.streams import GZIP_MAGIC
+
+_Scanned = TypeVar("_Scanned")
 
 UNKNOWN_OFFSET: Final = -1
 
@@ -27,7 +29,7 @@ _HEADER_END: Final = b"\r\n\r\n"  # also stands behind a record
 _DAMAGE: Final = (EOFError, OverflowError, gzip.BadGzipFile, cast(type[Exception], isal_zlib.error))
 _VERSIONS: Final = ("WARC/1.0", "WARC/1.1")
 # ISO 28500 5.1 to 5.20; where others stand, or in other case, there may be two for one thing.
-_USUAL_NAMES: Final = frozenset(
+USUAL_NAMES: Final = frozenset(
     f"WARC-{name}"
     for name in (
         "Type", "Record-ID", "Date", "Concurrent-To", "Block-Digest", "Payload-Digest", "IP-Address", "Refers-To",
@@ -39,13 +41,33 @@ _USUAL_NAMES: Final = frozenset(
 
 def stream_records(path: str, on_fault: Callable[[Fault], None] = lambda fault: None) -> Iterator[ArchiveRecord]:
     """The records of an archive, in order; see `iterate_records`."""
-    num_read = yield from _cut_records(path)
+    return stream_scanned(path, _scan_nothing, on_fault)
+
+
+def stream_scanned(
+    path: str, scan: Callable[[bytearray, int, int], tuple[list[_Scanned], int]], on_fault: Callable[[Fault], None]
+) -> Iterator[ArchiveRecord | _Scanned]:
+    """The records of an archive, in order, or what a function makes of them that reads many at once.
+
+    Args:
+        path: See `iterate_records`.
+        scan: Takes inflated bytes, where in them a record begins, and where they end. Gives what it makes of each of
+            the next records, as many as are whole and to its taste, and where the first one begins that is not.
+        on_fault: See `iterate_records`.
+    """
+    num_read = yield from _cut_records(path, scan)
     if num_read is not None:
         rest = islice(iterate_records(path, on_fault), num_read, None)
         yield from (record._replace(offset=UNKNOWN_OFFSET) for record in rest)
 
 
-def _cut_records(path: str) -> Generator[ArchiveRecord, None, int | None]:
+def _scan_nothing(data: bytearray, first: int, last: int) -> tuple[list[ArchiveRecord], int]:
+    return [], first
+
+
+def _cut_records(
+    path: str, scan: Callable[[bytearray, int, int], tuple[list[_Scanned], int]]
+) -> Generator[ArchiveRecord | _Scanned, None, int | None]:
     """Cuts records out of a gzip file; returns how many there were before an irregularity, None if there was none."""
     with open_for_read(path) as file:
         if file.read(len(GZIP_MAGIC)) != GZIP_MAGIC:
@@ -54,7 +76,14 @@ def _cut_records(path: str) -> Generator[ArchiveRecord, None, int | None]:
         blocks = _Blocks(igzip.IGzipFile(fileobj=file))  # type: ignore[no-untyped-call]
         num_read = 0
         try:
-            while (record := _cut_record(blocks)) is not None:
+            while True:
+                scanned, blocks.first = scan(blocks.data, blocks.first, blocks.last)
+                yield from scanned
+                num_read += len(scanned)
+                if scanned and blocks.fill():
+                    continue
+                if (record := _cut_record(blocks)) is None:
+                    break
                 yield record
                 num_read += 1
         except (_Irregular, *_DAMAGE):
@@ -84,16 +113,29 @@ class _Blocks:
         """Reads on until so many bytes from `first` on are there; whether there are so many."""
         if self.last - self.first >= num_bytes:
             return True
+        self._make_room(num_bytes)
+        with memoryview(self.data) as view:
+            while self.last - self.first < num_bytes and (number := self._file.readinto(view[self.last :])):
+                self.last += number
+        return self.last - self.first >= num_bytes
+
+    def fill(self) -> bool:
+        """Reads on until a block is there; whether there was anything to read."""
+        before = self.last - self.first
+        self._make_room(_BLOCK_BYTES)
+        with memoryview(self.data) as view:
+            while number := self._file.readinto(view[self.last :]):
+                self.last += number
+        return self.last - self.first > before
+
+    def _make_room(self, num_bytes: int) -> None:
+        """Moves what is not read to the front, where the rest of so many bytes would not fit in behind it."""
         if self.first + num_bytes > len(self.data) or self.first > _BLOCK_BYTES // 2:
             rest = self.data[self.first : self.last]
             if num_bytes > len(self.data):
                 self.data = bytearray(2 * num_bytes)
             self.data[: len(rest)] = rest
             self.first, self.last = 0, len(rest)
-        with memoryview(self.data) as view:
-            while self.last - self.first < num_bytes and (number := self._file.readinto(view[self.last :])):
-                self.last += number
-        return self.last - self.first >= num_bytes
 
 
 def _cut_record(blocks: _Blocks) -> ArchiveRecord | None:
@@ -132,6 +174,6 @@ def _parse_header(header: bytearray) -> dict[str, str]:
     except ValueError:
         return {}
     is_usual = (
-        version in _VERSIONS and len(fields) == len(lines) == header.count(b"\n") and fields.keys() <= _USUAL_NAMES
+        version in _VERSIONS and len(fields) == len(lines) == header.count(b"\n") and fields.keys() <= USUAL_NAMES
     )
     return fields if is_usual else {}
