@@ -34,6 +34,7 @@ _Filled = TypeVar("_Filled", bound=Callable[..., None])
 _DIGEST_BYTES: Final = 32
 _COMPILERS: Final = ("numba", "llvmlite", "numpy")
 _ENTRY: Final = "entry"
+_OPTIONS: Final[Any] = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # of numba
 _SMAPS: Final = "/proc/self/smaps"
 _OWN_PAGES: Final = ("Anonymous:", "Swap:")  # of which there is nothing in the file
 _COMPILER: Final = "libllvmlite"
@@ -301,17 +302,24 @@ def _take_apart(name: str, kind: Array) -> tuple[list[str], list[str]]:
 
 
 def _compile_by_numba(function: FunctionType) -> Any:
-    """A function, and those of its module that it calls."""
+    """A function, and those of its module that it calls, each of them once."""
     import numba
 
-    names = {name: function.__globals__.get(name) for name in function.__code__.co_names}
-    called = {
-        name: _compile_by_numba(value)
-        for name, value in names.items()
-        if isinstance(value, FunctionType) and value.__module__ == function.__module__
-    }
-    alone = FunctionType(function.__code__, function.__globals__ | called, function.__name__)
-    return numba.njit(error_model="numpy")(alone)
+    compiled: dict[FunctionType, Any] = {}
+
+    def compile_once(one: FunctionType) -> Any:
+        if one not in compiled:
+            names = {name: one.__globals__.get(name) for name in one.__code__.co_names}
+            called = {
+                name: compile_once(value)
+                for name, value in names.items()
+                if isinstance(value, FunctionType) and value.__module__ == function.__module__
+            }
+            alone = FunctionType(one.__code__, one.__globals__ | called, one.__name__)
+            compiled[one] = numba.njit(**_OPTIONS)(alone)
+        return compiled[one]
+
+    return compile_once(function)
 
 
 def _open(code: bytes, kinds: Sequence[Kind]) -> _Loaded:
