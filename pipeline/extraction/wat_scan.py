@@ -5,7 +5,7 @@ where the next begins. Machine code finds the records and what is wanted in thei
 (`vocab.kernels.wat_records`); here they become candidates. A record in which anything is unusual goes to `parse_wat`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import repeat
 from typing import Final
 
@@ -22,6 +22,7 @@ from pipeline.extraction.wat import PLAIN_CHARACTERS, make_candidate, parse_wat,
 from pipeline.extraction.wat_page import Link, unescape
 from pipeline.web.archives.streaming import USUAL_NAMES
 from pipeline.web.optouts import header_opt_out
+from pipeline.web.urls import UrlResolver
 from vocab.kernels import wat_records as kernel
 
 Outcome = Page | DropReason | None
@@ -36,6 +37,7 @@ _FIELDS: Final = kernel.make_names(USUAL_NAMES)
 _NAMES: Final = kernel.make_names(NAMES)
 _PLAIN: Final = np.isin(np.arange(256), np.frombuffer(PLAIN_CHARACTERS.encode(), np.uint8)).astype(np.uint8)
 _STARTS: Final = np.frombuffer("".join(sorted(PLACEHOLDER_STARTS)).encode(), np.uint8)
+_NO_RESOLVER: Final = UrlResolver("")  # for pages that need none
 _LINK_DECODER: Final = msgspec.json.Decoder(Link)
 
 
@@ -115,21 +117,28 @@ def _make_page(lines: list[str], at: int, numbers: Sequence[int], rules: PageRul
         return DropReason.OPTED_OUT
     addresses, texts = lines[first_image:behind:2], lines[first_image + 1 : behind : 2]
     cards = list(find_card_images(metas))
-    if not num_long and not cards:
-        candidates = [*map(make_candidate, zip(addresses, texts, repeat("alt")))]
+    is_plain = not num_long and not any(card.text for card in cards)
+    resolver = _NO_RESOLVER if is_plain else page_resolver(url=url, base=unescape(base))
+    if num_long:
+        candidates = list(_read_images(addresses, texts, resolver, rules))
     else:
-        resolver = page_resolver(url=url, base=unescape(base))
-        candidates = []
-        for address, text in zip(addresses, texts, strict=True):
-            if not address:
-                candidates += read_image(_LINK_DECODER.decode(text), resolver, rules)
-            elif address[0] == kernel.PLACEHOLDER_MARK:
-                candidates.append(Candidate(_judge_placeholder(address[1:]), text, "alt"))
-            else:
-                candidates.append(make_candidate((address, text, "alt")))
-        candidates += [resolve_find(find, resolver.resolve) for find in cards]
+        candidates = [*map(make_candidate, zip(addresses, texts, repeat("alt")))]
+    candidates += [resolve_find(card, resolver.resolve) for card in cards]
     candidates += [NO_CANDIDATE] * num_bare
     return Page(url, "", candidates)
+
+
+def _read_images(
+    addresses: Sequence[str], texts: Sequence[str], resolver: UrlResolver, rules: PageRules
+) -> Iterator[Candidate]:
+    """The candidates of images of which some take a closer look."""
+    for address, text in zip(addresses, texts, strict=True):
+        if not address:
+            yield from read_image(_LINK_DECODER.decode(text), resolver, rules)
+        elif address[0] == kernel.PLACEHOLDER_MARK:
+            yield Candidate(_judge_placeholder(address[1:]), text, "alt")
+        else:
+            yield make_candidate((address, text, "alt"))
 
 
 def _judge_placeholder(address: str) -> str | DropReason:
