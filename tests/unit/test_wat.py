@@ -286,6 +286,14 @@ def test_a_record_written_in_another_way_is_left_as_it_is(change):
         (b"}]", b"},]"),
         (b"{}}", b"{}"),
         (b'"Container":{}', b'"Container":' + b"[" * 2000 + b"]" * 2000),
+        (b'"Container":{}}', b'"Container":{}}\x0b'),
+        (b'"Container":{}}', b'"Container":{}} \r\n'),
+        (b'"Status":"200"', b'"Status":200'),
+        (b'"Status":"200"', b'"Status":200.0'),
+        (b'"Headers":{}', b'"Headers":{"x":["a"],"robots":[],"y":"\\u0041"}'),
+        (b'"Headers":{}', b'"Headers":{"x":null}'),
+        (b'"Head":{}', b'"Head":{"Metas":[{},{"name":null,"content":"a"},{"property":"K\xe2\x84\xaa"}]}'),
+        (b'"Head":{}', b'"Head":{"Metas":[{"name":"robots"},null]}'),
     ],
 )
 def test_what_is_odd_outside_of_other_links_is_found(damage):

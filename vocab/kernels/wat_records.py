@@ -39,7 +39,7 @@ _EIGHT_QUOTES: Final = np.uint64(0x2222222222222222)
 _EIGHT_BACKSLASHES: Final = np.uint64(0x5C5C5C5C5C5C5C5C)
 _EIGHT_SPACES: Final = np.uint64(0x2020202020202020)
 _PLACES: Final = np.uint64(0x0001020304050607)  # times 256 to the power n has n in its highest byte
-_QUOTE, _BACKSLASH, _NEWLINE, _RETURN, _SPACE = 34, 92, 10, 13, 32
+_QUOTE, _BACKSLASH, _TAB, _NEWLINE, _RETURN, _SPACE = (ord(mark) for mark in '"\\\t\n\r ')
 _OPEN, _CLOSE, _OPEN_LIST, _CLOSE_LIST, _COMMA, _COLON = (ord(mark) for mark in "{}[],:")
 _SLASH, _DOT, _QUESTION, _HASH, _PERCENT, _AND, _MINUS = (ord(mark) for mark in "/.?#%&-")
 
@@ -258,7 +258,7 @@ def _read_number(data: Any, first: int, last: int) -> int:
 def _behind_space(data: Any, first: int, behind: int) -> int:
     """The last byte that is no white space, or 0."""
     at = behind - 1
-    while at >= first and (data[np.uint64(at)] == _SPACE or 9 <= data[np.uint64(at)] <= _RETURN):
+    while at >= first and (data[np.uint64(at)] == _SPACE or _TAB <= data[np.uint64(at)] <= _RETURN):
         at -= 1
     return int(data[np.uint64(at)]) if at >= first else 0
 
@@ -362,7 +362,7 @@ def _read_page(
                 keys_seen &= ~_LINK_BITS
             state = _PARENTS[state]
             if state < 0:
-                while at < end and (data[np.uint64(at)] == _SPACE or 9 <= data[np.uint64(at)] <= _RETURN):
+                while at < end and data[np.uint64(at)] in (_SPACE, _NEWLINE, _RETURN, _TAB):
                     at += 1
                 is_whole = at == end and keys_seen & _NEEDED_BITS == _NEEDED_BITS
                 return is_whole and record[NUM_IMAGES] + record[NUM_BARE] > 0
