@@ -1,6 +1,6 @@
 """Crawls and tables ► distinct pairs: the stage extract-pairs.
 
-record_pages   records of archives ► pages, by these two:
+record_pages   archives ► pages, by these two:
 pages, html_*, encodings, prescan   HTML ► candidates     wat, wat_*   WAT records ► candidates
 image_references, lazy_attributes, srcsets, media_queries   which address is the image
 element_text, image_captions, microdata, page_metadata   texts of elements and who they belong to; opt-outs
