@@ -16,7 +16,8 @@ from itertools import pairwise
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from vocab.kernels.compressed import Compression, OpenFile, Piece, detect_compression, read_chunks, read_pieces
+from vocab.kernels.compressed import Compression, OpenFile, detect_compression, read_chunks, read_pieces
+from vocab.kernels.pieces import Piece
 from vocab.redirects import find_redirect_target
 from vocab.site import Site, guess_site, parse_site
 from vocab.wiki_names import WikiNames, names_of

@@ -1,7 +1,7 @@
-"""bz2 streams decompressed block by block, compiled: half as fast again as the C library on a dump's streams.
+"""Blocks of bz2 files decompressed one by one, compiled: half as fast again as the C library on a dump's streams.
 
-In: a seekable file and the offset of a stream in it. Out: the content of its blocks, each checked by its sum, and
-where the stream ends.
+In: a window on a file and the position of a block's mark in it. Out: the block's content, checked by its sum, and
+where the block ends. No bytes, whatever they are, lead it out of its arrays.
 
 Most of the time goes into walking through a permutation that does not fit into the nearest cache, so what can be done
 beside that walk matters little; what can be is decoding symbols by table and moving them to the front in a register.
@@ -10,21 +10,18 @@ Source: the bzip2 file format as its library 1.0.8 reads it (blocks are "randomi
 count as damaged); Burrows and Wheeler 1994 for the permutation.
 """
 
-from collections.abc import Generator
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from vocab.kernels.compiled import compile_kernel
+from vocab.kernels.windows import SPARE_BYTES, Window
 
-_BLOCK_MARK, _END_MARK = 0x314159265359, 0x177245385090  # 48 bits each
 _MARK_BITS, _SUM_BITS = 48, 32
-_LEVEL_BYTES = 100_000  # a block of a stream of level 9 holds 900,000 bytes
+_MOST_BYTES = 900_000  # that a block holds in a stream of level 9, its runs still short
 _MOST_RUN = 52  # a run of 259 bytes takes five
-_READ_BYTES = 1 << 20
 _BLOCK_READ_BYTES = 1_200_000  # no block is longer
-_PADDING_BYTES = 64  # so that a few bytes may be read past the end
 _GROUP_SYMBOLS = 50
 _LOOKUP_BITS = 10
 _MOST_CODE_BITS = 20
@@ -61,63 +58,44 @@ class _Head(NamedTuple):
     num_choices: int
 
 
-class StreamReader:
-    """Decompresses the bz2 streams of a file; holds two million bytes of it, and one block."""
+class Block(NamedTuple):
+    """A sound block."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._start = 0
-        self._size = 0
-        self._data = np.zeros(_PADDING_BYTES, np.uint8)
-        most = 9 * _LEVEL_BYTES
+    content: bytes
+    stop: int  # position behind it, in bits
+
+
+class BlockReader:
+    """Decompresses blocks of a bz2 file, each by itself."""
+
+    def __init__(self, window: Window) -> None:
+        self._window = window
         self._work = _Work(
-            np.empty(most, np.uint8),
-            np.zeros(most, np.uint32),
-            np.empty(most, np.uint8),
-            np.empty(_MOST_RUN * most, np.uint8),
+            np.empty(_MOST_BYTES, np.uint8),
+            np.zeros(_MOST_BYTES, np.uint32),
+            np.empty(_MOST_BYTES, np.uint8),
+            np.empty(_MOST_RUN * _MOST_BYTES, np.uint8),
             _sum_tables(),
         )
 
-    def read_stream(self, offset: int) -> Generator[bytes, None, int | None]:
-        """Yields the content of the stream at an offset, block by block.
+    def read_block(self, position: int) -> Block | None:
+        """Decompresses the block whose mark is at a position.
+
+        Args:
+            position: In bits from the start of the file.
 
         Returns:
-            The offset behind the stream; None when it is damaged.
+            None when it is damaged or cut short.
         """
-        head = self._view(offset, 4)
-        level, position, combined = int(head[3]) - ord("0"), 32, 0
-        if bytes(head[:3]) != b"BZh" or not 1 <= level <= 9:
+        data = self._window.view(position >> 3, _BLOCK_READ_BYTES)
+        bit, end = position & 7, 8 * (len(data) - SPARE_BYTES)
+        behind_sum = bit + _MARK_BITS + _SUM_BITS
+        if behind_sum > end:
             return None
-        while True:
-            data = self._view(offset + (position >> 3), _BLOCK_READ_BYTES)
-            bit, end = position & 7, 8 * (len(data) - _PADDING_BYTES)
-            if bit + _MARK_BITS + _SUM_BITS > end:
-                return None
-            mark, wanted = _take(data, bit, 24) << 24 | _take(data, bit + 24, 24), _take(data, bit + _MARK_BITS, 32)
-            if mark == _END_MARK:
-                stop = offset + (position + _MARK_BITS + _SUM_BITS + 7 >> 3)
-                return stop if combined == wanted else None
-            if mark != _BLOCK_MARK:
-                return None
-            used, size, found = _decode_block(data, bit + _MARK_BITS + _SUM_BITS, end, level * _LEVEL_BYTES, self._work)
-            if used < 0 or found != wanted:
-                return None
-            combined = ((combined << 1 | combined >> 31) & 0xFFFFFFFF) ^ wanted
-            position += used - bit
-            yield self._work.content[:size].tobytes()
-
-    def _view(self, offset: int, size: int) -> _Bytes:
-        """Bytes of the file from an offset, as far as it goes, and some more behind them."""
-        if offset < self._start or offset > self._start + self._size:
-            self._start, self._size = offset, 0
-        if offset + size > self._start + self._size:
-            kept = self._data[offset - self._start : self._size]
-            self._file.seek(self._start + self._size)
-            read = self._file.read(max(size, _READ_BYTES))
-            self._data = np.concatenate([kept, np.frombuffer(read, np.uint8), np.zeros(_PADDING_BYTES, np.uint8)])
-            self._start, self._size = offset, len(kept) + len(read)
-        here = offset - self._start
-        return self._data[here : min(here + size, self._size) + _PADDING_BYTES]
+        used, size, found = _decode_block(data, behind_sum, end, _MOST_BYTES, self._work)
+        if used < 0 or found != _take(data, bit + _MARK_BITS, _SUM_BITS):
+            return None
+        return Block(self._work.content[:size].tobytes(), position - bit + used)
 
 
 def _sum_tables() -> npt.NDArray[np.uint32]:
@@ -194,9 +172,11 @@ def _read_head(data: _Bytes, position: int, end: int, used: _Bytes, choices: _By
         while _take(data, position, 1):
             position += 1
             place += 1
-            if place == num_tables or position >= end:
+            if place == num_tables:
                 return damaged
         position += 1
+        if position >= end:
+            return damaged
         choice = recent[place]
         recent[1 : place + 1] = recent[:place].copy()
         recent[0] = choice
@@ -213,8 +193,8 @@ def _read_head(data: _Bytes, position: int, end: int, used: _Bytes, choices: _By
                     return damaged
             position += 1
             lengths[symbol] = length
-        if length < 1 or length > _MOST_CODE_BITS or position >= end:
-            return damaged
+            if length < 1 or length > _MOST_CODE_BITS or position >= end:
+                return damaged
         _assign_codes(lengths[: num_used + 2], table, codes)
     return _Head(position, num_used + 2, num_choices)
 
@@ -270,12 +250,14 @@ def _read_symbols(
     code: _Number = 0
     while True:
         if left == 0:
-            if group == head.num_choices or 8 * place > end + 32:
+            if group == head.num_choices:
                 return -1, 0
             table, left = np.int64(choices[group]), _GROUP_SYMBOLS
             group += 1
         left -= 1
         if num_bits < 32:
+            if 8 * place > end:
+                return -1, 0
             for index in range(4):
                 bits = bits << byte | np.uint64(data[place + 4 + index])
             place += 4
