@@ -29,12 +29,18 @@ class TableWriter:
         self.counts: Counts = {}
         self.num_rows = 0
 
-    def write(self, rows: pa.Table | pa.RecordBatch) -> None:
-        """Appends rows; columns are put in the order of the schema and cast to it."""
+    def write(self, rows: pa.Table | pa.RecordBatch, *, as_one_group: bool = False) -> None:
+        """Appends rows; columns are put in the order of the schema and cast to it.
+
+        Args:
+            rows: None is no row group; others begin one, and one more every 65,536 rows.
+            as_one_group: Whether they are one row group, however many they are.
+        """
         table = pa.Table.from_batches([rows]) if isinstance(rows, pa.RecordBatch) else rows
         schema = self._writer.schema
         if table.num_rows:
-            self._writer.write_table(table.select(schema.names).cast(schema), row_group_size=_ROW_GROUP_ROWS)
+            size = table.num_rows if as_one_group else _ROW_GROUP_ROWS
+            self._writer.write_table(table.select(schema.names).cast(schema), row_group_size=size)
             self.num_rows += table.num_rows
 
 
@@ -99,6 +105,23 @@ def read_batches(
         parts = [None] if is_local(path) else [[group] for group in range(parquet.num_row_groups)]
         for groups in parts:
             yield from parquet.iter_batches(batch_size, row_groups=groups, columns=names, use_threads=False)
+
+
+def read_row_groups(path: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """Reads a Parquet file row group by row group, in order."""
+    names = list(columns) if columns is not None else None
+    with _open_table(path) as file, pq.ParquetFile(file, pre_buffer=not is_local(path)) as parquet:
+        for group in range(parquet.num_row_groups):
+            yield parquet.read_row_group(group, columns=names, use_threads=False)
+
+
+def read_where(path: str, where: pc.Expression) -> Iterator[pa.RecordBatch]:
+    """Reads the rows of a Parquet file for which an expression holds, batch by batch, in order."""
+    import pyarrow.dataset as ds  # late, because it loads much
+
+    with _open_table(path) as file:
+        fragment = ds.ParquetFileFormat().make_fragment(file)
+        yield from fragment.to_batches(filter=where, batch_readahead=1, use_threads=False)
 
 
 def count_rows(path: str) -> int:

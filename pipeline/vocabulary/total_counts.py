@@ -8,7 +8,8 @@ rows of every unit that lie in it. The tables of units are sorted, so that Parqu
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -17,14 +18,17 @@ import pyarrow.compute as pc
 from pipeline.base import files
 from pipeline.base.drops import Counts, add_counts
 from pipeline.base.folders import StageFolder
-from pipeline.base.tables import count_rows, count_rows_each, read_table, write_table
+from pipeline.base.tables import count_rows, count_rows_each, read_batches, read_table, read_where, write_table
 from pipeline.vocabulary.report.survey import WordSurvey, survey_words
 from pipeline.vocabulary.unit_counts import CountTask
 from vocab.bigrams import BIGRAM_COUNTS, add_bigram_counts, first_word_ranges, select_lettered
 from vocab.kernels.sums import add_up_in_any_order
 from vocab.words import WORD_COUNTS, WORD_FORMS, WORD_SUMS, have_letters, select_words, sum_forms
 
-_RANGE_ROWS = 32_000_000  # of all units, that are added up as one range
+_SAMPLE_ROWS = 100_000
+_RANGE_ROWS = 32_000_000  # of all units, that are added up as one range at most
+_EASY_WORD_ROWS, _EASY_BIGRAM_ROWS = 1_000_000, 4_000_000  # and where that makes few ranges: a small memory
+_FEW_RANGES = 16  # each looks into the tables of all units
 
 
 class WordRange(NamedTuple):
@@ -45,11 +49,11 @@ def plan_word_ranges(tasks: Sequence[CountTask], folder: StageFolder) -> list[Wo
     """
     paths = [task.paths.words for task in tasks]
     sizes = dict(zip(paths, count_rows_each(paths), strict=True))
-    num_ranges = max(1, -(-sum(sizes.values()) // _RANGE_ROWS))
+    num_ranges = _num_ranges(sum(sizes.values()), _EASY_WORD_ROWS)
     lows = [""]
     if num_ranges > 1:
-        words = read_table(max(sizes, key=lambda path: (sizes[path], path)), ["word"])["word"]
-        cuts = [words[len(words) * index // num_ranges].as_py() for index in range(1, num_ranges)]
+        words = _sample_words(max(sizes, key=lambda path: (sizes[path], path)))
+        cuts = [words[len(words) * index // num_ranges] for index in range(1, num_ranges)]
         lows += sorted(set(cuts) - {""})
     return [
         WordRange(low, high, *(folder.table(f"{stem}.{kind}") for kind in ("sums", "kept")))
@@ -62,7 +66,7 @@ def plan_bigram_ranges(tasks: Sequence[CountTask], kept_words: str) -> list[tupl
     """Cuts the packed bigrams of all units into ranges [low, high) that fit into memory."""
     num_rows = sum(count_rows_each(task.paths.bigrams for task in tasks))
     num_words = count_rows(kept_words)
-    num_ranges = max(1, min(num_words, -(-num_rows // _RANGE_ROWS)))
+    num_ranges = max(1, min(num_words, _num_ranges(num_rows, _EASY_BIGRAM_ROWS)))
     return first_word_ranges(num_words, num_ranges)
 
 
@@ -81,7 +85,7 @@ def merge_words(
     """
     word = pc.field("word")
     where = word >= words.low if words.high is None else (word >= words.low) & (word < words.high)
-    forms = add_up_in_any_order((read_table(path, where=where) for path in tables), WORD_FORMS)
+    forms = add_up_in_any_order(_read_each(tables, where, WORD_FORMS), WORD_FORMS)
     numbers = [str(number) for number in range(numbers_below)]
     inside = [number for number in numbers if words.low <= number and (words.high is None or number < words.high)]
     write_table(words.sums, sum_forms(forms), WORD_SUMS)
@@ -133,11 +137,32 @@ def merge_bigrams(
     """
     bigram, (low, high) = pc.field("bigram"), (pa.scalar(bound, pa.uint64()) for bound in bounds)
     where = (bigram >= low) & (bigram < high)
-    sums = add_bigram_counts((read_table(path, where=where) for path in tables), min_count=min_count)
+    sums = add_bigram_counts(_read_each(tables, where, BIGRAM_COUNTS), min_count=min_count)
     sums = select_lettered(sums, read_table(kept_words, ["word"])["word"].combine_chunks(), least=least_lettered)
     counts = {"frequent_bigrams": sums.num_rows}
     write_table(output, sums, BIGRAM_COUNTS, counts)
     return counts
+
+
+def _read_each(paths: Sequence[str], where: pc.Expression, schema: pa.Schema) -> Iterator[pa.Table]:
+    """The rows of several tables for which an expression holds, in parts."""
+    return (pa.Table.from_batches([batch]).cast(schema) for path in paths for batch in read_where(path, where))
+
+
+def _num_ranges(num_rows: int, easy_rows: int) -> int:
+    """How many ranges some rows are cut into.
+
+    >>> [_num_ranges(rows, 1_000_000) for rows in (0, 999_999, 3_000_001, 90_000_000, 640_000_000)]
+    [1, 1, 4, 16, 20]
+    """
+    return max(1, -(-num_rows // _RANGE_ROWS), min(_FEW_RANGES, -(-num_rows // easy_rows)))
+
+
+def _sample_words(path: str) -> list[str]:
+    """Words of a unit, evenly from all its pieces, sorted: enough to cut them into ranges of about one size."""
+    step = max(1, count_rows(path) // _SAMPLE_ROWS)
+    samples = (batch["word"][::step].to_pylist() for batch in read_batches(path, ["word"]))
+    return sorted(chain.from_iterable(samples))
 
 
 def _short_name(word: str | None) -> str:

@@ -2,11 +2,16 @@
 
 In: units of dumps. Out: the files of `UnitPaths` of every unit, in two passes: the dump is read once, and what the
 second pass needs of it is the row of numbers that the first pass wrote.
+
+A unit may be a whole dump, where that can only be read from its beginning. So it is counted in pieces, and memory goes
+with a piece: the tables of a unit are those of its pieces, one behind another, each sorted by itself.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -14,7 +19,7 @@ import pyarrow as pa
 from pipeline.base import files
 from pipeline.base.drops import Counts, DropReason, drop_counts
 from pipeline.base.folders import StageFolder
-from pipeline.base.tables import read_table, write_table
+from pipeline.base.tables import TableWriter, open_table_writer, read_column, read_row_groups
 from vocab.bigrams import BIGRAM_COUNTS, count_bigrams, number_words
 from vocab.dump import Article, Redirect, Refusal, RefusalReason, StreamEnd, Unit, read_dump
 from vocab.kernels.chunks import load_kernels
@@ -34,6 +39,8 @@ DAMAGES = pa.schema(
 _LEAST_UNIT_BYTES, _USUAL_UNIT_BYTES = 2 << 20, 8 << 20
 _FEW_UNITS, _MOST_UNITS = 24, 1000
 _Title = dict[str, str | bool | None]  # a row of TITLES
+_PIECE_CHARACTERS = 32 << 20  # of prose that are counted together: about 70 MB of XML
+_PIECE_ROWS = 100_000  # of titles and damages
 _UNREADABLE = frozenset(RefusalReason) - {RefusalReason.OTHER_NAMESPACE, RefusalReason.NOT_WIKITEXT}
 
 
@@ -100,14 +107,22 @@ def count_unit_words(task: CountTask, output: str, *, edition: Edition, case: Ca
     Returns:
         Pages and streams in, kept and dropped.
     """
-    counter = TokenCounter(case, clitics)
-    content = _read_unit(task.unit, edition, counter)
-    table = counter.count()
-    write_table(task.paths.titles, content.titles, TITLES)
-    write_table(task.paths.damages, content.damages, DAMAGES)
-    write_table(task.paths.tokens, pa.table([table.tokens], schema=TOKENS), TOKENS)
-    write_table(output, table.word_forms, WORD_FORMS, content.counts)
-    return content.counts
+    with _open_unit_writer(task, output, partial(TokenCounter, case, clitics)) as writer:
+        for item in read_dump(task.unit, files.open_for_read, names=edition.names):
+            match item:
+                case Article(title, text):
+                    writer.add_article(
+                        title,
+                        is_disambiguation=is_disambiguation(text, edition.names),
+                        prose=clean_wikitext(text, edition),
+                    )
+                case Redirect():
+                    writer.add_redirect(item)
+                case Refusal():
+                    writer.add_refusal(item)
+                case StreamEnd():
+                    writer.num_streams += 1
+    return writer.counts
 
 
 def count_unit_bigrams(task: CountTask, output: str, *, kept_words: str) -> Counts:
@@ -118,53 +133,88 @@ def count_unit_bigrams(task: CountTask, output: str, *, kept_words: str) -> Coun
         output: The file of its bigrams.
         kept_words: Table of the kept words.
     """
-    unit_words, kept = (read_table(path, ["word"])["word"].combine_chunks() for path in (task.paths.words, kept_words))
-    tokens = read_table(task.paths.tokens)["token"].to_numpy()
-    write_table(output, count_bigrams(tokens, number_words(unit_words, kept)), BIGRAM_COUNTS)
+    kept = read_column(kept_words, "word")
+    words = read_row_groups(task.paths.words, ["word"])
+    with open_table_writer(output, BIGRAM_COUNTS) as writer:
+        for piece in read_row_groups(task.paths.tokens):
+            tokens = piece["token"].to_numpy()
+            piece_words = _take_rows(words, int(tokens.max(initial=-1)) + 1)
+            writer.write(count_bigrams(tokens, number_words(piece_words["word"].combine_chunks(), kept)))
     return {}
 
 
-class _UnitContent(NamedTuple):
-    titles: pa.Table
-    damages: pa.Table
-    counts: Counts
+def _take_rows(groups: Iterator[pa.Table], num_rows: int) -> pa.Table:
+    """The next row groups of a table that together have so many rows."""
+    taken = [pa.schema([WORD_FORMS.field("word")]).empty_table()]
+    while sum(group.num_rows for group in taken) < num_rows:
+        taken.append(next(groups))
+    return pa.concat_tables(taken)
 
 
-def _read_unit(unit: Unit, edition: Edition, counter: TokenCounter) -> _UnitContent:
-    """Reads a unit; its prose goes into the counter."""
-    titles: list[_Title] = []
-    refusals: list[Refusal] = []
-    num_streams = 0
-    for item in read_dump(unit, files.open_for_read, names=edition.names):
-        match item:
-            case Article(title, text):
-                titles.append(
-                    {"title": title, "target": None, "is_disambiguation": is_disambiguation(text, edition.names)}
-                )
-                counter.add_lines(clean_wikitext(text, edition))
-            case Redirect(title, target):
-                titles.append({"title": title, "target": target})
-            case Refusal():
-                refusals.append(item)
-            case StreamEnd():
-                num_streams += 1
-    return _UnitContent(
-        titles=pa.Table.from_pylist(titles, schema=TITLES),
-        damages=_damages(unit, refusals),
-        counts=_unit_counts(titles, refusals, num_streams),
-    )
+class _UnitWriter:
+    """Writes what is found in a unit, piece by piece; use `_open_unit_writer`."""
+
+    def __init__(self, task: CountTask, tables: Sequence[TableWriter], new_counter: Callable[[], TokenCounter]) -> None:
+        self._dump = files.basename(task.unit.path)
+        self._words, self._tokens, self._titles, self._damages = tables
+        self._new_counter = new_counter
+        self._counter = new_counter()
+        self._num_characters = 0
+        self._title_rows: list[_Title] = []
+        self._damage_rows: list[dict[str, str | int]] = []
+        self._drops = Counter[str]()
+        self._num_articles = 0
+        self.num_streams = 0
+
+    def add_article(self, title: str, *, is_disambiguation: bool, prose: str) -> None:
+        self._title_rows.append({"title": title, "target": None, "is_disambiguation": is_disambiguation})
+        self._num_articles += 1
+        self._counter.add_lines(prose)
+        self._num_characters += len(prose)
+        self._write_full()
+
+    def add_redirect(self, redirect: Redirect) -> None:
+        self._title_rows.append({"title": redirect.title, "target": redirect.target})
+        self._drops[DropReason.REDIRECT] += 1
+        self._write_full()
+
+    def add_refusal(self, refusal: Refusal) -> None:
+        self._drops[DropReason(refusal.reason)] += 1
+        if refusal.reason in _UNREADABLE:
+            row = {"dump": self._dump, "offset": refusal.offset, "reason": refusal.reason.value}
+            self._damage_rows.append(row)
+            self._write_full()
+
+    @property
+    def counts(self) -> Counts:
+        """Pages and streams in, kept and dropped."""
+        pages = Counter(self._drops)
+        damaged = {DropReason.DAMAGED_STREAM: pages.pop(DropReason.DAMAGED_STREAM, 0)}
+        return drop_counts("wiki_pages", self._num_articles, pages) | drop_counts("streams", self.num_streams, damaged)
+
+    def _write_full(self) -> None:
+        if self._num_characters >= _PIECE_CHARACTERS or len(self._title_rows) + len(self._damage_rows) >= _PIECE_ROWS:
+            self.write_piece()
+
+    def write_piece(self) -> None:
+        """Writes what was added since the last piece; its tokens are one row group, and number its words only."""
+        table = self._counter.count()
+        self._words.write(table.word_forms)
+        self._tokens.write(pa.table([table.tokens], schema=TOKENS), as_one_group=True)
+        self._titles.write(pa.Table.from_pylist(self._title_rows, schema=TITLES))
+        self._damages.write(pa.Table.from_pylist(self._damage_rows, schema=DAMAGES))
+        self._counter, self._num_characters = self._new_counter(), 0
+        self._title_rows, self._damage_rows = [], []
 
 
-def _damages(unit: Unit, refusals: Sequence[Refusal]) -> pa.Table:
-    name = files.basename(unit.path)
-    rows = [{"dump": name, "offset": r.offset, "reason": r.reason.value} for r in refusals if r.reason in _UNREADABLE]
-    return pa.Table.from_pylist(rows, schema=DAMAGES)
-
-
-def _unit_counts(titles: Sequence[_Title], refusals: Sequence[Refusal], num_streams: int) -> Counts:
-    drops = Counter[str](DropReason(refusal.reason) for refusal in refusals)
-    num_damaged = drops.pop(DropReason.DAMAGED_STREAM, 0)
-    num_articles = sum(row["target"] is None for row in titles)
-    drops[DropReason.REDIRECT] = len(titles) - num_articles
-    pages = drop_counts("wiki_pages", num_articles, drops)
-    return pages | drop_counts("streams", num_streams, {DropReason.DAMAGED_STREAM: num_damaged})
+@contextmanager
+def _open_unit_writer(task: CountTask, output: str, new_counter: Callable[[], TokenCounter]) -> Iterator[_UnitWriter]:
+    """Opens the files of a unit; its words are the last that appears."""
+    paths = task.paths
+    tables = ((output, WORD_FORMS), (paths.tokens, TOKENS), (paths.titles, TITLES), (paths.damages, DAMAGES))
+    with ExitStack() as stack:
+        words, *others = (stack.enter_context(open_table_writer(path, schema)) for path, schema in tables)
+        writer = _UnitWriter(task, [words, *others], new_counter)
+        yield writer
+        writer.write_piece()
+        words.counts = writer.counts

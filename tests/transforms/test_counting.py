@@ -1,6 +1,7 @@
 """The counting steps of build-vocab, one after another on a dump of three streams."""
 
 import bz2
+import gzip
 import os
 from functools import partial
 
@@ -11,7 +12,7 @@ from jobs.engines import Engine
 from jobs.runner import make_step
 from pipeline.base.drops import add_counts, check_counts
 from pipeline.base.folders import StageFolder
-from pipeline.base.tables import read_counts, read_table
+from pipeline.base.tables import read_counts, read_row_groups, read_table
 from pipeline.steps import MapUnits, Step
 from pipeline.vocabulary.file_views import count_file_views, write_known_titles
 from pipeline.vocabulary.total_counts import (
@@ -174,6 +175,33 @@ def test_bigrams_of_kept_words_are_counted_and_added_up(tasks, tmp_path, monkeyp
     found = dict(zip(spelled, sums["count"].to_pylist(), strict=True))
     assert found == {"new york": 3, "the city": 2} | ({"york 1984": 2} if numbers else {})
     assert counts["frequent_bigrams"] == len(found)
+
+
+@pytest.mark.parametrize(("characters", "rows"), [(1, 1000), (60, 1000), (10**6, 1), (10**6, 2)])
+def test_the_pieces_that_a_unit_is_counted_in_do_not_show(tmp_path, monkeypatch, characters, rows):
+    path = tmp_path / "dump.xml.gz"
+    path.write_bytes(gzip.compress("".join([HEAD, *PAGES, *PAGES, "</mediawiki>"]).encode())[:-9])
+    [unit] = plan_units(str(path), open_file, unit_bytes=1)
+    sums = []
+    for name in ("whole", "pieces"):
+        if name == "pieces":
+            monkeypatch.setattr("pipeline.vocabulary.unit_counts._PIECE_CHARACTERS", characters)
+            monkeypatch.setattr("pipeline.vocabulary.unit_counts._PIECE_ROWS", rows)
+        [task] = plan_tasks([unit], StageFolder(str(tmp_path / name)))
+        counts = count_words([task])
+        kept, bigrams = (str(tmp_path / name / file) for file in ("kept.parquet", "bigrams.parquet"))
+        counts |= add_up_words([task], kept)
+        run([task], lambda task: task.paths.bigrams, count_unit_bigrams, kept_words=kept)
+        [bounds] = plan_bigram_ranges([task], kept)
+        tables = [task.paths.bigrams]
+        counts |= run([bounds], lambda _, path=bigrams: path, merge_bigrams, tables=tables, min_count=2)
+        paths = (kept, bigrams, task.paths.titles, task.paths.damages)
+        sums.append((counts, [read_table(path).to_pylist() for path in paths]))
+        num_pieces = len(list(read_row_groups(task.paths.tokens)))
+    assert num_pieces > 1
+    assert sums[0] == sums[1]
+    assert sums[0][0]["streams/drop/damaged_stream"] == 1
+    assert len(sums[0][1][3]) == 1
 
 
 def test_count_views_writes_the_views_of_a_file(tmp_path):
