@@ -33,7 +33,7 @@ from apache_beam.metrics import Metrics
 from pipeline.base import files
 from pipeline.base.arrays import Ints, count_elements, write_array
 from pipeline.base.drops import Counts, LostRows
-from pipeline.base.lineage import Kinship
+from pipeline.base.lineage import Kinship, Stamp
 from pipeline.base.options import check_options, option
 from pipeline.base.packed import BUCKET_BYTES, unit_straight
 from pipeline.base.receipts import StepReceipts
@@ -472,6 +472,10 @@ class Stage(ABC):
         Raises:
             FileNotFoundError: When one of them is missing.
         """
+
+    def stamp(self, path: str) -> Stamp:
+        """What an input that is a file is recognised by."""
+        return files.file_stamp(path)
 
     def kin(self) -> Iterable[Kinship]:
         """Which inputs must be of one data set: each the ancestor of another, or the other way round."""

@@ -1,7 +1,7 @@
 """MediaWiki XML dumps: which parts can be read apart, and the articles and redirects in a part.
 
-In: a dump (export schema 0.3 to 0.11; bz2, gzip, zstd or plain; one stream or many). Out: `Article`s and `Redirect`s
-of namespace 0, and a `Refusal` for every other page and every damaged stream.
+In: a dump (export schema 0.3 to 0.11; bz2, gzip, zstd, xz or plain; one stream or many). Out: `Article`s,
+`Redirect`s of namespace 0, and a `Refusal` for every other page and every damaged stream.
 
 A dump is read as a row of ``<page>…</page>`` elements, whatever stands around them: markup inside a text is escaped,
 so the tags are found as bytes, and a page is parsed alone. A page belongs to the unit in which its tag begins; a unit
@@ -23,6 +23,7 @@ from vocab.site import Site, guess_site, parse_site
 from vocab.wiki_names import WikiNames, names_of
 
 _OPENING, _CLOSING = b"<page>", b"</page>"
+_OF_REVISION = b"<revision>"
 _MAX_PAGE_BYTES = 32 << 20  # MediaWiki allows texts of 2 MiB; escaping makes a byte at most six
 _HEAD_BYTES = 1 << 20
 _ARTICLE_NAMESPACE = "0"
@@ -88,7 +89,7 @@ def plan_units(path: str, open_file: OpenFile, *, unit_bytes: int, starts: Seque
     Args:
         path: The dump.
         open_file: Opens a path for reading bytes.
-        unit_bytes: Least bytes of a unit, as stored; gzip and zstd files are always one unit.
+        unit_bytes: Least bytes of a unit, as stored; gzip, zstd and xz files are always one unit.
         starts: Offsets of its streams (`read_index`), where units then begin; without them units begin anywhere and
             look for the first stream.
     """
@@ -179,6 +180,14 @@ class _PageBuffer:
 
     @property
     def is_full(self) -> bool:
+        """Whether it holds too much, even without the revisions that others follow: only the last one of a page counts.
+
+        Asked when all whole pages are taken.
+        """
+        if len(self._bytes) > _MAX_PAGE_BYTES:
+            first, last = self._bytes.find(_OF_REVISION), self._bytes.rfind(_OF_REVISION)
+            del self._bytes[first:last]
+            self._searched = min(self._searched, max(0, len(self._bytes) - len(_CLOSING)))
         return len(self._bytes) > _MAX_PAGE_BYTES
 
     def take_pages(self) -> Iterator[bytes]:

@@ -50,6 +50,9 @@ class Maker(Heir, Protocol):
     def format(self) -> int:
         """Another number stands for another output of the same options and inputs."""
 
+    def stamp(self, path: str) -> Stamp:
+        """What an input that is a file is recognised by."""
+
 
 def stage_identity(stage: Maker) -> dict[str, Any]:
     """What decides a stage's output: its options and the content of its inputs, whatever their order and folder.
@@ -63,7 +66,7 @@ def stage_identity(stage: Maker) -> dict[str, Any]:
     folders, inputs = set(stage_folders(stage)), stage.inputs()
     if own := [path for path in inputs if files.is_within(path, stage.output)]:
         raise ValueError(f"{stage.name}: output must not be where an input lies: {own[0]}; choose another folder")
-    stamps = files.each(lambda path: stage_stamp(path) if path in folders else _file_stamp(path), inputs)
+    stamps = files.each(lambda path: stage_stamp(path) if path in folders else _file_stamp(stage, path), inputs)
     return {
         "format": stage.format,
         "stage": stage.name,
@@ -208,9 +211,9 @@ def _history(contents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [history[key] for key in sorted(history, key=lambda key: order.index(key[0]))]
 
 
-def _file_stamp(path: str) -> Stamp:
+def _file_stamp(stage: Maker, path: str) -> Stamp:
     try:
-        return files.file_stamp(path)
+        return stage.stamp(path)
     except FileNotFoundError:
         raise FileNotFoundError(f"no such file or folder: {path}") from None
 

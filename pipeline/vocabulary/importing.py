@@ -18,10 +18,11 @@ import pyarrow.compute as pc
 from pipeline.base import files
 from pipeline.base.drops import Counts, DropReason, drop_counts
 from pipeline.base.folders import VOCAB_MAKERS, VocabFolder
-from pipeline.base.lineage import check_maker
+from pipeline.base.lineage import Stamp, check_maker
 from pipeline.base.options import option
 from pipeline.base.stage_folder import stage_identity
 from pipeline.base.tables import count_rows, read_table, write_table
+from pipeline.base.whole_stamps import whole_stamp
 from pipeline.steps import MapUnits, Stage, Step, Steps
 from pipeline.vocabulary.outputs import write_beside
 from pipeline.vocabulary.report.imported_page import ImportFacts, render_imports
@@ -75,6 +76,10 @@ class ImportVocab(Stage):
         if self.style == "metaclip" and self.case == "fold":
             raise ValueError(f"{self.name}: style metaclip is case-sensitive; case must not be 'fold'")
         check_clitics(self.clitics, stage=self.name, metaclip=self.style == "metaclip")
+
+    def stamp(self, path: str) -> Stamp:
+        """Lists are read whole, so all their bytes count."""
+        return whole_stamp(path)
 
     def inputs(self) -> list[str]:
         """The lists, and the folder to merge with; reads all, so that what is wrong is told at once."""

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal
 
+from pipeline.base.lineage import Stamp
 from pipeline.base.options import option
+from pipeline.base.whole_stamps import whole_stamp
 from pipeline.steps import Stage
 from vocab.clitics import NO_CLITICS, check_clitics, clitics_of
 from vocab.normalize import METACLIP, Case, Normalization, Style
@@ -95,6 +97,10 @@ class VocabOptions(Stage):
                 check_pattern(pattern)
             except ValueError as error:
                 raise ValueError(f"build-vocab: drop-titles: {error}") from error
+
+    def stamp(self, path: str) -> Stamp:
+        """Dumps and page views are read whole, so all their bytes count."""
+        return whole_stamp(path)
 
     def normalization_in(self, language: str) -> Normalization:
         """Which strings count as the same when queries are searched for.

@@ -90,10 +90,19 @@ def check_counted_articles(plan: VocabPlan) -> None:
 
 
 def find_site(dumps: Sequence[str]) -> Site:
-    """The wiki of the first dump that tells its address, else what the first one tells.
+    """The wiki that dumps are of: that of the first that tells its address, else what the first one tells.
 
     Raises:
         NotADump: When one of the files is no dump.
+        ValueError: When two are of different wikis.
     """
-    sites = [read_site(path, files.open_for_read) for path in dumps]
+    sites = files.each(lambda path: read_site(path, files.open_for_read), dumps)
+    for name in ("host", "database"):
+        named = [(path, getattr(site, name)) for path, site in zip(dumps, sites, strict=True) if getattr(site, name)]
+        for path, wiki in named[1:]:
+            first, known = named[0]
+            if wiki != known:
+                raise ValueError(
+                    f"build-vocab: dump must name files of one wiki: {first} is of {known}, {path} of {wiki}"
+                )
     return next((site for site in sites if site.host), sites[0] if sites else Site())

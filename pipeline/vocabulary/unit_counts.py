@@ -20,6 +20,7 @@ from pipeline.base import files
 from pipeline.base.drops import Counts, DropReason, drop_counts
 from pipeline.base.folders import StageFolder
 from pipeline.base.tables import TableWriter, open_table_writer, read_column, read_row_groups
+from pipeline.base.whole_stamps import whole_stamp
 from vocab.bigrams import BIGRAM_COUNTS, count_bigrams, number_words
 from vocab.dump import Article, Redirect, Refusal, RefusalReason, StreamEnd, Unit, read_dump
 from vocab.kernels.chunks import load_kernels
@@ -91,7 +92,7 @@ def choose_unit_bytes(dumps: Sequence[str]) -> int:
 
 def file_digest(path: str) -> str:
     """A short name for the content of a file."""
-    return str(files.file_stamp(path)["digest"])[:16]
+    return str(whole_stamp(path)["digest"])[:16]
 
 
 def count_unit_words(task: CountTask, output: str, *, edition: Edition, case: Case, clitics: str = "en") -> Counts:
@@ -181,16 +182,16 @@ class _UnitWriter:
     def add_refusal(self, refusal: Refusal) -> None:
         self._drops[DropReason(refusal.reason)] += 1
         if refusal.reason in _UNREADABLE:
-            row = {"dump": self._dump, "offset": refusal.offset, "reason": refusal.reason.value}
-            self._damage_rows.append(row)
+            self._damage_rows.append({"dump": self._dump, "offset": refusal.offset, "reason": refusal.reason.value})
             self._write_full()
 
     @property
     def counts(self) -> Counts:
         """Pages and streams in, kept and dropped."""
         pages = Counter(self._drops)
-        damaged = {DropReason.DAMAGED_STREAM: pages.pop(DropReason.DAMAGED_STREAM, 0)}
-        return drop_counts("wiki_pages", self._num_articles, pages) | drop_counts("streams", self.num_streams, damaged)
+        num_damaged = pages.pop(DropReason.DAMAGED_STREAM, 0)
+        streams = drop_counts("streams", self.num_streams, {DropReason.DAMAGED_STREAM: num_damaged})
+        return drop_counts("wiki_pages", self._num_articles, pages) | streams
 
     def _write_full(self) -> None:
         if self._num_characters >= _PIECE_CHARACTERS or len(self._title_rows) + len(self._damage_rows) >= _PIECE_ROWS:

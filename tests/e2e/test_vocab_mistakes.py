@@ -36,6 +36,7 @@ def inputs(tmp_path_factory):
         "talk.xml": bz2.decompress(dump).replace(b"<ns>0</ns>", b"<ns>1</ns>"),
         "small.xml": (xml := bz2.decompress(dump))[: xml.index(b"</page>") + 7],
         "error.html": b"<!DOCTYPE html><html>404 Not Found</html>",
+        "german.xml": bz2.decompress(dump).replace(b"https://demo.", b"https://de."),
         "empty": b"",
         "picture.png": b"\x89PNG\r\n\x1a\n" + bytes(5000),
         "words.txt": b"some words\n",
@@ -53,6 +54,7 @@ def inputs(tmp_path_factory):
 DUMP = ["--dump", "dump.xml.bz2"]
 MISTAKES = {
     "no-dump": ([], BAD_USE, "dump must be given"),
+    "two-wikis": ([*DUMP, "german.xml"], BAD_USE, "dump.xml.bz2 is of demo.wikipedia.org, german.xml of de.wikipedia"),
     "missing-dump": (["--dump", "nowhere.xml.bz2"], BAD_USE, "no file matches: nowhere.xml.bz2"),
     "html": (["--dump", "error.html"], BAD_USE, "error.html: this is an HTML page"),
     "empty": (["--dump", "empty"], BAD_USE, "empty: the file is empty"),

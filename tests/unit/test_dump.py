@@ -2,6 +2,8 @@
 
 import bz2
 import gzip
+import lzma
+import random
 from itertools import pairwise
 from xml.sax.saxutils import escape
 
@@ -17,6 +19,7 @@ from vocab.dump import (
     Refusal,
     StreamEnd,
     Unit,
+    _PageBuffer,
     plan_units,
     read_dump,
     read_index,
@@ -78,6 +81,7 @@ ALL_TITLES = [f"Title {number}" for number in range(9)]
         pytest.param(b"".join(bz2.compress(PLAIN[k : k + 99]) for k in range(0, len(PLAIN), 99)), id="cut-anywhere"),
         pytest.param(gzip.compress(PLAIN), id="gzip"),
         pytest.param(zstandard.compress(PLAIN), id="zstd"),
+        pytest.param(lzma.compress(PLAIN), id="xz"),
         pytest.param("".join(PAGES).encode(), id="no-root"),
         pytest.param(b"\xef\xbb\xbf<?xml version='1.0'?>\n" + PLAIN, id="declaration"),
     ],
@@ -178,6 +182,85 @@ def test_a_page_without_end_is_given_up_and_the_next_one_is_read(tmp_path, monke
     items = read_all(save(tmp_path, xml.encode()))
     assert [item.reason for item in items if isinstance(item, Refusal)] == ["page_too_large"]
     assert titles_of(items) == ["Title 0"]
+
+
+def history(num_revisions, text="x" * 40_000):
+    revisions = [f"<revision><text>{number} {text}</text></revision>" for number in range(num_revisions)]
+    return f"<page><title>Long</title><ns>0</ns><id>1</id>{''.join(revisions)}</page>"
+
+
+@pytest.mark.parametrize("pack", [bytes, bz2.compress, gzip.compress])
+def test_a_page_of_many_revisions_gives_the_last_one_however_long_it_is(tmp_path, monkeypatch, pack):
+    monkeypatch.setattr("vocab.dump._MAX_PAGE_BYTES", 100_000)
+    monkeypatch.setattr("vocab.kernels.compressed._READ_BYTES", 30_000)
+    monkeypatch.setattr("vocab.kernels.members._PIECE_BYTES", 30_000)
+    xml = PAGES[0] + history(60) + PAGES[1] + history(2, "y" * 99_000) + PAGES[2]
+    items = read_all(save(tmp_path, pack(xml.encode())))
+    assert titles_of(items) == ["Title 0", "Long", "Title 1", "Long", "Title 2"]
+    assert [item.wikitext[:4] for item in items if isinstance(item, Article)][1::2] == ["59 x", "1 yy"]
+
+
+def test_what_is_held_of_a_page_is_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr("vocab.dump._MAX_PAGE_BYTES", 100_000)
+    monkeypatch.setattr("vocab.kernels.members._PIECE_BYTES", 30_000)
+    most = []
+    add = _PageBuffer.add
+    monkeypatch.setattr(_PageBuffer, "add", lambda self, data: (add(self, data), most.append(len(self._bytes))))
+    xml = history(300) + "<page>" + "z" * 5_000_000 + PAGES[0]
+    items = read_all(save(tmp_path, gzip.compress(xml.encode())))
+    assert titles_of(items) == ["Long", "Title 0"]
+    assert [item.reason for item in items if isinstance(item, Refusal)] == ["page_too_large"]
+    assert max(most) <= 130_000
+
+
+PACKERS = {"gzip": gzip.compress, "zstd": zstandard.compress, "xz": lzma.compress}
+
+
+@pytest.mark.parametrize("kind", PACKERS)
+def test_zero_bytes_behind_a_dump_cost_no_page(tmp_path, kind):
+    items = read_all(save(tmp_path, PACKERS[kind](PLAIN) + bytes(512)))
+    assert titles_of(items) == ALL_TITLES
+    assert not [item for item in items if isinstance(item, Refusal)]
+
+
+@pytest.mark.parametrize("kind", ["gzip", "xz"])
+def test_of_a_cut_dump_of_one_stream_come_the_pages_before_the_cut(tmp_path, kind):
+    rng = random.Random(3)
+    pages = [page(f"Title {number}", rng.randbytes(150).hex()) for number in range(3000)]
+    data = PACKERS[kind]((HEAD + "".join(pages) + TAIL).encode())
+    items = read_all(save(tmp_path, data[: len(data) // 2]))
+    titles = titles_of(items)
+    assert len(titles) > 1400
+    assert titles == [f"Title {number}" for number in range(len(titles))]
+    assert [item.reason for item in items if isinstance(item, Refusal)] == ["cut_page", "damaged_stream"]
+
+
+def test_a_damaged_member_costs_its_own_pages(tmp_path):
+    members = [gzip.compress(part.encode()) for part in (HEAD, "".join(PAGES[:4]), "".join(PAGES[4:8]), PAGES[8])]
+    broken = members[2][:12] + b"\xff" * 40
+    items = read_all(save(tmp_path, b"".join([*members[:2], broken, members[3]])))
+    assert titles_of(items) == [*ALL_TITLES[:4], ALL_TITLES[8]]
+    assert [item for item in items if isinstance(item, Refusal)] == [
+        Refusal("damaged_stream", len(members[0] + members[1]))
+    ]
+
+
+@pytest.mark.parametrize("unit_bytes", [20_000, 1 << 20])
+def test_a_damaged_block_of_one_bz2_stream_costs_the_pages_in_it(tmp_path, unit_bytes):
+    rng = random.Random(3)
+    pages = [page(f"Title {number}", rng.randbytes(100).hex()) for number in range(2000)]
+    data = bytearray(bz2.compress("".join(pages).encode(), 1))
+    data[len(data) // 2] ^= 0x10
+    path = save(tmp_path, data)
+    items = read_all(path, unit_bytes)
+    titles = titles_of(items)
+    assert 1500 < len(titles) < 2000
+    assert {titles[0], titles[-1]} == {"Title 0", "Title 1999"}
+    reasons = [item.reason for item in items if isinstance(item, Refusal)]
+    assert reasons == ["cut_page", "damaged_stream"]
+    shares = [len(titles_of(read_dump(unit, open_file))) for unit in plan_units(path, open_file, unit_bytes=20_000)]
+    assert sum(shares) == len(titles)
+    assert min(shares[:2]) > 0  # one stream is read by many
 
 
 def test_both_export_schemas_are_read(tmp_path):

@@ -1,11 +1,15 @@
 """What build-vocab knows of a wiki before it reads a dump, and refuses when there was nothing in it."""
 
+import gzip
+import os
+
 import pyarrow as pa
 import pytest
 
 from pipeline.base.folders import StageFolder
+from pipeline.base.stage_folder import stage_identity
 from pipeline.base.tables import write_table
-from pipeline.vocabulary.plan import NoArticle, VocabPlan, check_counted_articles, find_site
+from pipeline.vocabulary.plan import NoArticle, VocabPlan, check_counted_articles, find_site, plan_vocab
 from pipeline.vocabulary.stage import BuildVocab
 from pipeline.vocabulary.title_views import OtherWiki, check_counted_views, sum_views
 from vocab.pageviews import VIEWS
@@ -55,6 +59,45 @@ def test_a_variant_that_the_wiki_has_not_is_refused_before_work_starts(tmp_path,
     stage = BuildVocab(dump=(str(dump),), output=str(tmp_path / "v"), wordnet="none", variant=variant)
     with pytest.raises(ValueError, match=f"build-vocab: variant: '{variant}' is none of {host}"):
         stage.inputs()
+
+
+def dump_of(host, *titles):
+    base = f"<siteinfo><base>https://{host}/wiki/Main_Page</base></siteinfo>" if host else ""
+    pages = "".join(f"<page><title>{title}</title><ns>0</ns></page>" for title in titles)
+    return f"<mediawiki>{base}{pages}</mediawiki>".encode()
+
+
+def test_dumps_of_two_wikis_are_refused_by_name(tmp_path):
+    paths = [tmp_path / name for name in ("a.xml", "b.xml", "c.xml.gz")]
+    hosts = ["", "en.wikipedia.org", "en.wikipedia.org"]
+    for path, host in zip(paths, hosts, strict=True):
+        content = dump_of(host, "A")
+        path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    assert find_site(list(map(str, paths))).host == "en.wikipedia.org"
+    paths[2].write_bytes(gzip.compress(dump_of("de.wikipedia.org", "A")))
+    told = r"dump must name files of one wiki: .*b\.xml is of en\.wikipedia\.org, .*c\.xml\.gz of de\.wikipedia\.org"
+    with pytest.raises(ValueError, match=told):
+        stage_identity(build(*paths))
+
+
+def build(*dumps):
+    return BuildVocab(dump=tuple(map(str, dumps)), wordnet="none", output="vocab")
+
+
+def test_a_dump_that_was_repaired_in_its_middle_is_another_input_and_a_copy_is_not(tmp_path):
+    content = dump_of("en.wikipedia.org", *["Title"] * 120_000)
+    damaged = bytearray(content)
+    damaged[len(damaged) // 2] ^= 0xFF
+    (tmp_path / "copy").mkdir()
+    dump, copy = tmp_path / "dump.xml", tmp_path / "copy" / "dump.xml"
+    dump.write_bytes(damaged)
+    before, [task, *_] = stage_identity(build(dump)), plan_vocab(build(dump)).tasks
+    dump.write_bytes(content)
+    copy.write_bytes(content)
+    os.utime(copy, (1, 1))
+    assert len(content) > 5_000_000
+    assert stage_identity(build(dump)) == stage_identity(build(copy)) != before
+    assert task.paths not in [task.paths for task in plan_vocab(build(dump)).tasks]
 
 
 def test_dumps_without_an_article_are_refused():
