@@ -1,6 +1,6 @@
 """MediaWiki XML dumps: which parts can be read apart, and the articles and redirects in a part.
 
-In: a dump (export schema 0.3 to 0.11; bz2, gzip, zstd, xz or plain; one stream or many). Out: `Article`s,
+In: a dump (export schema 0.3 to 0.11; bz2, gzip, zstd, xz, 7z or plain; one stream or many). Out: `Article`s,
 `Redirect`s of namespace 0, and a `Refusal` for every other page and every damaged stream.
 
 A dump is read as a row of ``<page>…</page>`` elements, whatever stands around them: markup inside a text is escaped,
@@ -18,6 +18,7 @@ from xml.etree import ElementTree
 
 from vocab.kernels.compressed import Compression, OpenFile, detect_compression, read_chunks, read_pieces
 from vocab.kernels.pieces import Piece
+from vocab.kernels.seven_zip import NoReader
 from vocab.redirects import find_redirect_target
 from vocab.site import Site, guess_site, parse_site
 from vocab.wiki_names import WikiNames, names_of
@@ -89,7 +90,7 @@ def plan_units(path: str, open_file: OpenFile, *, unit_bytes: int, starts: Seque
     Args:
         path: The dump.
         open_file: Opens a path for reading bytes.
-        unit_bytes: Least bytes of a unit, as stored; gzip, zstd and xz files are always one unit.
+        unit_bytes: Least bytes of a unit, as stored; gzip, zstd, xz and 7z files are always one unit.
         starts: Offsets of its streams (`read_index`), where units then begin; without them units begin anywhere and
             look for the first stream.
     """
@@ -110,9 +111,12 @@ def read_site(path: str, open_file: OpenFile) -> Site:
     """Reads the head of a dump; of a bare ``<page>``, only the name of the file may tell the wiki.
 
     Raises:
-        NotADump: When the file does not begin as a dump does.
+        NotADump: When the file does not begin as a dump does, or nothing is installed that reads it.
     """
-    head = _read_head(path, open_file)
+    try:
+        head = _read_head(path, open_file)
+    except NoReader as error:
+        raise NotADump(f"{path}: {error}") from error
     if _OPENING not in head and b"<mediawiki" not in head:
         raise NotADump(f"{path}: {_what_it_is(head)}, not a MediaWiki XML dump (pages-articles…xml.bz2)")
     try:
@@ -286,8 +290,6 @@ def _what_it_is(head: bytes) -> str:
         return "the file is empty or damaged"
     if start.startswith(b"<!doctype html") or b"<html" in start:
         return "this is an HTML page (the error page of a failed download?)"
-    if start.startswith(b"7z\xbc\xaf"):
-        return "this is a 7z archive"
     return "this file holds something else"
 
 

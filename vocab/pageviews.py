@@ -23,6 +23,7 @@ import pyarrow.csv
 
 from vocab.kernels.compressed import read_chunks
 from vocab.kernels.hashing import Hashes
+from vocab.kernels.seven_zip import NoReader
 from vocab.kernels.sums import add_up
 from vocab.known_titles import may_be_known
 
@@ -118,7 +119,7 @@ def check_views(file: BinaryIO, *, project: str, name: str) -> None:
             raise NotPageViews("the file is empty")
         if head.lstrip()[:1] not in _JSON_STARTS:
             _find_layout(head, project, "all")
-    except (NotPageViews, OSError) as error:
+    except (NotPageViews, NoReader, OSError) as error:
         raise NotPageViews(f"{name}: {error}") from error
 
 

@@ -360,7 +360,6 @@ def test_the_head_tells_wiki_main_page_and_namespaces(tmp_path):
         pytest.param(gzip.compress(b"\n<html><title>404"), "HTML page", id="html-gzip"),
         pytest.param(b"", "empty", id="empty"),
         pytest.param(bz2.compress(PLAIN)[:40], "empty or damaged", id="cut"),
-        pytest.param(b"7z\xbc\xaf\x27\x1c", "7z", id="7z"),
         pytest.param(gzip.compress(b"-- MySQL dump 10.16\nCREATE TABLE `page`"), "something else", id="sql"),
         pytest.param(HEAD.replace("</base>", "").encode() + PAGES[0].encode(), "siteinfo", id="broken-head"),
         pytest.param(HEAD.replace('key="6"', 'key="six"').encode() + PAGES[0].encode(), "siteinfo", id="no-key"),

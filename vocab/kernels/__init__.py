@@ -6,7 +6,7 @@ matching     texts ► ids of the queries in them           hashing      the con
 chunks       text ► numbered chunks                        sums         tables of keys and numbers ► one, added up
 compressed   compressed files ► runs of plain bytes, by    bz2_streams  bz2 ► those of its blocks, by bz2_blocks
 members      gzip, zstd, xz ► runs of plain bytes          windows      a file looked at in any places, read forward
-pieces       what they give
+seven_zip    7z ► runs of plain bytes                      pieces       what they give
 html_tokens  HTML ► tags, attributes, texts                html_tree    tags ► what is open around each
 wat_records  records of a WAT ► lines of text of what is wanted
 

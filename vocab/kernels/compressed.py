@@ -2,7 +2,7 @@
 
 In: a seekable binary file. Out: `Piece`s of its decompressed content. bz2 files, of one stream or of many, and files
 that are not compressed can be entered anywhere: reading begins at the first block that begins at or after the offset.
-gzip, zstd and xz files are read from the start.
+gzip, zstd, xz and 7z files are read from the start.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,12 +12,14 @@ from typing import BinaryIO
 from vocab.kernels.bz2_streams import read_bz2
 from vocab.kernels.members import GZIP, XZ, ZSTD, read_members
 from vocab.kernels.pieces import Piece
+from vocab.kernels.seven_zip import read_7z
 from vocab.kernels.windows import Window
 
 OpenFile = Callable[[str], BinaryIO]
 
 _READ_BYTES = 1 << 20
 _LONGEST_START = 6
+_SEVEN_ZIP_START = b"7z\xbc\xaf\x27\x1c"
 
 
 class Compression(StrEnum):
@@ -28,6 +30,7 @@ class Compression(StrEnum):
     GZIP = "gzip"
     ZSTD = "zstd"
     XZ = "xz"
+    SEVEN_ZIP = "7z"
 
     @property
     def is_splittable(self) -> bool:
@@ -44,6 +47,8 @@ def detect_compression(file: BinaryIO) -> Compression:
     head = file.read(_LONGEST_START)
     if head.startswith(b"BZh"):
         return Compression.BZ2
+    if head.startswith(_SEVEN_ZIP_START):
+        return Compression.SEVEN_ZIP
     return next((kind for kind, format_ in _MEMBERS.items() if format_.begins.match(head)), Compression.NONE)
 
 
@@ -55,12 +60,17 @@ def read_pieces(file: BinaryIO, compression: Compression, *, start: int = 0, cut
         compression: Of the file.
         start: Where to begin; 0 unless the compression is splittable.
         cut: An offset that no piece of an uncompressed file crosses.
+
+    Raises:
+        NoReader: At the first piece of a 7z archive, when nothing is installed that reads it.
     """
     match compression:
         case Compression.NONE:
             return _read_plain(file, start, cut)
         case Compression.BZ2:
             return read_bz2(Window(file), start)
+        case Compression.SEVEN_ZIP:
+            return read_7z(file)
         case _:
             return read_members(Window(file), _MEMBERS[compression])
 
@@ -70,6 +80,7 @@ def read_chunks(file: BinaryIO) -> Iterator[bytes]:
 
     Raises:
         OSError: When it is cut short or corrupt.
+        NoReader: When it is a 7z archive, and nothing is installed that reads it.
     """
     for piece in read_pieces(file, detect_compression(file)):
         if piece.damaged:
