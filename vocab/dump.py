@@ -72,7 +72,7 @@ class Refusal(NamedTuple):
     """A page or a stream that gives no article."""
 
     reason: RefusalReason
-    offset: int  # of its stream in the file as stored
+    offset: int  # of its stream, in bz2 of its block, in the file as stored
 
 
 class StreamEnd(NamedTuple):
@@ -279,7 +279,7 @@ def _read_head(path: str, open_file: OpenFile) -> bytes:
     with open_file(path) as file:
         for piece in read_pieces(file, detect_compression(file)):
             head += piece.data
-            if len(head) >= _HEAD_BYTES or _OPENING in head or piece.ended:
+            if len(head) >= _HEAD_BYTES or _OPENING in head or (piece.ended and head):
                 break
     return head
 

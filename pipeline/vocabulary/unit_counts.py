@@ -33,7 +33,7 @@ from vocab.words import TOKENS, WORD_FORMS, TokenCounter
 DAMAGES = pa.schema(
     [
         pa.field("dump", pa.string(), nullable=False),  # base name of the file
-        pa.field("offset", pa.int64(), nullable=False),  # of the damaged stream, or of the stream of a lost page
+        pa.field("offset", pa.int64(), nullable=False),  # of the damaged stream or bz2 block, or a lost page's
         pa.field("reason", pa.string(), nullable=False),
     ]
 )

@@ -160,9 +160,11 @@ print("read", len(cases))
 """
 
 
-def test_no_bytes_lead_out_of_the_arrays():
+def test_no_bytes_lead_out_of_the_arrays(checkout):
     environment = {**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONWARNINGS": "ignore"}  # then numpy checks every index
-    done = subprocess.run([sys.executable, "-c", FUZZ], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", FUZZ], cwd=checkout, env=environment, capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("read")
 

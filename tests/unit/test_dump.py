@@ -4,6 +4,7 @@ import bz2
 import gzip
 import lzma
 import random
+import struct
 from itertools import pairwise
 from xml.sax.saxutils import escape
 
@@ -27,6 +28,7 @@ from vocab.dump import (
 )
 from vocab.site import Site
 from vocab.wiki_names import names_of
+from vocab.kernels.compressed import read_chunks
 
 HEAD = (
     '<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" version="0.11" xml:lang="de"><siteinfo>'
@@ -351,6 +353,23 @@ def test_the_head_tells_wiki_main_page_and_namespaces(tmp_path):
     assert read_site(save(tmp_path, PAGES[0].encode()), open_file) == Site()
     (tmp_path / "zhwiki-1.xml").write_text(PAGES[0])
     assert read_site(str(tmp_path / "zhwiki-1.xml"), open_file) == Site(database="zhwiki")
+
+
+EMPTY_STARTS = {
+    "gzip": gzip.compress(b"") + gzip.compress(PLAIN),
+    "skippable": struct.pack("<II", 0x184D2A50, 4) + b"size" + zstandard.compress(PLAIN),
+    "bz2": bz2.compress(b"") + bz2.compress(PLAIN),
+    "xz": lzma.compress(b"") + lzma.compress(PLAIN),
+}
+
+
+@pytest.mark.parametrize("kind", EMPTY_STARTS)
+def test_a_first_member_without_content_hides_nothing(tmp_path, kind):
+    path = save(tmp_path, EMPTY_STARTS[kind])
+    assert read_site(path, open_file).project == "de.wikipedia"
+    assert titles_of(read_all(path)) == ALL_TITLES
+    with open_file(path) as file:
+        assert next(read_chunks(file)).startswith(b"<mediawiki")
 
 
 @pytest.mark.parametrize(

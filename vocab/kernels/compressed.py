@@ -76,7 +76,7 @@ def read_pieces(file: BinaryIO, compression: Compression, *, start: int = 0, cut
 
 
 def read_chunks(file: BinaryIO) -> Iterator[bytes]:
-    """Reads a whole file, decompressed.
+    """Reads a whole file, decompressed, in runs that are not empty.
 
     Raises:
         OSError: When it is cut short or corrupt.
@@ -84,8 +84,9 @@ def read_chunks(file: BinaryIO) -> Iterator[bytes]:
     """
     for piece in read_pieces(file, detect_compression(file)):
         if piece.damaged:
-            raise OSError(f"the file is cut short or corrupt, in the stream that starts at byte {piece.offset:,}")
-        yield piece.data
+            raise OSError(f"the file is cut short or corrupt, in the part that begins at byte {piece.offset:,}")
+        if piece.data:
+            yield piece.data
 
 
 def _read_plain(file: BinaryIO, start: int, cut: int) -> Iterator[Piece]:
