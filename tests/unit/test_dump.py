@@ -26,9 +26,9 @@ from vocab.dump import (
     read_index,
     read_site,
 )
+from vocab.kernels.compressed import read_chunks
 from vocab.site import Site
 from vocab.wiki_names import names_of
-from vocab.kernels.compressed import read_chunks
 
 HEAD = (
     '<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" version="0.11" xml:lang="de"><siteinfo>'
