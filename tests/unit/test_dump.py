@@ -1,6 +1,7 @@
 """MediaWiki dumps: units that hold every page once, damage, and what is no article."""
 
 import bz2
+import functools
 import gzip
 import lzma
 import random
@@ -263,6 +264,29 @@ def test_a_damaged_block_of_one_bz2_stream_costs_the_pages_in_it(tmp_path, unit_
     shares = [len(titles_of(read_dump(unit, open_file))) for unit in plan_units(path, open_file, unit_bytes=20_000)]
     assert sum(shares) == len(titles)
     assert min(shares[:2]) > 0  # one stream is read by many
+
+
+@functools.cache
+def noisy_dump():
+    """Two streams of some blocks, of pages of all sizes."""
+    rng = random.Random(7)
+    pages = [page(f"Title {number}", rng.randbytes(rng.choice([20, 200, 20_000])).hex()) for number in range(60)]
+    text = (HEAD + "".join(pages) + TAIL).encode()
+    return bz2.compress(text[:400_000], 1) + bz2.compress(text[400_000:], 1)
+
+
+@settings(max_examples=12)
+@given(
+    damages=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 3), st.binary(max_size=3)), max_size=3),
+    unit_bytes=st.integers(5000, 200_000),
+)
+def test_where_a_damaged_dump_is_cut_into_units_does_not_show(tmp_path_factory, damages, unit_bytes):
+    data = bytearray(noisy_dump())
+    for place, num_lost, instead in damages:
+        start = 20 + int(place * (len(data) - 40))  # the first block's mark stays: without it no unit begins there
+        data[start : start + num_lost] = instead
+    path = save(tmp_path_factory.mktemp("dump"), data)
+    assert sorted(map(repr, read_all(path, unit_bytes))) == sorted(map(repr, read_all(path, 1 << 30)))
 
 
 def test_both_export_schemas_are_read(tmp_path):
