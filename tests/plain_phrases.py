@@ -4,6 +4,8 @@ import unicodedata
 
 import regex
 
+from vocab.normalize import spell_signs
+
 INVISIBLE = (
     "\u00ad\u034f\u061c\u180b-\u180f\u200c-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\U000e0000-\U000e0fff"
 )
@@ -38,5 +40,6 @@ INSIDE_COMPOSED = regex.compile(BETWEEN_DIGITS, regex.V1)
 def split_plainly(text):
     """The phrases of a text, those that are only spaces as well."""
     unified = unicodedata.normalize("NFKC", regex.sub(f"[{INVISIBLE}]", "", regex.sub(NARROW_SPACES, "_", text)))
-    apart = COMPOSED.sub(lambda number: "\n" + INSIDE_COMPOSED.sub("\n", number[0]) + "\n", unified)
+    spelled = spell_signs(unified)
+    apart = COMPOSED.sub(lambda number: "\n" + INSIDE_COMPOSED.sub("\n", number[0]) + "\n", spelled)
     return ENDS.sub(lambda sign: "\n" if sign[1] else sign[0], apart).split("\n")

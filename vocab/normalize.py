@@ -233,10 +233,10 @@ def _normalize_joined(joined: bytes, case: Case, clitics: str) -> npt.NDArray[np
     """Normalises the rows between row marks; each may keep a space before its first token."""
     if joined.isascii():
         if b"+" in joined or b"#" in joined:
-            joined = _spell_signs(joined.decode()).encode()
+            joined = spell_signs(joined.decode()).encode()
         tokens = _join_tokens(np.frombuffer(joined.lower() if case == "fold" else joined, np.uint8)).tobytes()
         return np.frombuffer(_cut_clitics(tokens.decode(), clitics).encode() if b"'" in tokens else tokens, np.uint8)
-    text = _spell_signs(unify_characters(joined.decode()))
+    text = spell_signs(unify_characters(joined.decode()))
     if case == "fold":
         text = unicodedata.normalize("NFKC", _DOTTED_I.sub("i", text.casefold()))
     codes = _drop_optional_marks(text)
@@ -255,8 +255,12 @@ def _drop_optional_marks(text: str) -> npt.NDArray[np.uint32]:
         text = unicodedata.normalize("NFKC", shorter)
 
 
-def _spell_signs(text: str) -> str:
-    """Puts words for the signs that end a name."""
+def spell_signs(text: str) -> str:
+    """Puts words for the signs that end a name, in texts of unified characters.
+
+    >>> spell_signs("C++ and C#, not #1").split()
+    ['C', 'plus', 'plus', 'and', 'C', 'sharp', ',', 'not', '#1']
+    """
     if "+" in text:
         text = _PLUSES.sub(lambda found: f" {_PLUS_WORD}" * len(found[0]) + " ", text)
     return _SIGN.sub(lambda found: f" {_SIGN_WORDS[found[0]]} ", text)

@@ -31,7 +31,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vocab.clitics import CLITICS, NO_CLITICS, CliticRule
-from vocab.normalize import Case, join_rows, normalize_column, unify_characters
+from vocab.normalize import Case, join_rows, normalize_column, spell_signs, unify_characters
 
 _Code = TypeVar("_Code", np.uint8, np.uint32)
 _Kinds = npt.NDArray[np.uint8]
@@ -97,15 +97,18 @@ def split_phrases(texts: pa.Array) -> pa.LargeListArray:
 
 
 def _split_ascii(texts: pa.Array) -> pa.LargeListArray:
-    codes = np.frombuffer(join_rows(texts, "\n"), np.uint8)
-    return _cut(mark_ends(codes))
+    joined = join_rows(texts, "\n")
+    if b"+" in joined or b"#" in joined:
+        joined = spell_signs(joined.decode()).encode()
+    return _cut(mark_ends(np.frombuffer(joined, np.uint8)))
 
 
 def _split_unicode(texts: pa.Array) -> pa.LargeListArray:
     text = join_rows(texts, "\n").decode()
     for space in _NUMBER_SPACES:
         text = text.replace(space, _GOES_ON_SIGN)
-    marked = mark_ends(np.frombuffer(unify_characters(text).encode("utf-32-le"), np.uint32))
+    spelled = spell_signs(unify_characters(text))
+    marked = mark_ends(np.frombuffer(spelled.encode("utf-32-le"), np.uint32))
     return _cut(np.frombuffer(marked.tobytes().decode("utf-32-le").encode(), np.uint8))
 
 

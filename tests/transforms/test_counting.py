@@ -194,7 +194,15 @@ def test_the_pieces_that_a_unit_is_counted_in_do_not_show(tmp_path, monkeypatch,
         run([task], lambda task: task.paths.bigrams, count_unit_bigrams, kept_words=kept)
         [bounds] = plan_bigram_ranges([task], kept)
         tables = [task.paths.bigrams]
-        counts |= run([bounds], lambda _, path=bigrams: path, merge_bigrams, tables=tables, min_count=2)
+        counts |= run(
+            [bounds],
+            lambda _, path=bigrams: path,
+            merge_bigrams,
+            tables=tables,
+            kept_words=kept,
+            min_count=2,
+            least_lettered=1,
+        )
         paths = (kept, bigrams, task.paths.titles, task.paths.damages)
         sums.append((counts, [read_table(path).to_pylist() for path in paths]))
         num_pieces = len(list(read_row_groups(task.paths.tokens)))
