@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -116,6 +117,7 @@ def shards(made, tmp_path):
 
 def verify(folder, capsys, *flags, workers=1):
     """The exit code and the problems."""
+    capsys.readouterr()  # what was said before
     code = main(["verify", str(folder), "--workers", str(workers), *flags])
     return code, capsys.readouterr().out.splitlines()
 
@@ -366,3 +368,25 @@ def test_a_removal_of_nothing_and_of_no_set_says_so(shards, tmp_path, capsys):
     assert remove(shards, "--hosts", write_list(tmp_path / "hosts", "a/b")) == 2
     assert "line 1: 'a/b' is none of the hosts" in capsys.readouterr().err
     assert remove(shards, "--hosts", str(tmp_path / "none")) == 2
+
+
+def test_a_set_on_another_file_system_is_verified_and_loses_samples_there(shards, tmp_path, capsys):
+    store, there = fsspec.filesystem("memory"), "memory://bucket/shards"
+    store.put(str(shards), "/bucket/shards", recursive=True)
+    try:
+        assert verify(there, capsys)[0] == 0
+        assert remove(there, "--hosts", write_list(tmp_path / "hosts", "h1.example"), "--removals", str(tmp_path)) == 0
+        assert verify(there, capsys)[0] == 0
+        assert remove(shards, "--hosts", str(tmp_path / "hosts"), "--removals", str(tmp_path)) == 0
+        names = [name for name in digests(shards) if name.startswith("0")]
+        assert [store.cat(f"/bucket/shards/{name}") for name in names] == [
+            (shards / name).read_bytes() for name in names
+        ]
+        tar = bytearray(store.cat("/bucket/shards/00001.tar"))
+        tar[600] ^= 1
+        store.pipe("/bucket/shards/00001.tar", bytes(tar))
+        code, problems = verify(there, capsys)
+        assert code == 1
+        assert problems[0].startswith("00001.tar: sha256")
+    finally:
+        store.rm("/bucket", recursive=True)
