@@ -5,11 +5,11 @@ A shard is a USTAR tar of samples; a sample is three adjacent members that share
     KEY.jpg (or .png, .webp…)  the image          KEY.txt   the text, UTF-8
     KEY.json                   where it came from (`SAMPLE_JSON_KEYS`)
 
-The JSON of every sample has the same keys, and no value but a carried column's is ever null: readers like Hugging
-Face's take the types from the first samples. Beside the shards lie ``sizes.json`` (shard name to number of samples, as
-open_clip reads it), ``wids.json`` (the index of the package wids) and ``manifest.json``. A trained model's scores of
-samples come back to the pipeline as a folder of Parquet tables with the columns `SCORE_COLUMNS`, closed by
-``scores.json``. Only the standard library is used here.
+The JSON of every sample has the same keys, and no value is ever null but a carried column's and, where img2dataset's
+names were asked for, its ``error_message``: readers like Hugging Face's take the types from the first samples. Beside
+the shards lie ``sizes.json`` (shard name to number of samples, as open_clip reads it), ``wids.json`` (the index of the
+package wids) and ``manifest.json``. A trained model's scores of samples come back to the pipeline as a folder of
+Parquet tables with the columns `SCORE_COLUMNS`, closed by ``scores.json``. Only the standard library is used here.
 
 Source: WebDataset format, https://github.com/webdataset/webdataset; ``url``, ``caption``, ``uid`` and ``key`` are names
 of img2dataset's and DataComp's.

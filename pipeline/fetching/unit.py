@@ -387,7 +387,7 @@ def describe_sample(row: dict[str, Any], image: CheckedImage, *, img2dataset_nam
     if image.exif is not None or img2dataset_names:
         described["exif"] = json.dumps(image.exif or {})
     if img2dataset_names:
-        described |= {"status": "success", "error_message": ""}
+        described |= {"status": "success", "error_message": None}
     return described
 
 

@@ -58,7 +58,7 @@ MOST_READ = {
     "build-vocab": 4.8,
     "extract-pairs": 2.7,
     "match-pairs": 2.4,
-    "balance-pairs": 2.8,
+    "balance-pairs": 3.0,
     "fetch-images": 2.8,
     "balance-final": 3.1,  # each index is asked for its columns, too, and is as small as its footer here
     "write-shards": 2.1,

@@ -90,5 +90,5 @@ def test_a_cell_of_a_markdown_table_stays_one_cell_of_plain_text(text):
 
 
 def test_a_name_that_a_template_does_not_get_is_an_error():
-    with pytest.raises(Exception, match="'funnel' is undefined"):
+    with pytest.raises(Exception, match="'front' is undefined"):
         render_template("pipeline.sharding", "card.md.j2")
