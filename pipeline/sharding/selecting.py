@@ -6,7 +6,7 @@ survivors (images that are there, no duplicates, and fit their text well enough)
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,19 +17,24 @@ from pipeline.base.drops import Counts, DropReason, drop_counts
 from pipeline.base.ids import id_words, sorted_order
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.packed import split_by_bucket, split_by_unit
+from pipeline.base.row_conditions import parse_condition
 from pipeline.base.schemas import RAW_INDEX
 from pipeline.base.shard_format import UID
-from pipeline.base.tables import read_schema, write_table
+from pipeline.base.tables import write_table
 from pipeline.sharding.stored_samples import RawGroup, read_group
-from pipeline.web.blocklists import Blocklists
+from pipeline.web.blocklists import Blocklists, Mask
 
 # Of samples with the same image bytes keep one a text, one at all, or all.
 Duplicates = Literal["pair", "image", "keep"]
 
-_SHOWN = ("key", "image_url", "text", "query_ids", "kept_for", "keep_probability", "sha256", "phash", "width", "height")
+_SHOWN: Final = ("key", "image_url", "text", "query_ids", "kept_for", "keep_probability", "sha256", "phash")
+_SIZES: Final = ("width", "height", "original_width", "original_height", "mime")
+_SHOWN_NAMES: Final = {"image_url": "url", "text": "caption"}  # as the JSON of samples has them
+_OUR_NAMES: Final = {shown: ours for ours, shown in _SHOWN_NAMES.items()}
+_ROW: Final = "row of the group"
 SURVIVORS = pa.schema(
     [
-        *(RAW_INDEX.field(name) for name in (*_SHOWN, "original_width", "original_height", "mime")),
+        *(RAW_INDEX.field(name) for name in (*_SHOWN, *_SIZES)),
         pa.field("raw", pa.int32(), nullable=False),  # number of the raw tar
         pa.field("offset", pa.int64(), nullable=False),  # of the sample's first tar header in it
         pa.field("length", pa.int64(), nullable=False),  # bytes of all its members, headers and padding
@@ -62,8 +67,53 @@ def find_losers(records: np.ndarray) -> np.ndarray:
     return ordered[1:][same]
 
 
+class Wanted(NamedTuple):
+    """Which samples may go into shards at all, told from a row alone.
+
+    Attributes:
+        blocked: What is left out.
+        where: A condition on the columns of samples, under the names of their JSON; empty: there is none.
+        carried: Columns that samples carry.
+    """
+
+    blocked: OnWorker[Blocklists]
+    where: str = ""
+    carried: Carried = ()
+
+    @property
+    def columns(self) -> list[str]:
+        """Of raw indexes, what must be known of a row; nothing where all are wanted."""
+        named = parse_condition(self.where).columns if self.where else ()
+        asked = [_OUR_NAMES.get(name, name) for name in named]
+        if self.blocked.get():
+            asked += ["key", "image_url", "sha256", "phash"] + [UID] * (UID in {field.name for field in self.carried})
+        return list(dict.fromkeys(asked))
+
+    def refusals(self, table: pa.Table) -> dict[DropReason, Mask]:
+        """Which rows are not wanted, by reason; each has one."""
+        blocked = self.blocked.get().rows(table) if self.blocked.get() else np.zeros(table.num_rows, bool)
+        refused = np.zeros(table.num_rows, bool)
+        if self.where:
+            holds = parse_condition(self.where).bind(condition_schema(self.carried))
+            rows = pa.array(np.arange(table.num_rows))
+            shown = table.rename_columns([_SHOWN_NAMES.get(name, name) for name in table.column_names])
+            refused[:] = True
+            refused[shown.append_column(_ROW, rows).filter(holds)[_ROW].to_numpy()] = False
+        return {DropReason.BLOCKED: blocked, DropReason.REFUSED_ROW: refused & ~blocked}
+
+
+def condition_schema(carried: Carried) -> pa.Schema:
+    """The columns that a condition on samples may name.
+
+    Args:
+        carried: Columns that samples carry.
+    """
+    ours = [SURVIVORS.field(name) for name in (*_SHOWN, *_SIZES)]
+    return pa.schema([*(field.with_name(_SHOWN_NAMES.get(field.name, field.name)) for field in ours), *carried])
+
+
 def pack_samples(
-    group: RawGroup, *, duplicates: Duplicates, buckets: int, blocked: OnWorker[Blocklists]
+    group: RawGroup, *, duplicates: Duplicates, buckets: int, wanted: Wanted
 ) -> Iterator[tuple[int, bytes]]:
     """The samples of a group as records of 40 bytes, by bucket of their duplicate ids.
 
@@ -71,25 +121,21 @@ def pack_samples(
         group: Of raw tars.
         duplicates: What is compared.
         buckets: How many there are.
-        blocked: What is no sample: it wins over no duplicate.
+        wanted: Which samples may stay; others win over no duplicate.
     """
     if duplicates == "keep":
         return
-    table, rows = read_group(group, ["sha256", "text"]), None
-    if blocked.get():
-        rows = np.flatnonzero(~blocked.get().rows(read_group(group, _listed_columns(group))))
+    columns = wanted.columns
+    table = read_group(group, list(dict.fromkeys(["sha256", "text", *columns])))
+    rows = np.arange(table.num_rows)
+    if columns:
+        rows = np.flatnonzero(~np.logical_or.reduce(list(wanted.refusals(table).values())))
         table = table.take(rows)
     records = np.empty(table.num_rows, _RECORD)
     records["duplicate_id"] = id_words(duplicate_ids(table, by_text=duplicates == "pair"))
     records["key"] = id_words(table["pair_id"])
-    records["unit"], records["row"] = group.number, np.arange(table.num_rows) if rows is None else rows
+    records["unit"], records["row"] = group.number, rows
     yield from split_by_bucket(records, records["duplicate_id"][:, 0], buckets)
-
-
-def _listed_columns(group: RawGroup) -> list[str]:
-    """The columns that tell whether a sample is listed."""
-    uid = [UID] if UID in read_schema(group.raws[0].index_file).names else []
-    return ["key", "image_url", "sha256", "phash", *uid]
 
 
 def find_losing_rows(parts: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
@@ -105,8 +151,7 @@ def write_survivors(
     *,
     duplicates: Duplicates,
     min_score: float | None,
-    blocked: OnWorker[Blocklists],
-    carried: Carried = (),
+    wanted: Wanted,
 ) -> Counts:
     """Writes the samples of a group that stay (`SURVIVORS`), in key order.
 
@@ -116,16 +161,16 @@ def write_survivors(
         parts: The rows that lose to a duplicate.
         duplicates: What was compared.
         min_score: The lowest score that is good enough; None: samples are not chosen by score.
-        blocked: What is left out.
-        carried: Columns that the samples carry.
+        wanted: Which samples may stay.
     """
-    schema = with_carried(SURVIVORS, carried)
+    schema = with_carried(SURVIVORS, wanted.carried)
     table = read_group(group, [name for name in schema.names if name != "raw"])
     losers = np.frombuffer(b"".join(parts), np.int32)
-    kept = ~blocked.get().rows(table)
-    reason = DropReason.DUPLICATE_IMAGE if duplicates == "image" else DropReason.DUPLICATE_SAMPLE
-    drops: dict[str, int] = {DropReason.BLOCKED: int((~kept).sum()), reason: len(losers)}
+    refusals = wanted.refusals(table)
+    kept = ~np.logical_or.reduce(list(refusals.values()))
     kept[losers] = False
+    reason = DropReason.DUPLICATE_IMAGE if duplicates == "image" else DropReason.DUPLICATE_SAMPLE
+    drops: dict[str, int] = {reason: len(losers), **{name: int(rows.sum()) for name, rows in refusals.items()}}
     if min_score is not None:
         found = read_array(group.scores)
         is_unknown, is_low = np.isnan(found), found < np.float32(min_score)

@@ -21,6 +21,7 @@ from pipeline.base.folders import BalancedFolder, RawFolder, ShardsFolder, Stage
 from pipeline.base.lineage import Kinship
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.options import option
+from pipeline.base.row_conditions import BadCondition, RowCondition, parse_condition
 from pipeline.base.stage_folder import history_of
 from pipeline.base.tables import read_column, read_table
 from pipeline.sharding.card import write_card
@@ -36,7 +37,15 @@ from pipeline.sharding.scores import (
     score_tables,
     write_scores,
 )
-from pipeline.sharding.selecting import SURVIVORS, Duplicates, find_losing_rows, pack_samples, write_survivors
+from pipeline.sharding.selecting import (
+    SURVIVORS,
+    Duplicates,
+    Wanted,
+    condition_schema,
+    find_losing_rows,
+    pack_samples,
+    write_survivors,
+)
 from pipeline.sharding.stored_samples import RawGroup, RawTar, group_raw_tars, list_raw_tars, num_buckets
 from pipeline.steps import GroupPacked, MapUnits, Stage, Step, Steps, SumUnits
 from pipeline.web.blocklists import Blocklists, BlockOptions, list_files, load_blocklists, read_blocklists
@@ -71,6 +80,12 @@ class WriteShards(BlockOptions, Stage):
     min_shards: int = option(
         16, "Shards to make at least, smaller ones where need be: readers want one a worker of every GPU.", minimum=1
     )
+    where: str = option(
+        "",
+        "Only samples for which this holds, by their sizes, texts and addresses and what they carry, e.g. "
+        "'original_width >= 200 and similarity >= 0.28'.",
+        sparse=True,
+    )
     duplicates: Duplicates = option(
         "pair", "Of samples with the same image bytes keep one a text (pair), one at all (image), or all (keep)."
     )
@@ -93,6 +108,7 @@ class WriteShards(BlockOptions, Stage):
     def __post_init__(self) -> None:
         """Checks the options; does no I/O."""
         super().__post_init__()
+        self._condition()
         cuts = [self.min_score is not None, self.top_score_share is not None]
         if self.scores and sum(cuts) != 1:
             raise ValueError(f"write-shards: scores {self.scores!r} wants either min-score or top-score-share")
@@ -103,7 +119,7 @@ class WriteShards(BlockOptions, Stage):
 
     def inputs(self) -> list[str]:
         """The raw folders, which must carry the same columns; the final selection or balanced folder; the scores."""
-        self._carried()
+        self._check_where()
         scores = [closing_file(self.scores)] if self.scores else []
         lists = [path for _, path in list_files(self.block)]
         return [*self.raw, self.final or self.balanced, *scores, *lists]
@@ -118,20 +134,15 @@ class WriteShards(BlockOptions, Stage):
         raws = list_raw_tars(self.raw, final=self.final)
         groups = group_raw_tars(raws, scores=StageFolder(shards.working("scores")))
         min_score = (yield from self._join_scores(groups, len(raws))) if self.scores else None
-        chosen, blocked = StageFolder(shards.working("selected")), self._pin_lists(shards.working("lists.json"))
+        chosen = StageFolder(shards.working("selected"))
+        wanted = Wanted(self._pin_lists(shards.working("lists.json")), self.where, self._carried())
         select = GroupPacked(
             sources=groups,
-            pack=partial(pack_samples, duplicates=self.duplicates, buckets=num_buckets(len(raws)), blocked=blocked),
+            pack=partial(pack_samples, duplicates=self.duplicates, buckets=num_buckets(len(raws)), wanted=wanted),
             find=find_losing_rows,
             units=groups,
             output_of=lambda group: chosen.table(group.name),
-            work=partial(
-                write_survivors,
-                duplicates=self.duplicates,
-                min_score=min_score,
-                blocked=blocked,
-                carried=self._carried(),
-            ),
+            work=partial(write_survivors, duplicates=self.duplicates, min_score=min_score, wanted=wanted),
             payload=_payload_of(raws),
         )
         cuts, counted = BalancedFolder(self.final or self.balanced).cuts, shards.working("layout", "survivors.npy")
@@ -172,6 +183,22 @@ class WriteShards(BlockOptions, Stage):
         if not files.exists(path):
             files.write_json(path, read_blocklists(self.lists()).to_json())
         return OnWorker(load_blocklists, path, phash_distance=self.phash_distance)
+
+    def _condition(self) -> RowCondition | None:
+        """What `where` says; raises ValueError when it is no condition."""
+        try:
+            return parse_condition(self.where) if self.where else None
+        except BadCondition as error:
+            raise ValueError(f"{self.name}: where: {error}") from error
+
+    def _check_where(self) -> None:
+        """Raises ValueError when the columns that `where` names are not there, or of another kind."""
+        carried = self._carried()
+        if condition := self._condition():
+            try:
+                condition.bind(condition_schema(carried))
+            except BadCondition as error:
+                raise ValueError(f"{self.name}: where: {error}") from error
 
     def _carried(self) -> Carried:
         """The columns that samples carry; raises ValueError where rounds differ."""

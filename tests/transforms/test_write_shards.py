@@ -167,6 +167,52 @@ def test_small_sets_have_shards_for_all_workers(tmp_path, units):
     assert len(set(sizes[:-1])) == 1
 
 
+def test_samples_for_which_a_condition_does_not_hold_are_left_out_and_counted_once(tmp_path, units):
+    write_raw(tmp_path, units)
+    run_stage(stage_for(tmp_path), workers=1, quiet=True)
+    every = read_table(str(tmp_path / "shards" / "00000.parquet")).to_pylist()
+    blocked = tmp_path / "urls.txt"
+    blocked.write_text(every[3]["url"])
+    stage = dataclasses.replace(
+        stage_for(tmp_path, where="caption != 'text 0 1' and (width < 9 or url = 'x')", block=(f"urls={blocked}",)),
+        output=str(tmp_path / "some"),
+    )
+    counts = run_stage(stage, workers=1, quiet=True)
+    wanted = [row for row in every if row["caption"] != "text 0 1" and row["url"] != every[3]["url"]]
+    assert read_table(str(tmp_path / "some" / "00000.parquet")).to_pylist() == wanted
+    refused = sum(row["caption"] == "text 0 1" for row in every)
+    assert (counts["samples/drop/refused_row"], counts["samples/drop/blocked"]) == (refused, 1)
+
+
+def test_a_sample_that_is_refused_wins_over_no_duplicate(tmp_path):
+    image = b"the same bytes"
+    rows = [(f"http://h{number}.example/", image, f"text {number}", "ok") for number in range(9)]
+    write_raw(tmp_path, [rows])
+    run_stage(stage_for(tmp_path, duplicates="image"), workers=1, quiet=True)
+    [winner] = read_table(str(tmp_path / "shards" / "00000.parquet"))["caption"].to_pylist()
+    stage = stage_for(tmp_path, duplicates="image", where=f"caption <> '{winner}'")
+    counts = run_stage(dataclasses.replace(stage, output=str(tmp_path / "some")), workers=1, quiet=True)
+    [second] = read_table(str(tmp_path / "some" / "00000.parquet"))["caption"].to_pylist()
+    assert second != winner
+    assert (counts["samples/drop/refused_row"], counts["samples/drop/duplicate_image"]) == (1, 7)
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("width >=", "where: "),
+        ("wide >= 3", "where: .*wide"),
+        ("caption > 3", "where: "),
+        ("offset > 3", "where: .*offset"),
+    ],
+)
+def test_a_condition_that_cannot_be_is_told_before_work_starts(tmp_path, units, where, message):
+    write_raw(tmp_path, units)
+    with pytest.raises(ValueError, match=f"write-shards: {message}"):
+        run_stage(stage_for(tmp_path, where=where), workers=1, quiet=True)
+    assert not (tmp_path / "shards" / "manifest.json").exists()
+
+
 def test_what_lies_beside_the_shards_is_what_their_readers_look_for(tmp_path, units):
     write_raw(tmp_path, units, exif="keep")
     run_stage(stage_for(tmp_path, max_samples=25), workers=1, quiet=True)

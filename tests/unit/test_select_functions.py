@@ -12,7 +12,7 @@ from pipeline.base.on_worker import OnWorker
 from pipeline.base.schemas import RAW_INDEX
 from pipeline.base.tables import read_table, write_table
 from pipeline.sharding.scores import closing_file, rank_scores
-from pipeline.sharding.selecting import _RECORD, SURVIVORS, duplicate_ids, find_losers, write_survivors
+from pipeline.sharding.selecting import _RECORD, SURVIVORS, Wanted, duplicate_ids, find_losers, write_survivors
 from pipeline.sharding.stored_samples import RawGroup, RawTar, cut_groups, num_buckets, read_group, read_stored
 from pipeline.web.blocklists import read_blocklists
 
@@ -75,7 +75,7 @@ def test_survivors_of_a_group_are_in_key_order_and_say_which_raw_tar_holds_them(
     ]
     group = RawGroup(0, tuple(RawTar(number + 7, "", index) for number, index in enumerate(indexes)), "")
     losers = np.array([0], np.int32).tobytes()
-    rules = {"duplicates": "pair", "min_score": None, "blocked": OnWorker(read_blocklists, ())}
+    rules = {"duplicates": "pair", "min_score": None, "wanted": Wanted(OnWorker(read_blocklists, ()))}
     counts = write_survivors(group, str(tmp_path / "out.parquet"), [losers], **rules)
     table = read_table(str(tmp_path / "out.parquet"))
     numbers = {pair_id(f"http://a.example/{number}", "text").hex(): number for number in range(12) if number % 5}
