@@ -92,7 +92,7 @@ def check_shared(stage: Maker, engine: Where) -> None:
     """
     if engine.is_local or engine.is_cloud:
         return
-    question = Question(stage.output, secrets.token_hex(8), tuple(stage.inputs()))
+    question = Question(stage.output, secrets.token_hex(8), tuple(_shared_inputs(stage)))
     try:
         files.write_bytes_whole(question.file("question"), question.token.encode())
         _ask(question, engine)
@@ -118,14 +118,26 @@ def _local_paths(stage: Maker) -> Iterator[tuple[str, str]]:
     values = [
         (opt, value)
         for opt in options_of(type(stage))
-        if opt.scalar is str
+        if opt.scalar is str and not opt.spec.read_here
         for value in (getattr(stage, opt.name) if opt.is_list else [getattr(stage, opt.name)])
         if value
     ]
     yield from ((opt.flag, path) for opt, path in values if opt.spec.under_data is not None and _is_of_machine(path))
-    for path in filter(_is_of_machine, stage.inputs()):
+    for path in filter(_is_of_machine, _shared_inputs(stage)):
         flags = [opt.flag for opt, value in values if _names(value, path)]
         yield (flags[0] if flags else "the input"), path
+
+
+def _shared_inputs(stage: Maker) -> list[str]:
+    """The inputs of a stage that its workers read, too."""
+    here = [
+        value.partition("=")[2] or value
+        for opt in options_of(type(stage))
+        if opt.spec.read_here
+        for value in (getattr(stage, opt.name) if opt.is_list else [getattr(stage, opt.name)])
+        if value
+    ]
+    return [path for path in stage.inputs() if not any(_names(value, path) for value in here)]
 
 
 def _names(value: str, path: str) -> bool:

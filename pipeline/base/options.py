@@ -29,6 +29,7 @@ class OptionSpec(NamedTuple):
     made_by: tuple[str, ...]
     off: float | None
     sparse: bool
+    read_here: bool
 
 
 class Option(NamedTuple):
@@ -83,6 +84,7 @@ def option(
     made_by: tuple[str, ...] = (),
     off: float | None = None,
     sparse: bool = False,
+    read_here: bool = False,
 ) -> Any:
     """Declares a dataclass field that is also a flag and a TOML key; one of some strings is annotated as `Literal`.
 
@@ -97,8 +99,9 @@ def option(
         off: The value that switches a rule off which does not change the output, and is told all the same.
         sparse: Whether the default is left out of what decides the output: a folder that was made before the option
             was there is then as one that was made with the default.
+        read_here: For a path: whether the command itself reads it, and no worker ever does.
     """
-    spec = OptionSpec(help, minimum, maximum, under_data, identity, made_by, off, sparse)
+    spec = OptionSpec(help, minimum, maximum, under_data, identity, made_by, off, sparse, read_here)
     return dataclasses.field(default=default, metadata={_METADATA_KEY: spec})
 
 

@@ -45,7 +45,7 @@ from pipeline.fetching.unit import ImageSource, fetch_unit
 from pipeline.fetching.work_files import WATCH
 from pipeline.pixels.images import CheckedImage, ImageRules, normalize_image, prepare_pixels
 from pipeline.steps import CrewUnits, MapUnits, Stage, Step, Steps, SumUnits
-from pipeline.web.blocklists import Blocklists, BlockOptions, read_blocklists
+from pipeline.web.blocklists import Blocklists, BlockOptions
 
 _FEW_IMAGES: Final = 20  # of which nothing can be said
 
@@ -157,8 +157,7 @@ class FetchImages(FetchRules, ImageRules, BlockOptions, Stage):
         yield Step("RouteRows", route), Step("PlanUnits", write)
         lanes = plan.get().lanes()
         queries = OnWorker(read_column, VocabFolder(self.vocab).queries, "query")
-        blocked = OnWorker(read_blocklists, self.lists(), phash_distance=self.phash_distance)
-        blocked.get()  # so that what is wrong with a list is said before work begins
+        blocked = self.hand_out_lists(raw.working("lists.json"))
         if self.from_archive:
             archives, paths = archive_names(self._archives()), raw.working("records", "archives.json")
             files.write_json(paths, archives)

@@ -48,7 +48,7 @@ from pipeline.sharding.selecting import (
 )
 from pipeline.sharding.stored_samples import RawGroup, RawTar, group_raw_tars, list_raw_tars, num_buckets
 from pipeline.steps import GroupPacked, MapUnits, Stage, Step, Steps, SumUnits
-from pipeline.web.blocklists import Blocklists, BlockOptions, list_files, load_blocklists, read_blocklists
+from pipeline.web.blocklists import Blocklists, BlockOptions, list_files, load_blocklists
 
 _INDEX_BYTES_A_RECORD_BYTE: Final = 4  # a row takes some 160 bytes of a raw index, and 40 as a record
 
@@ -180,9 +180,9 @@ class WriteShards(BlockOptions, Stage):
 
     def _pin_lists(self, path: str) -> OnWorker[Blocklists]:
         """The lists of what is left out, as they were when the run began: a run that continues goes by the same."""
-        if not files.exists(path):
-            files.write_json(path, read_blocklists(self.lists()).to_json())
-        return OnWorker(load_blocklists, path, phash_distance=self.phash_distance)
+        if files.exists(path):
+            return OnWorker(load_blocklists, path, phash_distance=self.phash_distance)
+        return self.hand_out_lists(path)
 
     def _condition(self) -> RowCondition | None:
         """What `where` says; raises ValueError when it is no condition."""

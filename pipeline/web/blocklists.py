@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.base import files
+from pipeline.base.on_worker import OnWorker
 from pipeline.base.options import option
 from pipeline.base.shard_format import UID
 from pipeline.web.urls import canonicalize_url, url_host
@@ -47,9 +48,14 @@ class BlockOptions:
         f"Lists of what is left out and counted: KIND=FILE ({', '.join(KINDS)}; an entry a line), or folders with "
         "KIND.txt.",
         identity=False,
+        read_here=True,
     )
     removals: str = option(
-        "", "Folder of what `wit400m remove` took out, which stays out.", under_data="removals", identity=False
+        "",
+        "Folder of what `wit400m remove` took out, which stays out.",
+        under_data="removals",
+        identity=False,
+        read_here=True,
     )
     phash_distance: int = option(
         0, "Bits by which pictures may differ from a hash that is listed.", minimum=0, maximum=32, sparse=True
@@ -63,9 +69,18 @@ class BlockOptions:
             if is_one and kind not in KINDS:
                 raise ValueError(f"{self.name}: block: {one!r}: the kinds of lists are {', '.join(KINDS)}")
 
-    def lists(self) -> tuple[str, ...]:
-        """What `read_blocklists` is to read: the lists that were asked for, and what was removed before."""
-        return (*self.block, *([self.removals] if lists_in(self.removals) else []))
+    def hand_out_lists(self, path: str) -> "OnWorker[Blocklists]":
+        """Reads all lists, those that were asked for and what was removed before, and puts them where workers see them.
+
+        Args:
+            path: Where to.
+
+        Raises:
+            ValueError, FileNotFoundError: See `read_blocklists`.
+        """
+        asked = (*self.block, *([self.removals] if lists_in(self.removals) else []))
+        files.write_json(path, read_blocklists(asked).to_json())
+        return OnWorker(load_blocklists, path, phash_distance=self.phash_distance)
 
 
 @dataclass(frozen=True, eq=False)

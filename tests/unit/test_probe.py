@@ -17,10 +17,12 @@ class Toy:
     format: ClassVar[int] = 1
     pairs: str = option("", "Pairs.", under_data="pairs")
     input: tuple[str, ...] = option((), "Files.")
+    block: tuple[str, ...] = option((), "Lists.", read_here=True)
+    removals: str = option("", "Folder.", under_data="removals", read_here=True)
     output: str = option("", "Folder.", under_data="toy")
 
     def inputs(self):
-        return [self.pairs, *self.input]
+        return [self.pairs, *self.input, *(text.partition("=")[2] for text in self.block)]
 
 
 class OtherEngine:
@@ -108,6 +110,7 @@ def test_a_cloud_takes_no_path_of_this_machine(options, said):
 def test_a_cloud_is_not_asked():
     engine = OtherEngine(is_cloud=True)
     stage = Toy(pairs="gs://b/pairs", output="gs://b/toy", input=("gs://b/1",))
+    stage.block, stage.removals = ("urls=lists/urls.txt",), "data/removals"  # read by the command alone
     refuse_local_paths(stage, engine)
     check_shared(stage, engine)
     assert engine.calls == 0
