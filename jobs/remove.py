@@ -1,9 +1,10 @@
 """`wit400m remove`: takes samples out of a finished set of shards, by lists, and keeps them out."""
 
 import argparse
+import hashlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -12,7 +13,6 @@ from jobs.processes import mapping
 from pipeline.base import files
 from pipeline.base.folders import ShardsFolder
 from pipeline.base.holding import hold_folder
-from pipeline.base.tables import count_rows
 from pipeline.sharding.removing import Listed, add_lists, find_listed, finish, keep_before, remove_samples
 from pipeline.web.blocklists import KINDS, Blocklists, read_blocklists
 
@@ -92,12 +92,18 @@ def remove(shards: ShardsFolder, lists: Blocklists, *, reason: str, removals: st
     record = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "reason": reason,
-        "lists": {kind: sorted(lists.entries[kind]) for kind in KINDS if lists.entries.get(kind)},
+        "lists": {kind: _describe(lists.entries[kind]) for kind in KINDS if lists.entries.get(kind)},
         "phash_distance": lists.phash_distance,
     }
     keep_before(shards, _before(shards))
-    files.write_json(plan, {"record": record, "found": {one.shard: list(one.keys) for one in found}})
+    files.write_json(plan, {"record": record, "found": [one._asdict() for one in found]})
     return [*lines, _carry_out(shards, plan, workers)]
+
+
+def _describe(entries: Iterable[str]) -> dict[str, Any]:
+    """What the log, which goes with the set, says of a list: not what it names."""
+    lines = sorted(entries)
+    return {"entries": len(lines), "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest()}
 
 
 def _before(shards: ShardsFolder) -> ShardsFolder:
@@ -108,12 +114,11 @@ def _before(shards: ShardsFolder) -> ShardsFolder:
 def _carry_out(shards: ShardsFolder, plan: str, workers: int) -> str:
     """Does what a plan says, or what is left of it."""
     told: dict[str, Any] = files.read_json(plan)
-    reports = {name: shards.working("removal", f"{name}.json") for name in told["found"]}
-    num_queries = count_rows(_before(shards).query_counts)
-    left = [(Listed(name, tuple(keys)), reports[name]) for name, keys in told["found"].items()]
-    left = [(listed, report) for listed, report in left if not files.exists(report)]
+    found = [Listed(**one) for one in told["found"]]
+    reports = {listed.shard: shards.working("removal", f"{listed.shard}.json") for listed in found}
+    left = [(listed, reports[listed.shard]) for listed in found if not files.exists(reports[listed.shard])]
     with mapping(workers) as each:
-        for _ in each(partial(_remove_samples, folder=shards.path, num_queries=num_queries), left):
+        for _ in each(partial(_remove_samples, folder=shards.path), left):
             pass
     counts = finish(shards, _before(shards), reports, told["record"])
     files.remove_tree(shards.working("removal"))
@@ -121,5 +126,5 @@ def _carry_out(shards: ShardsFolder, plan: str, workers: int) -> str:
     return f"remove: {gone:,} samples gone from {len(reports):,} shards; {counts['samples/kept']:,} are left"
 
 
-def _remove_samples(task: tuple[Listed, str], *, folder: str, num_queries: int) -> None:
-    remove_samples(*task, folder=folder, num_queries=num_queries)
+def _remove_samples(task: tuple[Listed, str], *, folder: str) -> None:
+    remove_samples(*task, folder=folder)

@@ -7,6 +7,7 @@ verifies. ``removals.jsonl`` keeps what was removed when and why. A removal that
 
 import hashlib
 import tarfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -15,7 +16,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.base import files
-from pipeline.base.arrays import count_elements
 from pipeline.base.carried_columns import Carried, carried_fields
 from pipeline.base.drops import Counts, DropReason, add_counts, drop_counts
 from pipeline.base.folders import ShardsFolder
@@ -38,10 +38,17 @@ _BLOCK_BYTES: Final = 1 << 20
 
 
 class Listed(NamedTuple):
-    """The samples of a shard that are listed."""
+    """The samples of a shard that are listed.
+
+    Attributes:
+        shard: Its name.
+        keys: Of the samples.
+        queries: How many of them each query keeps, by its id.
+    """
 
     shard: str
     keys: tuple[str, ...]
+    queries: Mapping[str, int]
 
 
 def find_listed(shard: str, *, folder: str, lists: Blocklists) -> Listed:
@@ -54,11 +61,13 @@ def find_listed(shard: str, *, folder: str, lists: Blocklists) -> Listed:
     """
     index = _index_of(ShardsFolder(folder), shard)
     uid = [UID] if carries_uid(read_schema(index)) else []
-    table = read_table(index, ["key", "url", "sha256", "phash", *uid])
+    table = read_table(index, ["key", "url", "sha256", "phash", "kept_for", *uid])
     digests = pa.array([bytes.fromhex(digest) for digest in table["sha256"].to_pylist()], pa.binary(32))
     table = table.rename_columns({"url": "image_url"})
     table = table.set_column(table.schema.get_field_index("sha256"), "sha256", digests)
-    return Listed(shard, tuple(table["key"].filter(pa.array(lists.rows(table))).to_pylist()))
+    listed = table.filter(pa.array(lists.rows(table)))
+    queries = Counter(str(query) for row in listed["kept_for"].to_pylist() for query in row)
+    return Listed(shard, tuple(listed["key"].to_pylist()), queries)
 
 
 def carries_uid(schema: pa.Schema) -> bool:
@@ -66,33 +75,29 @@ def carries_uid(schema: pa.Schema) -> bool:
     return bool(schema.field(UID) != SHARD_INDEX.field(UID))
 
 
-def remove_samples(listed: Listed, report: str, *, folder: str, num_queries: int) -> None:
+def remove_samples(listed: Listed, report: str, *, folder: str) -> None:
     """Writes a shard and its index without some samples; or removes both when nothing is left.
 
     Args:
-        listed: The shard, and what must go; samples that are gone already, too.
+        listed: The shard, and what must go; some or all of it may be gone already.
         report: Where to write, last, what the manifest is to say of it.
         folder: Of the shards.
-        num_queries: How many there are.
     """
     shards, gone = ShardsFolder(folder), frozenset(listed.keys)
     path, index = shards.file(listed.shard), _index_of(shards, listed.shard)
-    rows = read_table(index)
-    is_gone = pc.is_in(rows["key"], pa.array(listed.keys, pa.string()))
-    fewer = count_elements(rows["kept_for"].filter(is_gone).chunks, num_queries)
-    left = rows.filter(pc.invert(is_gone))
     entry = None
-    if left.num_rows:
-        digest, size = _copy_without(path, gone)
-        write_table(index, left, left.schema)
-        entry = {"name": listed.shard, "samples": left.num_rows, "bytes": size, "sha256": digest}
-        entry |= {"images": count_images(left["mime"])}
-    else:
-        files.remove_file(path)
-        files.remove_file(index)
-    at = np.flatnonzero(fewer)
-    queries = {str(query): int(fewer[query]) for query in at.tolist()}
-    files.write_json(report, {"entry": entry, "fewer": queries, "keys": list(listed.keys)}, sort_keys=False)
+    if files.exists(index):
+        rows = read_table(index)
+        left = rows.filter(pc.invert(pc.is_in(rows["key"], pa.array(listed.keys, pa.string()))))
+        if left.num_rows:
+            digest, size = _copy_without(path, gone)
+            write_table(index, left, left.schema)
+            entry = {"name": listed.shard, "samples": left.num_rows, "bytes": size, "sha256": digest}
+            entry |= {"images": count_images(left["mime"])}
+        else:
+            files.remove_file(path)
+            files.remove_file(index)
+    files.write_json(report, {"entry": entry, **listed._asdict()}, sort_keys=False)
 
 
 def keep_before(shards: ShardsFolder, before: ShardsFolder) -> None:
@@ -125,7 +130,7 @@ def finish(shards: ShardsFolder, before: ShardsFolder, reports: Mapping[str, str
     after = add_manifest([entry for entry in entries if entry])
     fewer = np.zeros(count_rows(before.query_counts), np.int64)
     for report in found.values():
-        for query, number in report["fewer"].items():
+        for query, number in report["queries"].items():
             fewer[int(query)] += number
     keys = [key for report in found.values() for key in report["keys"]]
     counts = drop_counts("samples", after["samples"], {DropReason.BLOCKED: len(keys)})

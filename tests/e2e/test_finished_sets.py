@@ -45,6 +45,7 @@ class Place(NamedTuple):
 CUTS_AT = {
     "before the first shard": Place(jobs_remove, jobs_remove._carry_out, 0),
     "between shards": Place(jobs_remove, jobs_remove.remove_samples, 1),
+    "before the first report": Place(files, files.write_json, 1),
     "before the manifest": Place(removing, removing.write_manifest, 0),
     "before the end": Place(removing, removing._tell_stage, 0),
 }
@@ -296,6 +297,8 @@ def test_what_is_listed_goes_and_nothing_else_is_touched(shards, tmp_path, capsy
     [record] = map(json.loads, (shards / "removals.jsonl").read_text().splitlines())
     assert (record["reason"], record["samples"], set(record["keys"])) == ("asked for", 2, gone)
     assert [shard["name"] for shard in record["shards"]] == ["00001.tar"]
+    assert {kind: told["entries"] for kind, told in record["lists"].items()} == {"urls": 2, "sha256": 1}
+    assert "none.example" not in (shards / "removals.jsonl").read_text()  # it may go with the set
     [counts] = pq.read_table(shards / "card" / "query_counts.parquet").to_pylist()
     assert counts["samples"] == 58
     assert verify(shards, capsys)[0] == 0
@@ -335,12 +338,16 @@ def test_what_was_removed_stays_out_of_a_later_run(made, tmp_path, capsys):
     assert row["key"] not in indexes(data / "again")["key"].to_pylist()
 
 
-@pytest.mark.parametrize("at", ["before the first shard", "between shards", "before the manifest", "before the end"])
+@pytest.mark.parametrize("at", CUTS_AT)
 def test_a_removal_that_was_cut_short_is_finished_by_the_next_and_gives_the_same(made, tmp_path, monkeypatch, at):
     whole, cut = (Path(shutil.copytree(made / "shards", tmp_path / name / "shards")) for name in ("whole", "cut"))
-    hosts = write_list(tmp_path / "hosts", "h2.example", "h5.example")
+    first = pq.read_table(whole / "00000.parquet")["key"].to_pylist()  # it will be empty
+    lists = ["--hosts", write_list(tmp_path / "hosts", "h2.example", "h5.example")]
+    lists += ["--keys", write_list(tmp_path / "keys", *first)]
     monkeypatch.setattr(jobs_remove, "datetime", FixedTime)
-    assert remove(whole, "--hosts", hosts) == 0
+    assert remove(whole, *lists) == 0
+    [counts] = pq.read_table(whole / "card" / "query_counts.parquet").to_pylist()
+    assert counts["samples"] == indexes(whole).num_rows
     with monkeypatch.context() as patch:
         place, calls = CUTS_AT[at], []
 
@@ -352,7 +359,7 @@ def test_a_removal_that_was_cut_short_is_finished_by_the_next_and_gives_the_same
 
         patch.setattr(place.module, place.function.__name__, break_off)
         with pytest.raises(KeyboardInterrupt):
-            remove(cut, "--hosts", hosts)
+            remove(cut, *lists)
     assert remove(cut, "--hosts", write_list(tmp_path / "other", "other.example")) == 0
     assert digests(cut) == digests(whole)
     assert digests(cut / "card") == digests(whole / "card")
