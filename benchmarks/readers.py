@@ -89,7 +89,9 @@ def read_wids(shards: Path) -> Iterator[Sample]:
         dataset = wids.ShardListDataset(str(shards / "wids.json"), base=str(shards), cache_dir=cache)
         for number in range(len(dataset)):
             sample = dataset[number]
-            yield next(digest(sample[name]) for name in (".jpg", ".png", ".webp") if name in sample), sample[".txt"]
+            [image] = [sample[name] for name in (".jpg", ".png", ".webp") if name in sample]
+            image = Image.open(image) if isinstance(image, io.BytesIO) else image  # WebP it leaves to its user
+            yield digest(image), sample[".txt"]
 
 
 def read_by_loader(shards: Path) -> Iterator[Sample]:

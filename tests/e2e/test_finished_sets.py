@@ -31,7 +31,7 @@ from pipeline.fetching.raw import encode_sample
 from pipeline.sharding import removing
 from pipeline.sharding.stage import WriteShards
 
-NUM_SAMPLES = 60
+NUM_SAMPLES, NUM_SHARDS = 60, 6
 
 
 class Place(NamedTuple):
@@ -98,7 +98,10 @@ def make_set(folder: Path) -> None:
             str(folder / name), identity={"stage": stage, "options": {}}, counts={}, outputs=[], made_from=before
         )
     stage = WriteShards(
-        raw=(str(folder / "raw"),), balanced=str(folder / "balanced"), output=str(folder / "shards"), min_shards=6
+        raw=(str(folder / "raw"),),
+        balanced=str(folder / "balanced"),
+        output=str(folder / "shards"),
+        min_shards=NUM_SHARDS,
     )
     run_stage(stage, workers=1, quiet=True)
 
