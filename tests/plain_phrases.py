@@ -40,6 +40,6 @@ INSIDE_COMPOSED = regex.compile(BETWEEN_DIGITS, regex.V1)
 def split_plainly(text):
     """The phrases of a text, those that are only spaces as well."""
     unified = unicodedata.normalize("NFKC", regex.sub(f"[{INVISIBLE}]", "", regex.sub(NARROW_SPACES, "_", text)))
-    spelled = spell_signs(unified)
+    spelled = regex.sub("[+#]", "_", spell_signs(unified))  # no other sign is one that ends a name
     apart = COMPOSED.sub(lambda number: "\n" + INSIDE_COMPOSED.sub("\n", number[0]) + "\n", spelled)
     return ENDS.sub(lambda sign: "\n" if sign[1] else sign[0], apart).split("\n")

@@ -99,7 +99,7 @@ def split_phrases(texts: pa.Array) -> pa.LargeListArray:
 def _split_ascii(texts: pa.Array) -> pa.LargeListArray:
     joined = join_rows(texts, "\n")
     if b"+" in joined or b"#" in joined:
-        joined = spell_signs(joined.decode()).encode()
+        joined = _spell(joined.decode()).encode()
     return _cut(mark_ends(np.frombuffer(joined, np.uint8)))
 
 
@@ -107,9 +107,16 @@ def _split_unicode(texts: pa.Array) -> pa.LargeListArray:
     text = join_rows(texts, "\n").decode()
     for space in _NUMBER_SPACES:
         text = text.replace(space, _GOES_ON_SIGN)
-    spelled = spell_signs(unify_characters(text))
-    marked = mark_ends(np.frombuffer(spelled.encode("utf-32-le"), np.uint32))
+    marked = mark_ends(np.frombuffer(_spell(unify_characters(text)).encode("utf-32-le"), np.uint32))
     return _cut(np.frombuffer(marked.tobytes().decode("utf-32-le").encode(), np.uint8))
+
+
+def _spell(text: str) -> str:
+    """Puts words for signs that end a name; none that are left may end one when what stands behind them is cut off."""
+    spelled = spell_signs(text)
+    for sign in "+#":
+        spelled = spelled.replace(sign, _GOES_ON_SIGN)
+    return spelled
 
 
 def _cut(marked: npt.NDArray[np.uint8]) -> pa.LargeListArray:
