@@ -261,3 +261,13 @@ class ShardsFolder(StageFolder):
     def removals(self) -> str:
         """What was removed, when and why."""
         return self.file("removals.jsonl")
+
+    @property
+    def about_all(self) -> list[str]:
+        """The files that tell of all shards; which of them are there depends."""
+        told = [self.manifest, self.sizes, self.wids, self.readme, self.removals]
+        return [*told, self.query_counts, self.funnel]
+
+    def index(self, shard: str) -> str:
+        """The index of a shard, by the shard's name."""
+        return self.table(shard.partition(".")[0])

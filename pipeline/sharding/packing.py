@@ -130,7 +130,7 @@ def write_shard(
         digest.update(ending)
         size += shard.write(ending)
     index = index_shard(rows)
-    write_table(shards.table(name.partition(".")[0]), index, index.schema)
+    write_table(shards.index(name), index, index.schema)
     described = {"name": name, "samples": rows.num_rows, "bytes": size, "sha256": digest.hexdigest()}
     return {**described, "images": count_images(rows["mime"])}
 

@@ -28,12 +28,6 @@ from pipeline.sharding.card import rewrite_card
 from pipeline.sharding.packing import add_manifest, count_images, write_manifest
 from pipeline.web.blocklists import KINDS, Blocklists
 
-# The files that tell of all shards, by their names below the folder.
-_ABOUT_ALL: Final = (
-    *((name,) for name in ("manifest.json", "sizes.json", "wids.json", "README.md", "removals.jsonl", STAGE_NAME)),
-    ("card", "query_counts.parquet"),
-    ("card", "funnel.json"),
-)
 _BLOCK_BYTES: Final = 1 << 20
 
 
@@ -59,7 +53,7 @@ def find_listed(shard: str, *, folder: str, lists: Blocklists) -> Listed:
         folder: Of the shards.
         lists: What must go.
     """
-    index = _index_of(ShardsFolder(folder), shard)
+    index = ShardsFolder(folder).index(shard)
     uid = [UID] if carries_uid(read_schema(index)) else []
     table = read_table(index, ["key", "url", "sha256", "phash", "kept_for", *uid])
     digests = pa.array([bytes.fromhex(digest) for digest in table["sha256"].to_pylist()], pa.binary(32))
@@ -84,7 +78,7 @@ def remove_samples(listed: Listed, report: str, *, folder: str) -> None:
         folder: Of the shards.
     """
     shards, gone = ShardsFolder(folder), frozenset(listed.keys)
-    path, index = shards.file(listed.shard), _index_of(shards, listed.shard)
+    path, index = shards.file(listed.shard), shards.index(listed.shard)
     entry = None
     if files.exists(index):
         rows = read_table(index)
@@ -107,9 +101,10 @@ def keep_before(shards: ShardsFolder, before: ShardsFolder) -> None:
         shards: Their folder.
         before: Where to.
     """
-    for name in _ABOUT_ALL:
-        if files.exists(shards.file(*name)):
-            files.write_bytes_whole(before.file(*name), files.read_bytes(shards.file(*name)))
+    paths = zip([*shards.about_all, shards.file(STAGE_NAME)], [*before.about_all, before.file(STAGE_NAME)], strict=True)
+    for path, copy in paths:
+        if files.exists(path):
+            files.write_bytes_whole(copy, files.read_bytes(path))
 
 
 def finish(shards: ShardsFolder, before: ShardsFolder, reports: Mapping[str, str], record: Mapping[str, Any]) -> Counts:
@@ -195,14 +190,10 @@ def _members(path: str, gone: frozenset[str]) -> Iterator[bytes]:
                 yield encode_member(member.name, content.read() if content else b"")
 
 
-def _index_of(shards: ShardsFolder, shard: str) -> str:
-    return shards.table(shard.partition(".")[0])
-
-
 def _carried_by(shards: ShardsFolder, manifest: Mapping[str, Any]) -> Carried:
     """The columns that samples carry, by the first shard that is left."""
     for entry in manifest["shards"][:1]:
-        schema = read_schema(_index_of(shards, entry["name"]))
+        schema = read_schema(shards.index(entry["name"]))
         ours = set(SHARD_INDEX.names) - ({UID} if carries_uid(schema) else set())
         return tuple(field for field in carried_fields(schema) if field.name not in ours)
     return ()
@@ -216,7 +207,7 @@ def _tell_stage(
 ) -> None:
     """Has ``_stage.json`` tell of the files as they are now."""
     changed = {name for shard in found for name in _names_of(shard)}
-    changed |= {"/".join(name) for name in _ABOUT_ALL if name != (STAGE_NAME,)}
+    changed |= {path.removeprefix(f"{shards.path}/") for path in shards.about_all}
     empty = {name for shard, report in found.items() if not report["entry"] for name in _names_of(shard)}
     known = [output for output in content["outputs"] if output["name"] not in changed]
     anew = [_describe(shards, name) for name in sorted(changed - empty)]

@@ -43,7 +43,7 @@ def verify_shard(entry: Mapping[str, Any], *, folder: str, decode: bool) -> Shar
     """
     shards, name = ShardsFolder(folder), str(entry["name"])
     try:
-        index = read_table(shards.table(name.partition(".")[0])).to_pylist()
+        index = read_table(shards.index(name)).to_pylist()
     except (OSError, ValueError) as error:
         return ShardReport(name, ("", ""), (f"index: {_one_line(error)}",))
     problems, keys = list[str](), list[str]()
@@ -61,7 +61,7 @@ def verify_shard(entry: Mapping[str, Any], *, folder: str, decode: bool) -> Shar
         problems.append(_one_line(error))
     else:
         if (reading.size, reading.digest) != (entry["bytes"], entry["sha256"]):
-            problems.insert(0, _other_bytes(reading, entry))
+            problems.insert(0, _other_bytes(reading.size, reading.digest, entry))
         if not len(keys) == len(index) == entry["samples"]:
             told = f"{len(keys)} samples, {len(index)} rows in its index, {entry['samples']} in the manifest"
             problems.append(told)
@@ -153,14 +153,12 @@ def output_problems(folder: str, outputs: Iterable[Mapping[str, Any]]) -> Iterat
     for output in outputs:
         path = files.join(folder, output["name"])
         try:
-            with files.open_for_read(path) as file:
-                reading = _Reading(file)
-                reading.finish()
+            size, digest = files.file_size(path), files.file_digest(path)
         except OSError as error:
             yield f"{output['name']}: {_one_line(error)}"
         else:
-            if (reading.size, reading.digest) != (output["bytes"], output["sha256"]):
-                yield f"{output['name']}: {_other_bytes(reading, output)}"
+            if (size, digest) != (output["bytes"], output["sha256"]):
+                yield f"{output['name']}: {_other_bytes(size, digest, output)}"
 
 
 class _Reading:
@@ -204,10 +202,10 @@ def _samples(reading: _Reading) -> Iterator[Sample]:
         yield key, members
 
 
-def _other_bytes(reading: _Reading, told: Mapping[str, Any]) -> str:
-    if reading.size != told["bytes"]:
-        return f"{reading.size:,} bytes, not {told['bytes']:,}"
-    return f"sha256 {reading.digest[:16]}…, not {told['sha256'][:16]}…"
+def _other_bytes(size: int, digest: str, told: Mapping[str, Any]) -> str:
+    if size != told["bytes"]:
+        return f"{size:,} bytes, not {told['bytes']:,}"
+    return f"sha256 {digest[:16]}…, not {told['sha256'][:16]}…"
 
 
 def _sizes_of(content: Any) -> dict[str, int]:
