@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple, Protocol
 
 from pipeline.base import files
-from pipeline.base.options import options_of
+from pipeline.base.options import Option, options_of
 from pipeline.base.stage_folder import Maker
 
 Ask = Callable[[Callable[[], None]], None]
@@ -115,13 +115,7 @@ def _ask(question: Question, engine: Where) -> None:
 
 def _local_paths(stage: Maker) -> Iterator[tuple[str, str]]:
     """(flag, path) of the paths of a stage that are no other machine's."""
-    values = [
-        (opt, value)
-        for opt in options_of(type(stage))
-        if opt.scalar is str and not opt.spec.read_here
-        for value in (getattr(stage, opt.name) if opt.is_list else [getattr(stage, opt.name)])
-        if value
-    ]
+    values = _texts(stage, read_here=False)
     yield from ((opt.flag, path) for opt, path in values if opt.spec.under_data is not None and _is_of_machine(path))
     for path in filter(_is_of_machine, _shared_inputs(stage)):
         flags = [opt.flag for opt, value in values if _names(value, path)]
@@ -130,14 +124,19 @@ def _local_paths(stage: Maker) -> Iterator[tuple[str, str]]:
 
 def _shared_inputs(stage: Maker) -> list[str]:
     """The inputs of a stage that its workers read, too."""
-    here = [
-        value.partition("=")[2] or value
+    here = [text.partition("=")[2] or text for _, text in _texts(stage, read_here=True)]
+    return [path for path in stage.inputs() if not any(_names(value, path) for value in here)]
+
+
+def _texts(stage: Maker, *, read_here: bool) -> list[tuple[Option, str]]:
+    """The texts that a stage was given, with their options: those that the command alone reads, or all others."""
+    return [
+        (opt, value)
         for opt in options_of(type(stage))
-        if opt.spec.read_here
+        if opt.scalar is str and opt.spec.read_here == read_here
         for value in (getattr(stage, opt.name) if opt.is_list else [getattr(stage, opt.name)])
         if value
     ]
-    return [path for path in stage.inputs() if not any(_names(value, path) for value in here)]
 
 
 def _names(value: str, path: str) -> bool:
