@@ -58,11 +58,6 @@ class WikiNames(NamedTuple):
     other_languages: frozenset[str]  # prefixes of links that show nothing in the text
     is_case_sensitive: bool  # whether articles are told apart by the case of their first letter, as in Wiktionary
 
-    @property
-    def hidden(self) -> frozenset[str]:
-        """Namespaces of files, media and categories."""
-        return self.files | self.media | self.categories
-
     def is_other_language(self, prefix: str) -> bool:
         """Whether ``[[prefix:Title]]`` leads to the same page in another language, and shows nothing in the text.
 

@@ -38,7 +38,7 @@ def test_namespaces_have_names_and_aliases_of_the_wiki_and_of_the_languages_it_f
     names = wikipedia(code)
     assert files <= names.files
     assert categories <= names.categories
-    assert files | categories <= names.hidden <= names.namespaces
+    assert files | categories <= names.files | names.media | names.categories <= names.namespaces
     assert not names.files & names.categories
 
 
