@@ -244,6 +244,10 @@ def test_links_and_templates_that_go_first_change_nothing_in_the_rest(wikitext):
         assert resolve_nesting(text, edition.links, edition.converter).text == slow
 
 
+def test_an_oddly_spelled_end_is_found_behind_a_comment_that_never_ends():
+    assert clean_wikitext("a <nowiki><!--</NOWIKI > b") == "a <!-- b"
+
+
 @settings(max_examples=200)
 @given(
     st.lists(

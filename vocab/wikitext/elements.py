@@ -43,6 +43,7 @@ _BEGIN = re.compile(
 )
 _CAPTION = re.compile(r"""\scaption\s*+=\s*+("[^"]*+"|'[^']*+'|[^\s>]++)""", re.IGNORECASE)
 _QUOTES = "\"'"
+_MAY_BE_ODD = re.compile(r"</[a-z]*+[A-Z\s]")
 _ODD_CLOSING = re.compile(rf"</({_ANY_NAME})\s*+>", re.IGNORECASE)
 
 
@@ -66,7 +67,9 @@ def take_elements(text: str, kept: list[str]) -> Elements:
     parts: list[str] = []
     galleries: list[str] = []
     missing: set[str] = set()  # what was looked for in vain is not looked for again
-    find, num_kept_before = text.find, len(kept)
+    if _MAY_BE_ODD.search(text):
+        text = _ODD_CLOSING.sub(_spell_plainly, text)
+    find = text.find
     position = resume = 0
     for tag in _BEGIN.finditer(text):
         start, begin = tag.span()
@@ -75,10 +78,7 @@ def take_elements(text: str, kept: list[str]) -> Elements:
         name = tag[1] if tag[1] in _CLOSINGS else tag[1].lower()
         closing = _CLOSINGS.get(name)
         if closing is None:
-            if name.strip("/ \t\n>") not in _LEAVES:
-                continue
-            del kept[num_kept_before:]
-            return take_elements(_ODD_CLOSING.sub(_spell_plainly, text), kept)
+            continue
         if name != _COMMENT:
             begin = 0 if ">" in missing else find(">", begin) + 1  # of what is inside
             if not begin:
