@@ -203,11 +203,14 @@ def make_index(rng: np.random.Generator, host: str, rows: int, sample_bytes: int
         "mime": pa.repeat("image/jpeg", rows),
         "image_url": [f"https://{host}/images/{number:x}.jpg" for number in rng.integers(0, 1 << 60, rows).tolist()],
         "text": texts.tolist(),
+        "text_source": pa.repeat("alt", rows),
+        "page_url": [f"https://{host}/pages/{number:x}.html" for number in rng.integers(0, 1 << 60, rows).tolist()],
+        "language": pa.repeat("en", rows),
+        "source_file": pa.repeat("crawl.warc.gz", rows),
         "query_ids": queries.cast(RAW_INDEX.field("query_ids").type),
         "kept_for": queries.cast(RAW_INDEX.field("kept_for").type),
         "keep_probability": np.ones(rows, np.float32),
         "http_status": np.full(rows, 200, np.int16),
-        "fetch_ms": rng.integers(20, 2000, rows).astype(np.int32),
     }
     sides = {name: rng.integers(200, 2000, rows).astype(np.int32) for name in RAW_INDEX.names if name not in known}
     columns = known | sides

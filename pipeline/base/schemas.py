@@ -42,6 +42,8 @@ PAIRS = pa.schema(
 
 _QUERY_IDS = pa.list_(pa.field("element", pa.int32(), nullable=False))
 
+_PROVENANCE = ("text_source", "page_url", "language", "source_file")  # of a pair, from its page to the end
+
 # Beside a table of pairs, row for row (`pipeline.base.matched_tables`).
 MATCHED = pa.schema([pa.field("query_ids", _QUERY_IDS, nullable=False)])  # sorted, unique; empty: the text holds none
 
@@ -71,8 +73,8 @@ FINAL_CUTS = pa.schema(
     ]
 )
 
-# A balanced pair in its fetch unit, in the order of pair ids; without what is known from these or of no use there.
-PLAN = pa.schema([field for field in BALANCED if field.name not in ("language", "source_file")])
+# A balanced pair in its fetch unit, in the order of pair ids.
+PLAN = BALANCED
 
 # All texts of an image, where images were balanced; from the fetch plan on it is carried as columns of tables are
 # (`carried_columns`). The first is the pair's `text`.
@@ -95,8 +97,8 @@ RAW_INDEX = pa.schema(
         pa.field("original_width", pa.int32()),  # pixels, as fetched
         pa.field("original_height", pa.int32()),
         pa.field("mime", pa.string()),  # of the stored image
-        pa.field("image_url", pa.string(), nullable=False),
-        pa.field("text", pa.string(), nullable=False),
+        pa.field("bytes", pa.int32()),  # of the stored image
+        *(PAIRS.field(name) for name in ("image_url", "text", *_PROVENANCE)),
         pa.field("query_ids", _QUERY_IDS, nullable=False),
         _KEPT_FOR,
         _KEEP_PROBABILITY,
@@ -111,6 +113,7 @@ SHARD_INDEX = pa.schema(
         pa.field(UID, pa.string(), nullable=False),  # missing where a column of that name is carried
         pa.field("url", pa.string(), nullable=False),
         pa.field("caption", pa.string(), nullable=False),
+        *(pa.field(name, pa.string(), nullable=False) for name in _PROVENANCE),  # empty where it is not known
         pa.field("query_ids", _QUERY_IDS, nullable=False),
         _KEPT_FOR,
         _KEEP_PROBABILITY,
@@ -121,5 +124,8 @@ SHARD_INDEX = pa.schema(
         pa.field("original_width", pa.int32(), nullable=False),
         pa.field("original_height", pa.int32(), nullable=False),
         pa.field("mime", pa.string(), nullable=False),
+        pa.field("bytes", pa.int32(), nullable=False),  # of the image in the shard
+        pa.field("offset", pa.int64(), nullable=False),  # of the sample's first tar header in the shard
+        pa.field("length", pa.int64(), nullable=False),  # bytes of all its members, headers and padding
     ]
 )

@@ -40,6 +40,8 @@ SAMPLE_JSON_KEYS: Final = (
     "page_url",  # empty where it is not known
     "caption",
     "text_source",
+    "language",  # of the page, as it declares it; empty where it does not
+    "source_file",  # of the crawl, or the table, that the pair was found in
     "queries",
     "kept_for",
     "keep_probability",

@@ -44,6 +44,10 @@ _PLAN_COLUMNS: Final = (  # of the index, by where they come from
     "pair_id",
     "image_url",
     "text",
+    "text_source",
+    "page_url",
+    "language",
+    "source_file",
     "query_ids",
     "kept_for",
     "keep_probability",
@@ -64,11 +68,11 @@ _UNFIT: Final = frozenset(  # what the image itself was at fault for
         ),
     )
 )
-_KNOWN_COLUMNS: Final = ("image_url", "status", *_IMAGE_COLUMNS, *_ANSWER_COLUMNS)
+_KNOWN_COLUMNS: Final = ("image_url", "status", "bytes", *_IMAGE_COLUMNS, *_ANSWER_COLUMNS)
 
 
 class StoredUrl(NamedTuple):
-    """What came of a URL; the image itself lies in the spool, `offset` and `length` say where."""
+    """What came of a URL; the image itself, of `length` bytes, lies in the spool at `offset`, or in an earlier tar."""
 
     fetched: Fetched
     offset: int = 0
@@ -145,9 +149,9 @@ class FetchUnit:
             Counts of images: one for every row of the plan.
         """
         places: list[Place | None] = []
-        answers = [self._stored[url].fetched for url in self._plan["image_url"].to_pylist()]
-        drops = Counter(str(answer.image) for answer in answers if isinstance(answer.image, DropReason))
-        counts = drop_counts("images", len(answers) - drops.total(), drops) | {"urls": len(self._stored)}
+        stored = [self._stored[url] for url in self._plan["image_url"].to_pylist()]
+        drops = Counter(str(one.fetched.image) for one in stored if isinstance(one.fetched.image, DropReason))
+        counts = drop_counts("images", len(stored) - drops.total(), drops) | {"urls": len(self._stored)}
         offset, exif = 0, dict[str, str]()
         with contextlib.ExitStack() as opened:
             opened.enter_context(self._spool)
@@ -160,7 +164,7 @@ class FetchUnit:
                 places.append(Place(offset, length) if length else None)
                 offset += length
             tar.write(END_OF_ARCHIVE)
-            table = index_unit(self._plan, answers, places)
+            table = index_unit(self._plan, stored, places)
             schema = with_carried(RAW_INDEX, carried_fields(self._plan.schema))
             if self._known:
                 with files.record_writes():  # in a list of its own: it is none of the unit's files
@@ -230,7 +234,10 @@ class KnownUnit:
     def answers(self, again: Collection[str]) -> dict[str, StoredUrl]:
         """What came of its URLs, but for those whose status is one of some."""
         rows = self._index.filter(pc.invert(pc.is_in(self._index["status"], pa.array(list(again), pa.string()))))
-        return {row["image_url"]: StoredUrl(_fetched_before(row)) for row in rows.select(_KNOWN_COLUMNS).to_pylist()}
+        return {
+            row["image_url"]: StoredUrl(_fetched_before(row), length=row["bytes"] or 0)
+            for row in rows.select(_KNOWN_COLUMNS).to_pylist()
+        }
 
     @contextmanager
     def open(self) -> Iterator[KnownSamples]:
@@ -343,8 +350,9 @@ def describe_counts(counts: Counts) -> dict[str, Any]:
     }
 
 
-def index_unit(plan: pa.Table, answers: Sequence[Fetched], places: Sequence[Place | None]) -> pa.Table:
+def index_unit(plan: pa.Table, stored: Sequence[StoredUrl], places: Sequence[Place | None]) -> pa.Table:
     """The index of a unit, row for row with its plan."""
+    answers = [one.fetched for one in stored]
     images = [answer.image if isinstance(answer.image, CheckedImage) else None for answer in answers]
     statuses = [str(answer.image) if isinstance(answer.image, DropReason) else OK_STATUS for answer in answers]
     keys = pa.array(map(sample_key, plan["pair_id"].to_pylist()), pa.string())
@@ -352,6 +360,9 @@ def index_unit(plan: pa.Table, answers: Sequence[Fetched], places: Sequence[Plac
     columns = {name: plan[name] for name in (*_PLAN_COLUMNS, *carried)} | {
         "key": keys,
         "status": pa.array(statuses, pa.string()),
+        "bytes": pa.array(
+            [one.length if image else None for one, image in zip(stored, images, strict=True)], pa.int32()
+        ),
     }
     for names, records in ((_PLACE_COLUMNS, places), (_IMAGE_COLUMNS, images), (_ANSWER_COLUMNS, answers)):
         for name in names:
@@ -374,6 +385,8 @@ def describe_sample(row: dict[str, Any], image: CheckedImage, *, img2dataset_nam
         "page_url": row["page_url"] or "",
         "caption": row["text"],
         "text_source": row["text_source"],
+        "language": row["language"] or "",
+        "source_file": row["source_file"],
         "queries": row["query_ids"],
         "kept_for": row["kept_for"],
         "keep_probability": describe_probability(row["keep_probability"]),

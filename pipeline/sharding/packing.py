@@ -121,15 +121,15 @@ def write_shard(
     Returns:
         What the manifest says of it.
     """
-    path, digest, size = shards.file(name), hashlib.sha256(), 0
+    path, digest, lengths = shards.file(name), hashlib.sha256(), list[int]()
     with files.write_whole(path) as shard:
         for sample in read_samples(rows, spool, queries):
             digest.update(sample)
-            size += shard.write(sample)
-        ending = fill_archive(size)
+            lengths.append(shard.write(sample))
+        ending = fill_archive(sum(lengths))
         digest.update(ending)
-        size += shard.write(ending)
-    index = index_shard(rows)
+        size = sum(lengths) + shard.write(ending)
+    index = index_shard(rows, lengths)
     write_table(shards.index(name), index, index.schema)
     described = {"name": name, "samples": rows.num_rows, "bytes": size, "sha256": digest.hexdigest()}
     return {**described, "images": count_images(rows["mime"])}
@@ -140,14 +140,24 @@ def count_images(mimes: pa.ChunkedArray) -> dict[str, int]:
     return dict(sorted(Counter(IMAGE_SUFFIXES[mime] for mime in mimes.to_pylist()).items()))
 
 
-def index_shard(rows: pa.Table) -> pa.Table:
-    """The index of a shard (`SHARD_INDEX`, and what is carried) from its rows of `SHARD_PLAN`."""
+def index_shard(rows: pa.Table, lengths: Sequence[int]) -> pa.Table:
+    """The index of a shard (`SHARD_INDEX`, and what is carried).
+
+    Args:
+        rows: Of `SHARD_PLAN`.
+        lengths: Bytes of each sample's members in the shard.
+    """
     carried = carried_fields(rows.schema)
+    ends = np.cumsum(lengths, dtype=np.int64)
     named = {
         UID: rows["key"],
         "url": rows["image_url"],
         "caption": rows["text"],
+        "page_url": rows["page_url"].fill_null(""),
+        "language": rows["language"].fill_null(""),
         "sha256": pa.array([digest.hex() for digest in rows["sha256"].to_pylist()], pa.string()),
+        "offset": pa.array(ends - lengths),
+        "length": pa.array(lengths, pa.int64()),
     }
     ours = pa.schema([field for field in SHARD_INDEX if field.name not in {column.name for column in carried}])
     schema = with_carried(ours, carried)

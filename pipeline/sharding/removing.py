@@ -85,6 +85,10 @@ def remove_samples(listed: Listed, report: str, *, folder: str) -> None:
         left = rows.filter(pc.invert(pc.is_in(rows["key"], pa.array(listed.keys, pa.string()))))
         if left.num_rows:
             digest, size = _copy_without(path, gone)
+            lengths = left["length"].to_numpy()
+            left = left.set_column(
+                left.schema.get_field_index("offset"), left.schema.field("offset"), pa.array(lengths.cumsum() - lengths)
+            )
             write_table(index, left, left.schema)
             entry = {"name": listed.shard, "samples": left.num_rows, "bytes": size, "sha256": digest}
             entry |= {"images": count_images(left["mime"])}

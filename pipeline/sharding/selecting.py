@@ -27,8 +27,21 @@ from pipeline.web.blocklists import Blocklists, Mask
 # Of samples with the same image bytes keep one a text, one at all, or all.
 Duplicates = Literal["pair", "image", "keep"]
 
-_SHOWN: Final = ("key", "image_url", "text", "query_ids", "kept_for", "keep_probability", "sha256", "phash")
-_SIZES: Final = ("width", "height", "original_width", "original_height", "mime")
+_SHOWN: Final = (
+    "key",
+    "image_url",
+    "text",
+    "text_source",
+    "page_url",
+    "language",
+    "source_file",
+    "query_ids",
+    "kept_for",
+    "keep_probability",
+    "sha256",
+    "phash",
+)
+_SIZES: Final = ("width", "height", "original_width", "original_height", "mime", "bytes")
 _SHOWN_NAMES: Final = {"image_url": "url", "text": "caption"}  # as the JSON of samples has them
 _OUR_NAMES: Final = {shown: ours for ours, shown in _SHOWN_NAMES.items()}
 _ROW: Final = "row of the group"

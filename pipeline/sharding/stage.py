@@ -58,7 +58,7 @@ class WriteShards(BlockOptions, Stage):
     """Writes WebDataset shards of equal size from raw tars, with a manifest and a data card."""
 
     name: ClassVar[str] = "write-shards"
-    format: ClassVar[int] = Stage.format + 2
+    format: ClassVar[int] = Stage.format + 3
 
     raw: tuple[str, ...] = option(
         (), "Folders of raw tars (fetch-images), of all rounds.", under_data="raw", made_by=("fetch-images",)

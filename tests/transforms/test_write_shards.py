@@ -44,10 +44,11 @@ def sample_bytes(key, image, text):
 def index_row(url, image, text, status):
     identity = pair_id(url, text)
     row = dict.fromkeys(RAW_INDEX.names) | {"pair_id": identity, "key": identity.hex(), "status": status}
+    row |= {"text_source": "alt", "source_file": "crawl.warc.gz"}
     row |= {"image_url": url, "text": text, "query_ids": [0], "kept_for": [0], "keep_probability": 1.0}
     if status == "ok":
         sizes = dict.fromkeys(("width", "height", "original_width", "original_height"), 8)
-        row |= {"sha256": hashlib.sha256(image).digest(), "mime": "image/jpeg", **sizes}
+        row |= {"sha256": hashlib.sha256(image).digest(), "mime": "image/jpeg", "bytes": len(image), **sizes}
     return row
 
 
@@ -106,6 +107,20 @@ def units():
     return made
 
 
+def places_of(shard, index):
+    """The keys of the samples that lie where an index says, which is all of a shard, and whose images are as long."""
+    keys, data, end = [], shard.read_bytes(), 0
+    for offset, length, size in zip(*(index[name].to_pylist() for name in ("offset", "length", "bytes")), strict=True):
+        assert offset == end
+        end += length
+        with tarfile.open(fileobj=io.BytesIO(data[offset:end])) as tar:
+            members = tar.getmembers()
+        assert [member.size for member in members if member.name.endswith(".jpg")] == [size]
+        keys += {member.name.partition(".")[0] for member in members}
+    assert not data[end:].strip(bytes(1))
+    return keys
+
+
 def test_shards_hold_every_survivor_once_in_key_order_and_all_are_full_but_the_last(tmp_path, units):
     write_raw(tmp_path, units)
     counts = run_stage(stage_for(tmp_path, max_samples=25), workers=1, quiet=True)
@@ -126,6 +141,8 @@ def test_shards_hold_every_survivor_once_in_key_order_and_all_are_full_but_the_l
         with tarfile.open(tmp_path / "shards" / name) as tar:
             names = tar.getnames()
         own = list(dict.fromkeys(n.partition(".")[0] for n in names))
+        index = read_table(str(tmp_path / "shards" / name.replace(".tar", ".parquet")))
+        assert places_of(tmp_path / "shards" / name, index) == own
         assert len(names) == 3 * size == 3 * len(own)
         assert own == read_table(str(tmp_path / "shards" / name.replace(".tar", ".parquet")))["key"].to_pylist()
         keys += own
@@ -179,7 +196,8 @@ def test_samples_for_which_a_condition_does_not_hold_are_left_out_and_counted_on
     )
     counts = run_stage(stage, workers=1, quiet=True)
     wanted = [row for row in every if row["caption"] != "text 0 1" and row["url"] != every[3]["url"]]
-    assert read_table(str(tmp_path / "some" / "00000.parquet")).to_pylist() == wanted
+    kept = read_table(str(tmp_path / "some" / "00000.parquet")).to_pylist()
+    assert [row | {"offset": 0} for row in kept] == [row | {"offset": 0} for row in wanted]
     refused = sum(row["caption"] == "text 0 1" for row in every)
     assert (counts["samples/drop/refused_row"], counts["samples/drop/blocked"]) == (refused, 1)
 

@@ -415,7 +415,14 @@ def test_of_a_raw_index_the_rows_with_an_image_are_selected_and_all_counted(tmp_
 
 def test_of_a_raw_index_without_an_image_nothing_is_selected(tmp_path):
     row = dict.fromkeys(RAW_INDEX.names) | {"pair_id": bytes(16), "key": "0" * 32, "status": "not_found", "text": ""}
-    row |= {"image_url": "", "query_ids": [0], "kept_for": [0], "keep_probability": 1.0}
+    row |= {
+        "image_url": "",
+        "text_source": "alt",
+        "source_file": "crawl.warc.gz",
+        "query_ids": [0],
+        "kept_for": [0],
+        "keep_probability": 1.0,
+    }
     index = str(tmp_path / "raw.parquet")
     write_table(index, pa.Table.from_pylist([row], RAW_INDEX), RAW_INDEX)
     counts = keep_fetched(

@@ -106,7 +106,10 @@ def search(folder, archives, *units):
     """Searches archives for the URLs of fetch units; gives the records of each, and the labels of the steps."""
     plans = StageFolder(str(folder / "plans"))
     for number, urls in enumerate(units):
-        rows = [{"image_url": url, "text": "", "text_source": "", "pair_id": pair_id(url, "")} for url in urls]
+        rows = [
+            {"image_url": url, "text": "", "text_source": "", "source_file": "", "pair_id": pair_id(url, "")}
+            for url in urls
+        ]
         empty = {"query_ids": [], "kept_for": [], "keep_probability": 1.0}
         write_table(plans.table(raw_name(number)), pa.Table.from_pylist([row | empty for row in rows], PLAN), PLAN)
     planned = Planned(plans, group_units(len(units), size=2), 2, sum(map(len, units)))

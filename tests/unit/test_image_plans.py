@@ -23,6 +23,7 @@ def plan_of(rows, extra=()):
     """Rows of (URL, text, query_ids, kept_for, probability)."""
     found = [
         {"pair_id": pair_id(url, text), "image_url": url, "text": text, "text_source": "alt", "page_url": None,
+         "language": None, "source_file": "crawl.warc.gz",
          "query_ids": ids, "kept_for": kept, "keep_probability": chance, "selected": text}
         for url, text, ids, kept, chance in rows
     ]  # fmt: skip

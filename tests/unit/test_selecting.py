@@ -63,6 +63,7 @@ def survivors(keys, *, raw=0):
         dict.fromkeys(("width", "height", "original_width", "original_height", "length"), 1)
         | {"key": f"{key:032x}", "image_url": "", "text": "", "query_ids": [], "kept_for": [key % 3], "raw": raw}
         | {"keep_probability": 1.0, "sha256": bytes(32), "phash": 0, "mime": "image/png", "offset": place}
+        | {"text_source": "alt", "source_file": "crawl.warc.gz", "bytes": 1}
         for place, key in enumerate(sorted(keys))
     ]
     return pa.Table.from_pylist(rows, SURVIVORS)
