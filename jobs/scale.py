@@ -29,6 +29,7 @@ RATES_FILE: Final = Path(__file__).with_name("rates.json")
 STAGES: Final = ("extract-pairs", "match-pairs", "balance-pairs", "fetch-images", "balance-final", "write-shards")
 ROWS_A_TABLE: Final = 30_000  # of a WAT of Common Crawl: 2.5 billion in 90,000
 _COUNTS: Final = frozenset({"CountQueries", "CountHosts", "CountAlive", "CountKept", "CountSurvivors"})  # one output
+_OF_RAW_GROUPS: Final = frozenset({"JudgeRows", "FindDuplicateSamples", "SelectSamples"})
 _OF_RAW_TARS: Final = frozenset({"FetchUnits", "FindAlive", "KeepFetched", "CountAlive", "CountKept"})
 _PART_BYTES: Final = 8 << 20  # of a far file that one request brings, about
 _REQUESTS_A_FILE: Final = 2  # that every read of one takes besides: its size, its end
@@ -260,12 +261,10 @@ def num_routed(rows: int) -> int:
 
 def num_sources(label: str, rows: int) -> int:
     """How many files a step reads that are its work: tables, raw tars, plans."""
-    if label in _OF_RAW_TARS:
+    if label in _OF_RAW_TARS | _OF_RAW_GROUPS:
         return num_fetch_units(rows)
     if label in ("CountSurvivors", "PlanShards"):
         return num_units("SelectSamples", rows)
-    if label == "SelectSamples":
-        return num_fetch_units(rows)
     if label == "PackShards":
         return num_fetch_units(rows) * num_pack_units(rows)
     if label == "PlanUnits":
@@ -283,7 +282,7 @@ def num_units(label: str, rows: int) -> int:
         return num_routed(rows)
     if label == "PlanUnits":
         return num_plan_groups(rows)
-    if label == "SelectSamples":
+    if label in _OF_RAW_GROUPS:
         return len(cut_groups(range(num_fetch_units(rows))))
     return num_pack_units(rows) if label in ("PlanShards", "PackShards") else num_tables(rows)
 
@@ -301,7 +300,7 @@ def num_elements(label: str, rows: int, a_row: float) -> int:
     if label == "FindDuplicates":
         return sum(hop.elements for hop in Duplicates(num_rows=rows).hops(num_tables(rows)))
     sources, destinations = {
-        "SelectSamples": (num_units("SelectSamples", rows), num_buckets(num_fetch_units(rows))),
+        "FindDuplicateSamples": (num_units("SelectSamples", rows), num_buckets(num_fetch_units(rows))),
         "PlanShards": (num_units("SelectSamples", rows), num_pack_units(rows)),
     }.get(label, (0, 0))
     return min(sources * destinations, rows) if sources else round(a_row * rows)

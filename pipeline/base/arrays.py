@@ -46,6 +46,11 @@ def read_array(path: str) -> npt.NDArray[Any]:
     return np.asarray(np.load(files.local_path(path), mmap_mode="r"))
 
 
+def load_array(path: str) -> npt.NDArray[Any]:
+    """Reads an array into the memory of this process, which may change it."""
+    return np.asarray(np.load(io.BytesIO(files.read_bytes(path))))
+
+
 def read_lists(path: str, *, column: str) -> Iterator[pa.ListArray]:
     """The list column of a Parquet file, batch by batch."""
     for batch in read_batches(path, [column]):

@@ -1,31 +1,31 @@
 """Raw indexes ► survivors: the samples that go into shards.
 
-In: the index of every raw tar, and a model's scores if there are any. Out, per group of raw tars, a table of its
-survivors (images that are there, no duplicates, and fit their text well enough), in key order (`SURVIVORS`).
+In: the index of every raw tar, and scores of samples if there are any. Out, per group of raw tars, the first verdicts
+on its rows, by what each row alone says; and, when all rules have spoken, a table of its survivors in key order
+(`SURVIVORS`).
 """
 
-import hashlib
-from collections.abc import Iterable, Iterator
-from typing import Final, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipeline.base.arrays import read_array
+from pipeline.base.arrays import load_array
 from pipeline.base.carried_columns import Carried, with_carried
 from pipeline.base.drops import Counts, DropReason, drop_counts
+from pipeline.base.folders import StageFolder
 from pipeline.base.ids import id_words, sorted_order
 from pipeline.base.on_worker import OnWorker
-from pipeline.base.packed import split_by_bucket, split_by_unit
 from pipeline.base.row_conditions import parse_condition
 from pipeline.base.schemas import RAW_INDEX
 from pipeline.base.shard_format import UID
 from pipeline.base.tables import write_table
+from pipeline.sharding.scores import JoinedScores, read_joined
 from pipeline.sharding.stored_samples import RawGroup, read_group
-from pipeline.web.blocklists import Blocklists, Mask
-
-# Of samples with the same image bytes keep one a text, one at all, or all.
-Duplicates = Literal["pair", "image", "keep"]
+from pipeline.sharding.verdicts import STAYS, Mask, count_verdicts, verdicts_of, write_verdicts
+from pipeline.web.blocklists import Blocklists
 
 _SHOWN: Final = (
     "key",
@@ -53,31 +53,6 @@ SURVIVORS = pa.schema(
         pa.field("length", pa.int64(), nullable=False),  # bytes of all its members, headers and padding
     ]
 )
-_RECORD = np.dtype([("duplicate_id", ">u8", 2), ("key", ">u8", 2), ("unit", "i4"), ("row", "i4")])
-
-
-def duplicate_ids(table: pa.Table, *, by_text: bool) -> pa.Array:
-    """An id that duplicates share: of the image bytes, and of the text too if `by_text`."""
-    digests = table["sha256"].to_pylist()
-    texts = table["text"].to_pylist() if by_text else [""] * len(digests)
-    ids = [
-        hashlib.blake2b(digest + text.encode(), digest_size=16).digest()
-        for digest, text in zip(digests, texts, strict=True)
-    ]
-    return pa.array(ids, pa.binary(16))
-
-
-def find_losers(records: np.ndarray) -> np.ndarray:
-    """Of records that share a duplicate id, all but the one with the smallest key; of one key, the first row.
-
-    Args:
-        records: [n] of `_RECORD`, in any order.
-    """
-    keys = (records["row"], records["unit"], records["key"][:, 1], records["key"][:, 0])
-    order = np.lexsort((*keys, *records["duplicate_id"].T[::-1]))
-    ordered = records[order]
-    same = np.all(ordered["duplicate_id"][1:] == ordered["duplicate_id"][:-1], axis=1)
-    return ordered[1:][same]
 
 
 class Wanted(NamedTuple):
@@ -85,111 +60,108 @@ class Wanted(NamedTuple):
 
     Attributes:
         blocked: What is left out.
-        where: A condition on the columns of samples, under the names of their JSON; empty: there is none.
+        where: A condition on the columns of samples, under the names of their JSON, and on scores; empty: none.
         carried: Columns that samples carry.
+        scores: Of all groups.
+        min_score: The lowest of the only scores that is good enough; None: `where` says what is.
     """
 
     blocked: OnWorker[Blocklists]
     where: str = ""
     carried: Carried = ()
+    scores: tuple[JoinedScores, ...] = ()
+    min_score: float | None = None
+
+    @property
+    def _score_names(self) -> list[str]:
+        return [name for joined in self.scores for name in joined.names]
 
     @property
     def columns(self) -> list[str]:
         """Of raw indexes, what must be known of a row; nothing where all are wanted."""
         named = parse_condition(self.where).columns if self.where else ()
-        asked = [_OUR_NAMES.get(name, name) for name in named]
+        asked = [_OUR_NAMES.get(name, name) for name in named if name not in self._score_names]
         if self.blocked.get():
             asked += ["key", "image_url", "sha256", "phash"] + [UID] * (UID in {field.name for field in self.carried})
         return list(dict.fromkeys(asked))
 
     def refusals(self, table: pa.Table) -> dict[DropReason, Mask]:
-        """Which rows are not wanted, by reason; each has one."""
-        blocked = self.blocked.get().rows(table) if self.blocked.get() else np.zeros(table.num_rows, bool)
-        refused = np.zeros(table.num_rows, bool)
+        """Which rows are not wanted, by reason; of several for a row the first counts.
+
+        Args:
+            table: With `columns`, and all scores, null where there is none.
+        """
+        found: dict[DropReason, Mask] = {}
+        if self.blocked.get():
+            found[DropReason.BLOCKED] = self.blocked.get().rows(table)
+        if self.min_score is not None:
+            [name] = self._score_names
+            found[DropReason.NO_SCORE] = ~_is_known(table[name])
+            found[DropReason.LOW_SCORE] = table[name].fill_null(np.inf).to_numpy() < np.float32(self.min_score)
         if self.where:
-            holds = parse_condition(self.where).bind(condition_schema(self.carried))
-            rows = pa.array(np.arange(table.num_rows))
-            shown = table.rename_columns([_SHOWN_NAMES.get(name, name) for name in table.column_names])
-            refused[:] = True
-            refused[shown.append_column(_ROW, rows).filter(holds)[_ROW].to_numpy()] = False
-        return {DropReason.BLOCKED: blocked, DropReason.REFUSED_ROW: refused & ~blocked}
+            condition = parse_condition(self.where)
+            refused = ~_holds(condition.bind(condition_schema(self.carried, self._score_names)), table)
+            for name in condition.columns:
+                if name in self._score_names:
+                    without = found.get(DropReason.NO_SCORE, np.zeros_like(refused))
+                    found[DropReason.NO_SCORE] = without | refused & ~_is_known(table[name])
+            found[DropReason.REFUSED_ROW] = refused
+        return found
 
 
-def condition_schema(carried: Carried) -> pa.Schema:
+def condition_schema(carried: Carried, scores: Sequence[str] = ()) -> pa.Schema:
     """The columns that a condition on samples may name.
 
     Args:
         carried: Columns that samples carry.
+        scores: Names of scores.
     """
     ours = [SURVIVORS.field(name) for name in (*_SHOWN, *_SIZES)]
-    return pa.schema([*(field.with_name(_SHOWN_NAMES.get(field.name, field.name)) for field in ours), *carried])
+    shown = [field.with_name(_SHOWN_NAMES.get(field.name, field.name)) for field in ours]
+    return pa.schema([*shown, *carried, *(pa.field(name, pa.float32()) for name in scores)])
 
 
-def pack_samples(
-    group: RawGroup, *, duplicates: Duplicates, buckets: int, wanted: Wanted
-) -> Iterator[tuple[int, bytes]]:
-    """The samples of a group as records of 40 bytes, by bucket of their duplicate ids.
+def judge_rows(group: RawGroup, output: str, *, wanted: Wanted) -> Counts:
+    """Writes the first verdicts on a group, by what each row alone says.
 
     Args:
         group: Of raw tars.
-        duplicates: What is compared.
-        buckets: How many there are.
-        wanted: Which samples may stay; others win over no duplicate.
+        output: Where to write.
+        wanted: Which samples may stay.
     """
-    if duplicates == "keep":
-        return
-    columns = wanted.columns
-    table = read_group(group, list(dict.fromkeys(["sha256", "text", *columns])))
-    rows = np.arange(table.num_rows)
-    if columns:
-        rows = np.flatnonzero(~np.logical_or.reduce(list(wanted.refusals(table).values())))
-        table = table.take(rows)
-    records = np.empty(table.num_rows, _RECORD)
-    records["duplicate_id"] = id_words(duplicate_ids(table, by_text=duplicates == "pair"))
-    records["key"] = id_words(table["pair_id"])
-    records["unit"], records["row"] = group.number, rows
-    yield from split_by_bucket(records, records["duplicate_id"][:, 0], buckets)
+    table = read_group(group, wanted.columns)
+    for joined in wanted.scores:
+        for name, column in read_joined(joined, group).items():
+            table = table.append_column(name, column)
+    write_verdicts(output, table.num_rows, wanted.refusals(table))
+    return {}
 
 
-def find_losing_rows(parts: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
-    """The rows of the losers among all records in a bucket, by group."""
-    losers = find_losers(np.frombuffer(b"".join(parts), _RECORD))
-    return split_by_unit(losers, losers["row"])
-
-
-def write_survivors(
-    group: RawGroup,
-    output: str,
-    parts: Iterable[bytes],
-    *,
-    duplicates: Duplicates,
-    min_score: float | None,
-    wanted: Wanted,
-) -> Counts:
+def write_survivors(group: RawGroup, output: str, *, verdicts: StageFolder, carried: Carried) -> Counts:
     """Writes the samples of a group that stay (`SURVIVORS`), in key order.
 
     Args:
         group: Of raw tars.
         output: Where to write.
-        parts: The rows that lose to a duplicate.
-        duplicates: What was compared.
-        min_score: The lowest score that is good enough; None: samples are not chosen by score.
-        wanted: Which samples may stay.
+        verdicts: Of all rules.
+        carried: Columns that samples carry.
     """
-    schema = with_carried(SURVIVORS, wanted.carried)
-    table = read_group(group, [name for name in schema.names if name != "raw"])
-    losers = np.frombuffer(b"".join(parts), np.int32)
-    refusals = wanted.refusals(table)
-    kept = ~np.logical_or.reduce(list(refusals.values()))
-    kept[losers] = False
-    reason = DropReason.DUPLICATE_IMAGE if duplicates == "image" else DropReason.DUPLICATE_SAMPLE
-    drops: dict[str, int] = {reason: len(losers), **{name: int(rows.sum()) for name, rows in refusals.items()}}
-    if min_score is not None:
-        found = read_array(group.scores)
-        is_unknown, is_low = np.isnan(found), found < np.float32(min_score)
-        drops |= {DropReason.NO_SCORE: int((kept & is_unknown).sum()), DropReason.LOW_SCORE: int((kept & is_low).sum())}
-        kept &= ~is_unknown & ~is_low
-    counts = drop_counts("samples", int(kept.sum()), drops)
-    survivors = table.filter(pa.array(kept))
+    schema = with_carried(SURVIVORS, carried)
+    found = load_array(verdicts_of(group, folder=verdicts))
+    survivors = read_group(group, [name for name in schema.names if name != "raw"]).filter(pa.array(found == STAYS))
+    counts = drop_counts("samples", survivors.num_rows, count_verdicts(found))
     write_table(output, survivors.take(sorted_order(id_words(survivors["pair_id"]))), schema, counts)
     return counts
+
+
+def _holds(condition: pc.Expression, table: pa.Table) -> Mask:
+    """For which rows a condition holds, on columns under the names of samples' JSON."""
+    shown = table.rename_columns([_SHOWN_NAMES.get(name, name) for name in table.column_names])
+    numbered = shown.append_column(_ROW, pa.array(np.arange(table.num_rows)))
+    rows = np.zeros(table.num_rows, bool)
+    rows[numbered.filter(condition)[_ROW].to_numpy()] = True
+    return rows
+
+
+def _is_known(scores: pa.ChunkedArray) -> Mask:
+    return np.asarray(scores.is_valid().to_numpy(zero_copy_only=False))

@@ -1,7 +1,7 @@
 """Raw tars ► final shards, their indexes, sizes, manifest and data card: the stage write-shards.
 
-In: raw tars with indexes (fetch-images), the final selection among them if one was made (balance-final), a model's
-scores of the samples if they are to be filtered, and the cap's cuts (balance-pairs). Out, in one folder:
+In: raw tars with indexes (fetch-images), the final selection among them if one was made (balance-final), scores of the
+samples if they are to be chosen by any, and the cap's cuts (balance-pairs). Out, in one folder:
 ``00000.tar`` with ``00000.parquet`` (`SHARD_INDEX`, in the order of the shard), ``sizes.json``, ``wids.json``, the card
 (``README.md`` and ``card/``) and, last, ``manifest.json`` (read nothing that it does not name). Samples are copied as
 byte ranges: no image is decoded, no image byte is shuffled.
@@ -16,37 +16,35 @@ from typing import Any, ClassVar, Final
 from pipeline.base import files
 from pipeline.base.arrays import read_array
 from pipeline.base.carried_columns import Carried, carried_by, with_carried
-from pipeline.base.drops import add_counts
+from pipeline.base.drops import DropReason, add_counts
 from pipeline.base.folders import BalancedFolder, RawFolder, ShardsFolder, StageFolder
-from pipeline.base.lineage import Kinship
+from pipeline.base.lineage import Kinship, Stamp
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.options import option
 from pipeline.base.row_conditions import BadCondition, RowCondition, parse_condition
 from pipeline.base.stage_folder import history_of
 from pipeline.base.tables import read_column, read_table
 from pipeline.sharding.card import write_card
+from pipeline.sharding.exact_duplicates import Duplicates, find_losing_rows, pack_samples
 from pipeline.sharding.layout import NUM_BINS, Layout, count_survivors, read_layout
 from pipeline.sharding.packing import pack_unit, read_manifest, write_manifest
 from pipeline.sharding.planning import route_rows, write_plan
+from pipeline.sharding.rules import GroupRule, judge_in_turn
 from pipeline.sharding.scores import (
+    JoinedScores,
+    ScoreFolder,
     ScoreTables,
-    closing_file,
     find_cut,
     find_scores,
+    joined_of,
     pack_keys,
+    read_score_folder,
     score_tables,
     write_scores,
 )
-from pipeline.sharding.selecting import (
-    SURVIVORS,
-    Duplicates,
-    Wanted,
-    condition_schema,
-    find_losing_rows,
-    pack_samples,
-    write_survivors,
-)
+from pipeline.sharding.selecting import SURVIVORS, Wanted, condition_schema, judge_rows, write_survivors
 from pipeline.sharding.stored_samples import RawGroup, RawTar, group_raw_tars, list_raw_tars, num_buckets
+from pipeline.sharding.verdicts import verdicts_of
 from pipeline.steps import GroupPacked, MapUnits, Stage, Step, Steps, SumUnits
 from pipeline.web.blocklists import Blocklists, BlockOptions, list_files, load_blocklists
 
@@ -82,21 +80,22 @@ class WriteShards(BlockOptions, Stage):
     )
     where: str = option(
         "",
-        "Only samples for which this holds, by their sizes, texts and addresses and what they carry, e.g. "
-        "'original_width >= 200 and similarity >= 0.28'.",
+        "Only samples for which this holds, by sizes, texts and addresses, what they carry and their scores, e.g. "
+        "'original_width >= 200 and clip >= 0.28 and nsfw < 0.5'.",
         sparse=True,
     )
     duplicates: Duplicates = option(
         "pair", "Of samples with the same image bytes keep one a text (pair), one at all (image), or all (keep)."
     )
-    scores: str = option(
-        "",
-        "Folder of scores (python -m clip_train score) of the raw tars or of shards made of them before, to filter by.",
+    scores: tuple[str, ...] = option(
+        (),
+        "Folders of scores (python -m clip_train score, flag) of the raw tars or of shards made of them before, to "
+        "choose by; NAME=FOLDER gives the only score of a folder a name.",
         identity=False,
     )
-    min_score: float | None = option(None, "With --scores: keep what has this cosine or more.", minimum=-1, maximum=1)
+    min_score: float | None = option(None, "With one score: keep what has this or more.", sparse=True)
     top_score_share: float | None = option(
-        None, "With --scores: keep the best of all scored samples, as large a share (DataComp: 0.3).", maximum=1
+        None, "With one score: keep the best of all scored samples, as large a share (DataComp: 0.3).", maximum=1
     )
     shards_at_once: int = option(
         32,
@@ -110,8 +109,12 @@ class WriteShards(BlockOptions, Stage):
         super().__post_init__()
         self._condition()
         cuts = [self.min_score is not None, self.top_score_share is not None]
-        if self.scores and sum(cuts) != 1:
-            raise ValueError(f"write-shards: scores {self.scores!r} wants either min-score or top-score-share")
+        if self.scores and not self.where and sum(cuts) != 1:
+            raise ValueError(
+                f"write-shards: scores {self.scores!r} wants either min-score or top-score-share, or where"
+            )
+        if all(cuts):
+            raise ValueError("write-shards: either min-score or top-score-share, not both")
         if any(cuts) and not self.scores:
             raise ValueError("write-shards: min-score and top-score-share want scores, not ''")
         if self.top_score_share is not None and self.top_score_share <= 0:
@@ -119,31 +122,38 @@ class WriteShards(BlockOptions, Stage):
 
     def inputs(self) -> list[str]:
         """The raw folders, which must carry the same columns; the final selection or balanced folder; the scores."""
-        self._check_where()
-        scores = [closing_file(self.scores)] if self.scores else []
+        scores = self._score_folders()
+        self._check_where(scores)
         lists = [path for _, path in list_files(self.block)]
-        return [*self.raw, self.final or self.balanced, *scores, *lists]
+        return [*self.raw, self.final or self.balanced, *(folder.closing_file for folder in scores), *lists]
+
+    def stamp(self, path: str) -> Stamp:
+        """What an input that is a file is recognised by; of scores, also what they are called."""
+        names = {folder.closing_file: folder.names for folder in self._score_folders()}
+        return {**super().stamp(path), "name": ", ".join(names[path])} if path in names else super().stamp(path)
 
     def kin(self) -> list[Kinship]:
         """The images come from the balanced pairs, and the final selection was made among them."""
         return [Kinship(raw, self.final or self.balanced) for raw in self.raw]
 
     def steps(self) -> Steps:
-        """Join scores, if any; select, count, plan, pack; then sizes, manifest and card."""
+        """Join scores, if any; judge, count, plan, pack; then sizes, manifest and card."""
         shards = ShardsFolder(self.output)
         raws = list_raw_tars(self.raw, final=self.final)
-        groups = group_raw_tars(raws, scores=StageFolder(shards.working("scores")))
-        min_score = (yield from self._join_scores(groups, len(raws))) if self.scores else None
+        groups = group_raw_tars(raws)
+        wanted = yield from self._make_wanted(groups, len(raws))
+        rules = self._group_rules(raws)
+        verdicts = [StageFolder(shards.working("verdicts", f"{place}")) for place in range(len(rules) + 1)]
+        judge = MapUnits(
+            units=groups,
+            output_of=partial(verdicts_of, folder=verdicts[0]),
+            work=partial(judge_rows, wanted=wanted),
+        )
         chosen = StageFolder(shards.working("selected"))
-        wanted = Wanted(self._pin_lists(shards.working("lists.json")), self.where, self._carried())
-        select = GroupPacked(
-            sources=groups,
-            pack=partial(pack_samples, duplicates=self.duplicates, buckets=num_buckets(len(raws)), wanted=wanted),
-            find=find_losing_rows,
+        select = MapUnits(
             units=groups,
             output_of=lambda group: chosen.table(group.name),
-            work=partial(write_survivors, duplicates=self.duplicates, min_score=min_score, wanted=wanted),
-            payload=_payload_of(raws),
+            work=partial(write_survivors, verdicts=verdicts[-1], carried=wanted.carried),
         )
         cuts, counted = BalancedFolder(self.final or self.balanced).cuts, shards.working("layout", "survivors.npy")
         queries = read_table(cuts)
@@ -153,7 +163,12 @@ class WriteShards(BlockOptions, Stage):
             size=NUM_BINS + queries.num_rows,
             output=counted,
         )
-        selected, _ = yield Step("SelectSamples", select), Step("CountSurvivors", count)
+        *_, selected, _ = yield (
+            Step("JudgeRows", judge),
+            *judge_in_turn(rules, groups, verdicts),
+            Step("SelectSamples", select),
+            Step("CountSurvivors", count),
+        )
         reports = yield from self._pack(
             select.outputs,
             raws,
@@ -171,7 +186,7 @@ class WriteShards(BlockOptions, Stage):
         write_card(
             shards,
             manifest=manifest,
-            carried=self._carried(),
+            carried=wanted.carried,
             samples=read_array(counted)[NUM_BINS:],
             cuts=queries,
             history=history,
@@ -191,37 +206,55 @@ class WriteShards(BlockOptions, Stage):
         except BadCondition as error:
             raise ValueError(f"{self.name}: where: {error}") from error
 
-    def _check_where(self) -> None:
-        """Raises ValueError when the columns that `where` names are not there, or of another kind."""
-        carried = self._carried()
+    def _check_where(self, scores: Sequence[ScoreFolder]) -> None:
+        """Raises ValueError when the columns that `where` names are not there, or of another kind; or scores clash."""
+        carried, names = self._carried(), [name for folder in scores for name in folder.names]
+        taken = [*condition_schema(carried).names, *names]
+        if twice := [name for name in names if taken.count(name) > 1]:
+            raise ValueError(f"{self.name}: scores: {twice[0]!r} is the name of two columns; name one NAME=FOLDER")
+        if len(names) > 1 and (self.min_score is not None or self.top_score_share is not None):
+            raise ValueError(
+                f"{self.name}: min-score and top-score-share want one score, not {', '.join(names)}; say where"
+            )
         if condition := self._condition():
             try:
-                condition.bind(condition_schema(carried))
+                condition.bind(condition_schema(carried, names))
             except BadCondition as error:
                 raise ValueError(f"{self.name}: where: {error}") from error
+
+    def _score_folders(self) -> list[ScoreFolder]:
+        """The folders of scores; raises FileNotFoundError and ValueError as `read_score_folder` does."""
+        return [read_score_folder(given) for given in self.scores]
 
     def _carried(self) -> Carried:
         """The columns that samples carry; raises ValueError where rounds differ."""
         return carried_by([RawFolder(folder).indexes for folder in self.raw])
 
-    def _join_scores(self, groups: list[RawGroup], num_raws: int) -> Generator[Step, Any, float]:
-        """Scores of all groups, and the lowest that is good enough."""
-        tables, working = score_tables(self.scores), StageFolder(ShardsFolder(self.output).working("scores"))
-        sources: list[RawGroup | ScoreTables] = [*groups, *tables]
-        join = GroupPacked(
-            sources=sources,
-            pack=partial(pack_keys, buckets=num_buckets(num_raws)),
-            find=find_scores,
-            units=groups,
-            output_of=lambda group: group.scores,
-            work=write_scores,
-            payload=2 * _payload_of([raw for group in groups for raw in group.raws]),
+    def _make_wanted(self, groups: list[RawGroup], num_raws: int) -> Generator[Step, Any, Wanted]:
+        """Which samples may go into shards, told from a row alone; scores are joined to the rows of all groups."""
+        shards, folders, min_score = ShardsFolder(self.output), self._score_folders(), self.min_score
+        joined = []
+        for place, folder in enumerate(folders):
+            scores = JoinedScores(StageFolder(shards.working("scores", f"{place}")), folder.names)
+            yield Step("JoinScores" + f"{place + 1}" * (len(folders) > 1), _join(folder, scores, groups, num_raws))
+            joined.append(scores)
+        if self.top_score_share is not None:
+            working = StageFolder(shards.working("scores"))
+            min_score = yield from find_cut(score_tables(folders[0]), self.top_score_share, working=working)
+        lists = self._pin_lists(shards.working("lists.json"))
+        return Wanted(lists, self.where, self._carried(), tuple(joined), min_score)
+
+    def _group_rules(self, raws: Sequence[RawTar]) -> list[GroupRule]:
+        """The rules that compare rows, in the order in which they are asked."""
+        buckets, payload = num_buckets(len(raws)), _payload_of(raws)
+        exact = GroupRule(
+            "FindDuplicateSamples",
+            DropReason.DUPLICATE_IMAGE if self.duplicates == "image" else DropReason.DUPLICATE_SAMPLE,
+            partial(pack_samples, duplicates=self.duplicates, buckets=buckets),
+            find_losing_rows,
+            payload,
         )
-        yield Step("JoinScores", join)
-        if self.min_score is not None:
-            return self.min_score
-        assert self.top_score_share is not None
-        return (yield from find_cut(tables, self.top_score_share, working=working))
+        return [exact] if self.duplicates != "keep" else []
 
     def _pack(
         self, selected: Sequence[str], raws: list[RawTar], layout: OnWorker[Layout], queries: OnWorker[Any] | None
@@ -257,6 +290,22 @@ class WriteShards(BlockOptions, Stage):
         yield Step("PlanShards", plan), Step("PackShards", pack)
         yield {"shards": layout.get().num_shards}
         return pack.outputs
+
+
+def _join(
+    folder: ScoreFolder, joined: JoinedScores, groups: list[RawGroup], num_raws: int
+) -> GroupPacked[RawGroup | ScoreTables, RawGroup]:
+    """Scores of one folder, brought to the rows of all groups."""
+    number = len(folder.names)
+    return GroupPacked(
+        sources=[*groups, *score_tables(folder)],
+        pack=partial(pack_keys, number=number, buckets=num_buckets(num_raws)),
+        find=partial(find_scores, number=number),
+        units=groups,
+        output_of=partial(joined_of, folder=joined.folder),
+        work=partial(write_scores, number=number),
+        payload=2 * _payload_of([raw for group in groups for raw in group.raws]),
+    )
 
 
 def _payload_of(raws: Sequence[RawTar]) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.base.folders import RawFolder, StageFolder, raw_units
+from pipeline.base.folders import RawFolder, raw_units
 from pipeline.base.ids import Words, id_words, sorted_order
 from pipeline.base.schemas import OK_STATUS
 from pipeline.base.tables import read_table
@@ -45,12 +45,10 @@ class RawGroup(NamedTuple):
     Attributes:
         number: Its place among all groups.
         raws: The raw tars, in the order of their names.
-        scores: Path of the scores of its rows, if samples are filtered by scores.
     """
 
     number: int
     raws: tuple[RawTar, ...]
-    scores: str
 
     @property
     def name(self) -> str:
@@ -72,14 +70,13 @@ def list_raw_tars(folders: Sequence[str], *, final: str) -> list[RawTar]:
     ]
 
 
-def group_raw_tars(raws: Sequence[RawTar], *, scores: StageFolder) -> list[RawGroup]:
+def group_raw_tars(raws: Sequence[RawTar]) -> list[RawGroup]:
     """Raw tars as groups of neighbours.
 
     Args:
         raws: In the order of their names.
-        scores: Where the scores of groups lie, if there are any.
     """
-    return [RawGroup(place, part, scores.file(f"{place:05d}.npy")) for place, part in enumerate(cut_groups(raws))]
+    return [RawGroup(place, part) for place, part in enumerate(cut_groups(raws))]
 
 
 def cut_groups(things: Sequence[T]) -> list[tuple[T, ...]]:

@@ -460,7 +460,7 @@ def keys_in(folder: Path):
 
 def test_shards_hold_the_samples_at_or_above_a_score_and_the_rest_is_counted(tmp_path, units):
     write_raw(tmp_path, units)
-    run_stage(stage_for(tmp_path), workers=1, quiet=True)
+    duplicates = run_stage(stage_for(tmp_path), workers=1, quiet=True)["samples/drop/duplicate_sample"]
     keys = keys_in(tmp_path / "shards")
     score_of = {key: float(np.float32(0.2 + 0.01 * (hash_ % 20))) for hash_, key in enumerate(keys[3:])}
     rows = list(score_of.items())
@@ -470,12 +470,12 @@ def test_shards_hold_the_samples_at_or_above_a_score_and_the_rest_is_counted(tmp
         ("share", {"top_score_share": 0.3}, sorted(score_of.values())[-math.ceil(0.3 * len(rows))]),
     ):
         output = str(tmp_path / name)
-        stage = dataclasses.replace(stage_for(tmp_path, scores=scores, **options), output=output)
+        stage = dataclasses.replace(stage_for(tmp_path, scores=(scores,), **options), output=output)
         counts = run_stage(stage, workers=1, quiet=True)
         wanted = [key for key in keys if score_of.get(key, -1) >= cut]
         assert 0 < len(wanted) < len(rows)
         assert keys_in(tmp_path / name) == wanted
-        assert counts["samples/drop/no_score"] == 3
+        assert counts["samples/drop/no_score"] == 3 + duplicates  # which lost, so that nobody scored them
         assert counts["samples/drop/low_score"] == len(rows) - len(wanted)
         assert "low_score" in (tmp_path / name / "README.md").read_text()
 
@@ -488,16 +488,85 @@ def test_of_several_scores_of_a_sample_the_highest_counts(tmp_path, units):
     scores = write_scores(tmp_path / "scores", parts)
     for workers in (1, 2):
         output = tmp_path / f"{workers}-workers"
-        stage = dataclasses.replace(stage_for(tmp_path, scores=scores, min_score=0.35), output=str(output))
+        stage = dataclasses.replace(stage_for(tmp_path, scores=(scores,), min_score=0.35), output=str(output))
         run_stage(stage, workers=workers, quiet=True)
         assert keys_in(output) == [first, second]
     tars = [(tmp_path / f"{workers}-workers" / "00000.tar").read_bytes() for workers in (1, 2)]
     assert tars[0] == tars[1]
 
 
+def write_flags(folder: Path, columns):
+    """Scores of several kinds: name of a column -> score by key."""
+    keys = sorted({key for scores in columns.values() for key in scores})
+    table = pa.table(
+        {"key": keys} | {n: pa.array([s.get(key) for key in keys], pa.float32()) for n, s in columns.items()}
+    )
+    write_table(str(folder / "00000.parquet"), table, table.schema)
+    files.write_json(str(folder / SCORES_NAME), {"identity": {}, "rows": {"00000": len(keys)}})
+    return str(folder)
+
+
+def test_a_condition_may_name_the_scores_of_any_number_of_tables(tmp_path, units):
+    write_raw(tmp_path, units)
+    duplicates = run_stage(stage_for(tmp_path), workers=1, quiet=True)["samples/drop/duplicate_sample"]
+    keys = keys_in(tmp_path / "shards")
+    rng = np.random.default_rng(5)
+    clip, nsfw, mark = (dict(zip(keys, rng.random(len(keys)).astype(np.float32).tolist(), strict=True)) for _ in "123")
+    del clip[keys[0]], nsfw[keys[1]]
+    scores = write_scores(tmp_path / "cosines", [list(clip.items())])
+    flags = write_flags(tmp_path / "flags", {"nsfw": nsfw, "watermark": mark})
+    outputs = []
+    for workers, given in ((1, (f"clip={scores}", flags)), (2, (flags, f"clip={scores}"))):
+        options = {"scores": given, "where": "clip >= 0.28 and (nsfw < 0.5 or watermark < 0.2) and width < 9"}
+        outputs.append(tmp_path / f"{workers}-workers")
+        stage = dataclasses.replace(stage_for(tmp_path, **options), output=str(outputs[-1]))
+        counts = run_stage(stage, workers=workers, quiet=True)
+        wanted = [
+            key for key in keys
+            if clip.get(key, 0) >= 0.28 and (nsfw.get(key, 1) < 0.5 or mark[key] < 0.2)
+        ]  # fmt: skip
+        assert keys_in(outputs[-1]) == wanted
+        unknown = [key for key in keys[:2] if key not in wanted]
+        assert counts["samples/drop/no_score"] == len(unknown) + duplicates
+        assert counts["samples/drop/refused_row"] == len(keys) - len(wanted) - len(unknown)
+    assert len({(output / "00000.tar").read_bytes() for output in outputs}) == 1
+    identities = [json.loads((output / STAGE_NAME).read_text())["identity"] for output in outputs]
+    assert identities[0] == identities[1]
+
+
+@pytest.mark.parametrize(
+    ("scores", "options", "message"),
+    [
+        (("{flags}",), {"min_score": 0.1}, "want one score, not nsfw, watermark; say where"),
+        (("{flags}", "{flags}"), {"where": "nsfw < 0.5"}, "'nsfw' is the name of two columns"),
+        (("width={cosines}",), {"where": "width < 9"}, "'width' is the name of two columns"),
+        (("{cosines}",), {"where": "clip < 0.5"}, "clip"),
+    ],
+)
+def test_scores_that_cannot_be_told_apart_are_an_error(tmp_path, units, scores, options, message):
+    write_raw(tmp_path, units[:1])
+    made = {
+        "cosines": write_scores(tmp_path / "cosines", [[("0" * 32, 0.5)]]),
+        "flags": write_flags(tmp_path / "flags", {"nsfw": {"0" * 32: 0.5}, "watermark": {"0" * 32: 0.5}}),
+    }
+    with pytest.raises(ValueError, match=message):
+        run_stage(stage_for(tmp_path, scores=tuple(one.format(**made) for one in scores), **options), quiet=True)
+
+
+def test_what_scores_are_called_is_part_of_what_is_made(tmp_path, units):
+    write_raw(tmp_path, units)
+    one, two = (write_scores(tmp_path / f"{n}", [[(f"{row:032x}", 0.5) for row in range(n)]]) for n in (1, 2))
+    first = stage_for(tmp_path, scores=(f"a={one}", f"b={two}"), where="a is null")
+    assert run_stage(first, workers=1, quiet=True)["samples/kept"] > 0
+    again = dataclasses.replace(first, scores=(f"b={two}", f"a={one}"))
+    assert run_stage(again, workers=1, quiet=True)["samples/kept"] > 0
+    with pytest.raises(ValueError, match="made with other"):
+        run_stage(dataclasses.replace(first, scores=(f"a={two}", f"b={one}")), workers=1, quiet=True)
+
+
 def test_scores_without_any_score_keep_nothing(tmp_path, units):
     write_raw(tmp_path, [*units[:2], [("http://a.example/gone", b"", "gone", "http_404")]])
-    counts = run_stage(stage_for(tmp_path, scores=write_scores(tmp_path / "scores", []), min_score=0.1), quiet=True)
+    counts = run_stage(stage_for(tmp_path, scores=(write_scores(tmp_path / "scores", []),), min_score=0.1), quiet=True)
     assert counts["samples/in"] == counts["samples/drop/no_score"] > 0
     assert counts["shards"] == 0
 
@@ -506,9 +575,9 @@ def test_scores_of_other_shards_are_an_error_and_a_missing_folder_too(tmp_path, 
     write_raw(tmp_path, units)
     scores = write_scores(tmp_path / "scores", [[("000000017", 0.4)]])
     with pytest.raises(Exception, match="that write-shards did not write"):
-        run_stage(stage_for(tmp_path, scores=scores, min_score=0.1), workers=1, quiet=True)
+        run_stage(stage_for(tmp_path, scores=(scores,), min_score=0.1), workers=1, quiet=True)
     with pytest.raises(FileNotFoundError, match="no finished scores"):
-        run_stage(stage_for(tmp_path, scores=str(tmp_path / "nowhere"), min_score=0.1), workers=1, quiet=True)
+        run_stage(stage_for(tmp_path, scores=(str(tmp_path / "nowhere"),), min_score=0.1), workers=1, quiet=True)
 
 
 def test_a_second_run_does_nothing(tmp_path, units):

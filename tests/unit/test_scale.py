@@ -55,11 +55,11 @@ def test_elements_are_sources_times_the_buckets_that_the_stage_chooses(monkeypat
     hops = Duplicates(num_rows=rows).hops(num_tables(rows))
     assert num_elements("FindDuplicates", rows, 1.0) == sum(hop.elements for hop in hops)
     groups = num_units("SelectSamples", rows)
-    assert num_elements("SelectSamples", rows, 1.0) == groups * num_buckets(num_fetch_units(rows))
+    assert num_elements("FindDuplicateSamples", rows, 1.0) == groups * num_buckets(num_fetch_units(rows))
     monkeypatch.setattr(jobs.scale, "num_buckets", lambda _: 7)
-    assert num_elements("SelectSamples", rows, 1.0) == groups * 7
+    assert num_elements("FindDuplicateSamples", rows, 1.0) == groups * 7
     assert num_elements("KeepSelected", rows, 0.0) == 0
-    for label in ("FindDuplicates", "SelectSamples", "PlanShards"):
+    for label in ("FindDuplicates", "FindDuplicateSamples", "PlanShards"):
         assert 0 < num_elements(label, rows, 1.0) < 50_000_000
 
 

@@ -1,19 +1,23 @@
 """The functions that write-shards is made of: what is stored, which shard it goes to, which score is good enough."""
 
 import hashlib
-import json
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipeline.base.arrays import load_array
+from pipeline.base.drops import DropReason
+from pipeline.base.folders import StageFolder
 from pipeline.base.ids import pair_id
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.schemas import RAW_INDEX
 from pipeline.base.tables import read_table, write_table
-from pipeline.sharding.scores import closing_file, rank_scores
-from pipeline.sharding.selecting import _RECORD, SURVIVORS, Wanted, duplicate_ids, find_losers, write_survivors
+from pipeline.sharding.exact_duplicates import _RECORD, duplicate_ids, find_losers
+from pipeline.sharding.scores import rank_scores
+from pipeline.sharding.selecting import SURVIVORS, Wanted, judge_rows, write_survivors
 from pipeline.sharding.stored_samples import RawGroup, RawTar, cut_groups, num_buckets, read_group, read_stored
+from pipeline.sharding.verdicts import count_verdicts, read_candidates, verdicts_of, write_losses, write_verdicts
 from pipeline.web.blocklists import read_blocklists
 
 
@@ -62,7 +66,7 @@ def test_the_rows_of_a_group_are_those_of_its_raw_tars_one_after_another(tmp_pat
         RawTar(number, "", write_index(tmp_path / f"{number}.index.parquet", range(start, start + 9)))
         for number, start in ((4, 10), (5, 0))
     )
-    rows = read_group(RawGroup(2, raws, ""), ["text"])
+    rows = read_group(RawGroup(2, raws), ["text"])
     wanted = [
         (sorted(pair_id(f"http://a.example/{number}", "text") for number in numbers if number % 5), raw)
         for numbers, raw in ((range(10, 19), 4), (range(9), 5))
@@ -76,10 +80,13 @@ def test_survivors_of_a_group_are_in_key_order_and_say_which_raw_tar_holds_them(
     indexes = [
         write_index(tmp_path / f"{number}.index.parquet", range(number * 6, number * 6 + 6)) for number in (0, 1)
     ]
-    group = RawGroup(0, tuple(RawTar(number + 7, "", index) for number, index in enumerate(indexes)), "")
+    group = RawGroup(0, tuple(RawTar(number + 7, "", index) for number, index in enumerate(indexes)))
+    before, after = (StageFolder(str(tmp_path / name)) for name in ("before", "after"))
+    judge_rows(group, verdicts_of(group, folder=before), wanted=Wanted(OnWorker(read_blocklists, ())))
     losers = np.array([0], np.int32).tobytes()
-    rules = {"duplicates": "pair", "min_score": None, "wanted": Wanted(OnWorker(read_blocklists, ()))}
-    counts = write_survivors(group, str(tmp_path / "out.parquet"), [losers], **rules)
+    reason = DropReason.DUPLICATE_SAMPLE
+    write_losses(group, verdicts_of(group, folder=after), [losers, losers], before=before, reason=reason)
+    counts = write_survivors(group, str(tmp_path / "out.parquet"), verdicts=after, carried=())
     table = read_table(str(tmp_path / "out.parquet"))
     numbers = {pair_id(f"http://a.example/{number}", "text").hex(): number for number in range(12) if number % 5}
     lost = min(key for key, number in numbers.items() if number < 6)
@@ -131,11 +138,23 @@ def test_of_equal_ids_the_record_with_the_smallest_key_stays(ids, losers):
     assert sorted(find_losers(records)["row"].tolist()) == losers
 
 
-def test_a_folder_of_scores_is_finished_when_it_says_so(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no finished scores in .* \(no scores\.json\)"):
-        closing_file(str(tmp_path))
-    (tmp_path / "scores.json").write_text(json.dumps({"rows": {}}))
-    assert closing_file(str(tmp_path)) == str(tmp_path / "scores.json")
+def test_a_row_leaves_for_the_first_reason_and_is_no_candidate_then(tmp_path):
+    index = write_index(tmp_path / "0.index.parquet", range(1, 5))
+    group = RawGroup(3, (RawTar(0, "", index),))
+    folder, after = StageFolder(str(tmp_path / "before")), StageFolder(str(tmp_path / "after"))
+    masks = [np.array(rows, bool) for rows in ([1, 0, 0, 0], [1, 1, 0, 0])]
+    reasons = (DropReason.BLOCKED, DropReason.REFUSED_ROW)
+    write_verdicts(verdicts_of(group, folder=folder), 4, dict(zip(reasons, masks, strict=True)))
+    table, rows = read_candidates(group, ["text"], verdicts=folder)
+    assert rows.tolist() == [2, 3]
+    assert table["pair_id"].to_pylist() == read_group(group, [])["pair_id"].to_pylist()[2:]
+    gone = np.array([3], np.int32).tobytes()
+    write_losses(group, verdicts_of(group, folder=after), [gone], before=folder, reason=DropReason.DUPLICATE_IMAGE)
+    assert count_verdicts(load_array(verdicts_of(group, folder=after))) == {
+        "blocked": 1,
+        "refused_row": 1,
+        "duplicate_image": 1,
+    }
 
 
 def test_ranks_of_scores_cover_all_bits_in_order():

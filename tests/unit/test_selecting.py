@@ -13,10 +13,11 @@ from pipeline.base.drops import LostRows
 from pipeline.base.ids import id_words, sorted_order, words_column
 from pipeline.base.row_messages import pack_rows, read_messages
 from pipeline.base.tables import write_table
+from pipeline.sharding.exact_duplicates import _RECORD, find_losers
 from pipeline.sharding.layout import NUM_BINS, PackUnit, count_survivors, key_bins, make_layout, slices_of_units
 from pipeline.sharding.planning import plan_unit
 from pipeline.sharding.ranges import Piece, cut_pieces, read_pieces
-from pipeline.sharding.selecting import _RECORD, SURVIVORS, find_losers
+from pipeline.sharding.selecting import SURVIVORS
 from pipeline.sharding.stored_samples import key_words
 
 
