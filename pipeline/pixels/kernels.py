@@ -1,7 +1,7 @@
-"""Loops over pixels, compiled by numba: a resize in two passes, and the gray averages under a perceptual hash.
+"""Loops over pixels, compiled by numba: a resize in two passes, and the averages of a picture's channels.
 
 In: arrays of 8-bit pixels and whole-number weights. Out: arrays that are filled. All is done in whole numbers, so
-every machine gets the same bits; `pipeline.pixels.resizing` and `pipeline.pixels.hashing` have the same in numpy
+every machine gets the same bits; `pipeline.pixels.resizing` and `pipeline.pixels.averages` have the same in numpy
 for where nothing is compiled. numba is needed once a machine, see `vocab.kernels.standalone`.
 
 Both passes of the resize run over neighbours in memory, which is what compilers make vectors of: the first takes a
@@ -18,7 +18,7 @@ from vocab.kernels.standalone import Array, standalone
 _FINE: Final = 6  # bits below a level that are kept between the passes
 _WEIGHT_BITS: Final = 14  # of a weight's fraction: 1 is 16384
 _BYTES, _SHORTS, _SUMS = (Array(np.dtype(kind), 2) for kind in (np.uint8, np.int16, np.int64))
-_LINE, _LINE_SUMS, _PLACES = (Array(np.dtype(kind), 1) for kind in (np.int16, np.int32, np.int64))
+_LINE, _LINE_SUMS, _ROW_SUMS, _PLACES = (Array(np.dtype(kind), 1) for kind in (np.int16, np.int32, np.uint32, np.int64))
 
 
 def _blend(source: Any, first: int, weights: Any, shift: int, top: int, sums: Any, line: Any) -> None:
@@ -79,36 +79,35 @@ def resize_rows(
         _blend(middle, firsts[row], weights[row], _WEIGHT_BITS + _FINE, 255, sums, result[row])
 
 
-@standalone(_BYTES, int, _PLACES, _SUMS, _SUMS)
-def average_gray(source: Any, channels: int, gray: Any, strip: Any, sums: Any) -> None:
-    """Sums the gray of a picture over a grid of equal cells; a pixel on a border counts in both by its share.
+@standalone(_BYTES, _ROW_SUMS, _SUMS)
+def average_channels(source: Any, line: Any, sums: Any) -> None:
+    """Sums the channels of a picture over a grid of equal cells; a pixel on a border counts in both by its share.
 
     Args:
-        source: uint8 [height, width * channels].
-        channels: 3 for RGB, 1 for gray.
-        gray: int64 [width], for a row of it.
-        strip: int64 [cells, width], zero.
-        sums: int64 [cells, cells], filled: gray in 1/256 x share of the rows x share of the columns, both in 1/cells.
+        source: uint8 [height, width * channels], neither side longer than 65,535.
+        line: uint32 [width * channels], for the sum of the rows of a row of cells.
+        sums: int64 [channels * cells, cells], filled: levels x share of the rows x share of the columns, both in
+            1/cells.
     """
-    cells = sums.shape[0]
+    cells = sums.shape[1]
+    channels = sums.shape[0] // cells
     height, width = source.shape[0], source.shape[1] // channels
-    for row in range(height):
-        if channels == 1:
-            for place in range(width):
-                gray[place] = np.int64(source[row, place]) << 8
-        else:
-            for place in range(width):
-                gray[place] = (
-                    77 * np.int64(source[row, 3 * place])
-                    + 150 * np.int64(source[row, 3 * place + 1])
-                    + 29 * np.int64(source[row, 3 * place + 2])
-                )
-        for cell in range(row * cells // height, min(cells, ((row + 1) * cells - 1) // height + 1)):
-            share = min((row + 1) * cells, (cell + 1) * height) - max(row * cells, cell * height)
-            for place in range(width):
-                strip[cell, place] += share * gray[place]
-    for place in range(width):
-        for cell in range(place * cells // width, min(cells, ((place + 1) * cells - 1) // width + 1)):
-            share = min((place + 1) * cells, (cell + 1) * width) - max(place * cells, cell * width)
-            for row in range(cells):
-                sums[row, cell] += share * strip[row, place]
+    for cell in range(cells):
+        line[:] = np.uint32(0)
+        for row in range(cell * height // cells, min(height, ((cell + 1) * height - 1) // cells + 1)):
+            share = np.uint32(min((row + 1) * cells, (cell + 1) * height) - max(row * cells, cell * height))
+            pixels = source[row]
+            for place in range(line.size):
+                line[place] += share * np.uint32(pixels[place])
+        for column in range(cells):
+            first, last = column * width // cells, min(width, ((column + 1) * width - 1) // cells + 1) - 1
+            shares = min((first + 1) * cells, (column + 1) * width) - column * width
+            last_share = (column + 1) * width - last * cells
+            for channel in range(channels):
+                total = np.uint64(0)
+                for place in range(first + 1, last):
+                    total += line[channels * place + channel]
+                total = total * np.uint64(cells) + np.uint64(shares) * line[channels * first + channel]
+                if last > first:
+                    total += np.uint64(last_share) * line[channels * last + channel]
+                sums[channel * cells + cell, column] = np.int64(total)
