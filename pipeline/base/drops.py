@@ -55,7 +55,7 @@ class DropReason(StrEnum):
     BLOCKED_TEXT = "blocked_text"
     OTHER_LANGUAGE = "other_language"  # of a text, or of a page
     REPEATED_TEXT = "repeated_text"  # over the cap on pairs of one text
-    NEAR_DUPLICATE = "near_duplicate"
+    NEAR_DUPLICATE = "near_duplicate"  # of a text; in write-shards of a picture
     # match-pairs, balance-pairs
     NO_QUERY = "no_query"
     OVER_CAP = "over_cap"

@@ -45,3 +45,11 @@ def id_strings(column: pa.Array) -> npt.NDArray[np.bytes_]:
     """The same column as [rows] numpy strings of 16 bytes, which sort and compare as the ids do."""
     data = np.frombuffer(column.buffers()[1] or b"", "S16", count=column.offset + len(column))
     return data[column.offset :]
+
+
+def hash_texts(column: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.uint64]:
+    """The first 64 bits of each text's blake2b: [rows]."""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    coded = array.dictionary_encode()
+    words = [int.from_bytes(hashlib.blake2b(t.encode(), digest_size=8).digest()) for t in coded.dictionary.to_pylist()]
+    return np.array(words, np.uint64)[coded.indices.to_numpy()]

@@ -8,6 +8,7 @@ import pyarrow as pa
 from pipeline.base.shard_format import UID
 
 PAIR_ID = pa.binary(16)
+LOOKS = pa.binary(61)  # what a picture looks like (`pipeline.pixels.looks`)
 
 # Columns of any table whose values seldom repeat: Parquet's dictionaries of them would cost time and space.
 DISTINCT = frozenset(
@@ -21,6 +22,7 @@ DISTINCT = frozenset(
         "caption",
         "sha256",
         "phash",
+        "looks",
         "offset",
         "query",
         "query_id",
@@ -92,6 +94,7 @@ RAW_INDEX = pa.schema(
         pa.field("length", pa.int64()),  # bytes of all its members, headers and padding
         pa.field("sha256", pa.binary(32)),  # of the image bytes as fetched
         pa.field("phash", pa.int64()),  # 64-bit perceptual hash
+        pa.field("looks", LOOKS),
         pa.field("width", pa.int32()),  # pixels, as stored
         pa.field("height", pa.int32()),
         pa.field("original_width", pa.int32()),  # pixels, as fetched
@@ -119,6 +122,7 @@ SHARD_INDEX = pa.schema(
         _KEEP_PROBABILITY,
         pa.field("sha256", pa.string(), nullable=False),  # hexadecimal, of the image bytes as fetched
         pa.field("phash", pa.int64()),
+        pa.field("looks", LOOKS),
         pa.field("width", pa.int32(), nullable=False),
         pa.field("height", pa.int32(), nullable=False),
         pa.field("original_width", pa.int32(), nullable=False),

@@ -10,7 +10,6 @@ Rows go to groups of neighbouring units, compressed, through one file a source (
 worker holds the rows of a quarter of a million pairs, or of one group: some hundred MB, however many pairs there are.
 """
 
-import hashlib
 import io
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
@@ -23,7 +22,7 @@ from pipeline.base import files
 from pipeline.base.arrays import Ints, flatten_lists, list_column
 from pipeline.base.drops import Counts, DropReason, drop_counts
 from pipeline.base.folders import StageFolder
-from pipeline.base.ids import Words, id_words, sorted_order
+from pipeline.base.ids import Words, hash_texts, id_words, sorted_order
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.row_messages import read_messages
 from pipeline.base.schemas import PLAN, TEXTS
@@ -180,13 +179,6 @@ def assign_units(plan: UnitPlan, buckets: Ints, url_hashes: Words) -> Ints:
     parts = plan.num_parts[buckets].astype(np.uint64)
     part = (url_hashes >> np.uint64(32)) * parts >> np.uint64(32)
     return plan.first_unit[buckets] + part.astype(np.int64)
-
-
-def hash_texts(column: pa.Array) -> Words:
-    """The first 64 bits of each text's blake2b."""
-    coded = column.dictionary_encode()
-    words = [int.from_bytes(hashlib.blake2b(t.encode(), digest_size=8).digest()) for t in coded.dictionary.to_pylist()]
-    return np.array(words, np.uint64)[coded.indices.to_numpy()]
 
 
 def host_column(urls: pa.Array) -> pa.Array:

@@ -55,7 +55,7 @@ class FetchImages(FetchRules, ImageRules, BlockOptions, Stage):
     """Fetches the images of balanced pairs, politely, or takes them from web archives; checks and stores them."""
 
     name: ClassVar[str] = "fetch-images"
-    format: ClassVar[int] = Stage.format + 5
+    format: ClassVar[int] = Stage.format + 6
 
     balanced: str = option(
         "", "Folder of balanced pairs.", under_data="balanced", made_by=("balance-pairs", "top-up-pairs")

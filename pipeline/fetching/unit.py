@@ -53,7 +53,7 @@ _PLAN_COLUMNS: Final = (  # of the index, by where they come from
     "keep_probability",
 )
 _PLACE_COLUMNS: Final = ("offset", "length")
-_IMAGE_COLUMNS: Final = ("sha256", "phash", "width", "height", "original_width", "original_height", "mime")
+_IMAGE_COLUMNS: Final = ("sha256", "phash", "looks", "width", "height", "original_width", "original_height", "mime")
 _ANSWER_COLUMNS: Final = ("http_status",)
 _UNFIT: Final = frozenset(  # what the image itself was at fault for
     map(

@@ -76,7 +76,7 @@ def is_strict(mime: str, parts: FileParts) -> bool:
     return mime == "image/jpeg" and is_common(parts.picture)
 
 
-def decode(mime: str, size: Size, parts: FileParts, *, wanted: Size, gray: bool) -> Decoded:
+def decode(mime: str, size: Size, parts: FileParts, *, wanted: Size) -> Decoded:
     """Decodes the picture of a file, or its first.
 
     Args:
@@ -84,15 +84,13 @@ def decode(mime: str, size: Size, parts: FileParts, *, wanted: Size, gray: bool)
         size: Of the picture, as it lies in the file; it may turn out smaller.
         parts: The structure of the file.
         wanted: The size it will get, as it lies in the file.
-        gray: Whether gray will do.
 
     Raises:
         OSError, ValueError and others of `DECODER_ERRORS`: When the file is damaged.
     """
     orientation = read_orientation(parts.exif)
     if is_strict(mime, parts):
-        gray = gray or parts.num_components == 1
-        pixels = decode_jpeg(parts.picture, size=size, wanted=wanted, gray=gray)
+        pixels = decode_jpeg(parts.picture, size=size, wanted=wanted, gray=parts.num_components == 1)
         return Decoded(pixels, size, orientation, parts.icc, parts.exif, pixels.shape[2] == 3)
     if mime == "image/png" and not has_all_rows(parts.picture):
         raise ValueError("rows are missing")

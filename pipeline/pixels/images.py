@@ -19,6 +19,7 @@ from PIL import Image
 from pipeline.base.drops import DropReason
 from pipeline.base.options import option
 from pipeline.pixels import kernels, resizing
+from pipeline.pixels.averages import average_cells
 from pipeline.pixels.chunked import is_run_length_coded
 from pipeline.pixels.colour import needs_conversion, to_srgb
 from pipeline.pixels.costs import (
@@ -32,9 +33,10 @@ from pipeline.pixels.costs import (
 from pipeline.pixels.decoding import DECODER_ERRORS, Decoded, decode, is_strict, read_parts
 from pipeline.pixels.exif import read_exif
 from pipeline.pixels.file_parts import UPRIGHT, FileParts
-from pipeline.pixels.hashing import perceptual_hash
+from pipeline.pixels.hashing import hash_averages, perceptual_hash
 from pipeline.pixels.image_headers import ImageHeader, Size, read_header
 from pipeline.pixels.jpeg import encode_jpeg, read_orientation, scaled_size
+from pipeline.pixels.looks import describe_averages
 from pipeline.pixels.resizing import Fit, Pixels, ResizeMode, cut_or_frame, resize
 
 _PILLOW_PIXELS: Final = 89_478_485  # above it Pillow itself warns of a bomb
@@ -90,6 +92,7 @@ class CheckedImage(NamedTuple):
     original_height: int
     sha256: bytes  # of the bytes as fetched
     phash: int  # 64 bits, signed
+    looks: bytes  # the descriptor of `pipeline.pixels.looks`
     exif: dict[str, str] | None = None  # None where it is not asked for
 
 
@@ -177,7 +180,7 @@ def _normalize(source: bytes, header: ImageHeader, rules: ImageRules) -> Checked
     if isinstance(plan, DropReason):
         return plan
     with _gate().holding(plan.cost, limit=rules.max_decode_bytes):
-        decoded = decode(plan.mime, plan.size, plan.parts, wanted=plan.wanted, gray=rules.reencode == "never")
+        decoded = decode(plan.mime, plan.size, plan.parts, wanted=plan.wanted)
         if refusal := check_size(decoded.size, rules):  # the decoder may know better than the header
             return refusal
         image = _keep(plan, decoded) if rules.reencode == "never" else _make(plan, decoded, rules)
@@ -238,14 +241,21 @@ def _make(plan: _Plan, decoded: Decoded, rules: ImageRules) -> CheckedImage:
     )
     data = plan.parts.kept if keep_source else encode(picture, rules)
     mime = plan.mime if keep_source else _ENCODED[rules.image_format]
-    return CheckedImage(data, mime, *fit.stored, *original, sha256=b"", phash=perceptual_hash(picture))
+    return _describe(picture, data, mime, stored=fit.stored, original=original)
 
 
 def _keep(plan: _Plan, decoded: Decoded) -> CheckedImage:
     """The image of a file that is only verified: its own bytes without metadata."""
     upright = _turned(decoded.size, decoded.orientation)
-    phash = perceptual_hash(turn(to_srgb(decoded.pixels, b""), decoded.orientation))
-    return CheckedImage(plan.parts.kept, plan.mime, *upright, *upright, sha256=b"", phash=phash)
+    picture = turn(to_srgb(decoded.pixels, b""), decoded.orientation)
+    return _describe(picture, plan.parts.kept, plan.mime, stored=upright, original=upright)
+
+
+def _describe(picture: Pixels, data: bytes, mime: str, *, stored: Size, original: Size) -> CheckedImage:
+    """The image of a picture, as what it is stored."""
+    averages = average_cells(picture)
+    phash, looks = hash_averages(averages), describe_averages(averages)
+    return CheckedImage(data, mime, *stored, *original, sha256=b"", phash=phash, looks=looks)
 
 
 def turn(pixels: Pixels, orientation: int) -> Pixels:

@@ -47,7 +47,7 @@ _OUR_NAMES: Final = {shown: ours for ours, shown in _SHOWN_NAMES.items()}
 _ROW: Final = "row of the group"
 SURVIVORS = pa.schema(
     [
-        *(RAW_INDEX.field(name) for name in (*_SHOWN, *_SIZES)),
+        *(RAW_INDEX.field(name) for name in (*_SHOWN, "looks", *_SIZES)),
         pa.field("raw", pa.int32(), nullable=False),  # number of the raw tar
         pa.field("offset", pa.int64(), nullable=False),  # of the sample's first tar header in it
         pa.field("length", pa.int64(), nullable=False),  # bytes of all its members, headers and padding

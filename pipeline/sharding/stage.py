@@ -21,12 +21,15 @@ from pipeline.base.folders import BalancedFolder, RawFolder, ShardsFolder, Stage
 from pipeline.base.lineage import Kinship, Stamp
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.options import option
+from pipeline.base.packed import num_buckets as packed_buckets
 from pipeline.base.row_conditions import BadCondition, RowCondition, parse_condition
 from pipeline.base.stage_folder import history_of
 from pipeline.base.tables import read_column, read_table
+from pipeline.sharding.alike import DISTANCE, MAX_DISTANCE, entries_a_picture
 from pipeline.sharding.card import write_card
 from pipeline.sharding.exact_duplicates import Duplicates, find_losing_rows, pack_samples
 from pipeline.sharding.layout import NUM_BINS, Layout, count_survivors, read_layout
+from pipeline.sharding.near_duplicates import RECORD, Alikeness, NearDuplicates, find_copies, pack_looks
 from pipeline.sharding.packing import pack_unit, read_manifest, write_manifest
 from pipeline.sharding.planning import route_rows, write_plan
 from pipeline.sharding.rules import GroupRule, judge_in_turn
@@ -48,7 +51,8 @@ from pipeline.sharding.verdicts import verdicts_of
 from pipeline.steps import GroupPacked, MapUnits, Stage, Step, Steps, SumUnits
 from pipeline.web.blocklists import Blocklists, BlockOptions, list_files, load_blocklists
 
-_INDEX_BYTES_A_RECORD_BYTE: Final = 4  # a row takes some 160 bytes of a raw index, and 40 as a record
+_RECORD_BYTES: Final = 40  # of a row, where rows are compared
+_INDEX_BYTES_A_ROW: Final = 220  # about, of a raw index
 
 
 @dataclass(kw_only=True)
@@ -56,7 +60,7 @@ class WriteShards(BlockOptions, Stage):
     """Writes WebDataset shards of equal size from raw tars, with a manifest and a data card."""
 
     name: ClassVar[str] = "write-shards"
-    format: ClassVar[int] = Stage.format + 3
+    format: ClassVar[int] = Stage.format + 4
 
     raw: tuple[str, ...] = option(
         (), "Folders of raw tars (fetch-images), of all rounds.", under_data="raw", made_by=("fetch-images",)
@@ -87,6 +91,19 @@ class WriteShards(BlockOptions, Stage):
     duplicates: Duplicates = option(
         "pair", "Of samples with the same image bytes keep one a text (pair), one at all (image), or all (keep)."
     )
+    near_duplicates: NearDuplicates = option(
+        "pair",
+        "Of samples whose pictures are alike, in another size, format or quality, keep one a text (pair), one at all "
+        "(image), or all (keep).",
+    )
+    near_distance: float = option(
+        DISTANCE,
+        "By how much alike pictures may differ, as a share of their contrast. 0.2 finds most that are cut by a few "
+        "percent, and takes different products on white ground for copies.",
+        minimum=0,
+        maximum=MAX_DISTANCE,
+    )
+    near_mirrored: bool = option(False, "Pictures are alike that are so in a mirror, too.")
     scores: tuple[str, ...] = option(
         (),
         "Folders of scores (python -m clip_train score, flag) of the raw tars or of shards made of them before, to "
@@ -254,7 +271,16 @@ class WriteShards(BlockOptions, Stage):
             find_losing_rows,
             payload,
         )
-        return [exact] if self.duplicates != "keep" else []
+        alikeness = Alikeness(self.near_duplicates == "pair", self.near_distance, self.near_mirrored)
+        near_payload = round(payload / _RECORD_BYTES * RECORD.itemsize * entries_a_picture(self.near_distance))
+        near = GroupRule(
+            "FindNearDuplicates",
+            DropReason.NEAR_DUPLICATE,
+            partial(pack_looks, alikeness=alikeness, buckets=packed_buckets(near_payload)),
+            partial(find_copies, distance=self.near_distance),
+            near_payload,
+        )
+        return [exact] * (self.duplicates != "keep") + [near] * (self.near_duplicates != "keep")
 
     def _pack(
         self, selected: Sequence[str], raws: list[RawTar], layout: OnWorker[Layout], queries: OnWorker[Any] | None
@@ -310,4 +336,4 @@ def _join(
 
 def _payload_of(raws: Sequence[RawTar]) -> int:
     """Bytes, about, of one record for each sample."""
-    return sum(files.sizes(raw.index_file for raw in raws).values()) // _INDEX_BYTES_A_RECORD_BYTE
+    return sum(files.sizes(raw.index_file for raw in raws).values()) * _RECORD_BYTES // _INDEX_BYTES_A_ROW

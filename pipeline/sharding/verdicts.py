@@ -29,6 +29,7 @@ REASONS: Final = (
     DropReason.REFUSED_ROW,
     DropReason.DUPLICATE_SAMPLE,
     DropReason.DUPLICATE_IMAGE,
+    DropReason.NEAR_DUPLICATE,
 )
 
 

@@ -14,9 +14,9 @@ from pipeline.balancing.lots import (
     select_lots,
     take_cuts,
 )
-from pipeline.base.ids import id_words, pair_id
+from pipeline.base.ids import hash_texts, id_words, pair_id
 from pipeline.base.schemas import PAIR_ID
-from pipeline.fetching.planning import HOST_BUCKETS, assign_units, hash_texts, host_buckets, host_column, plan_units
+from pipeline.fetching.planning import HOST_BUCKETS, assign_units, host_buckets, host_column, plan_units
 from pipeline.sharding.exact_duplicates import duplicate_ids
 
 QUERIES = ["cat", "new york", "größe", "中国"]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.pixels import kernels
-from pipeline.pixels.hashing import average_slowly, perceptual_hash
+from pipeline.pixels.averages import CELLS, average_cells, average_slowly
 from pipeline.pixels.image_headers import Size
 from pipeline.pixels.images import prepare_pixels
 from pipeline.pixels.resizing import Fit, cut_or_frame, fit_size, resize, resize_slowly
@@ -41,17 +41,17 @@ def test_what_is_compiled_and_what_is_not_give_the_same_pixels(size):
 
 def test_where_nothing_is_compiled_the_slow_ways_are_taken(monkeypatch):
     picture = noise(120, 90)
-    wanted, hashed = resize(picture, Size(50, 60)), perceptual_hash(picture)
-    for kernel in (kernels.resize_rows, kernels.average_gray):
+    wanted, averages = resize(picture, Size(50, 60)), average_cells(picture)
+    for kernel in (kernels.resize_rows, kernels.average_channels):
         monkeypatch.setattr(kernel, "_loaded", "none")
     assert (resize(picture, Size(50, 60)) == wanted).all()
-    assert perceptual_hash(picture) == hashed
+    assert (average_cells(picture) == averages).all()
 
 
 def test_who_starts_workers_is_told_that_nothing_is_compiled(monkeypatch, caplog):
     prepare_pixels()
     assert not caplog.text
-    for kernel in (kernels.resize_rows, kernels.average_gray):
+    for kernel in (kernels.resize_rows, kernels.average_channels):
         monkeypatch.setattr(kernel, "_loaded", "no folder")
     prepare_pixels()
     assert "pictures are resized several times slower, not compiled: no folder" in caplog.text
@@ -62,13 +62,31 @@ def test_a_flat_picture_stays_flat():
         assert (resize(np.full((97, 131, 3), level, np.uint8), Size(40, 300)) == level).all()
 
 
-def test_gray_cells_share_the_pixels_on_their_borders():
+def test_cells_share_the_pixels_on_their_borders():
     rows = np.arange(40 * 50, dtype=np.uint8).reshape(40, 50)
     sums = average_slowly(rows, 1)
-    assert sums.sum() == rows.sum(dtype=int) * 256 * 32 * 32
-    assert sums[0, 0] == 256 * sum(
+    assert sums.sum() == rows.sum(dtype=int) * 32 * 32
+    assert sums[0, 0] == sum(
         int(rows[y, x]) * (32 if y < 1 else 8) * (32 if x < 1 else 18) for y in range(2) for x in range(2)
     )
+
+
+@pytest.mark.parametrize(
+    "size", [(1, 1, 3), (3, 5, 3), (31, 33, 1), (64, 32, 3), (400, 65, 1), (133, 200, 3), (2, 300, 3)]
+)
+def test_cells_are_averaged_the_same_compiled_or_not(size):
+    rows = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8).reshape(size[0], -1)
+    sums = np.empty((size[2] * CELLS, CELLS), np.int64)
+    kernels.average_channels(rows, np.empty(rows.shape[1], np.uint32), sums)
+    assert (sums.reshape(size[2], -1) == average_slowly(rows, size[2])).all()
+
+
+def test_averages_are_gray_and_how_far_blue_and_red_are_above_it():
+    picture = np.full((9, 7, 3), (200, 100, 50), np.uint8)
+    gray = 77 * 200 + 150 * 100 + 29 * 50
+    for found, wanted in zip(average_cells(picture), (gray, 256 * 50 - gray, 256 * 200 - gray), strict=True):
+        assert (found == wanted).all()
+    assert (average_cells(picture[..., :1]) == 200 * 256).all()
 
 
 FITS = {
