@@ -4,7 +4,7 @@ In: descriptors of pictures (`pipeline.pixels.looks`). Out: whether two are alik
 which alike pictures share one, so that only pictures of a cell need be compared. What is compared are differences of
 whole numbers: every machine and every order of comparing gives the same.
 
-Two are alike where, to the root mean square over the picture, they differ by no more than a level and three quarters
+Two are alike where, to the root mean square over the picture, they differ by no more than a level and five eighths
 and a share of their contrast together: what JPEG, WebP and resizing do to small pictures, and what they do to rich
 ones. Of a flat picture the contrast is small, and so is what it may differ by.
 """
@@ -19,11 +19,12 @@ import numpy.typing as npt
 
 from pipeline.pixels.looks import LOOKS_BYTES, NUM_GRAY, STEPS, Looks, mirror_looks
 
-DISTANCE: Final = 0.045  # of the contrast; the figures are in benchmarks/README.md
+DISTANCE: Final = 0.055  # of the contrast; the figures are in benchmarks/README.md
 MAX_DISTANCE: Final = 0.3
 
 _LEVEL: Final = 4  # steps: values are told in quarters of a level
-_FLOOR: Final = 1.75 * _LEVEL  # that any two may differ by
+_FLOOR: Final = 1.625 * _LEVEL  # that any two may differ by
+_MOST_CONTRAST: Final = 64 * _LEVEL  # of a picture that counts; more has a dark thing on white, whatever it is
 MEAN_FLOOR: Final = 2 * _LEVEL  # that the mean gray may differ by on top
 _PAIRS_AT_ONCE: Final = 1 << 16
 
@@ -36,31 +37,31 @@ class _Axis(NamedTuple):
 
     Attributes:
         byte: Of the descriptor.
-        edges: Between cells, quarters of a level.
+        edges: Between cells, quarters of a level; between two values that a byte can have.
     """
 
     byte: int
-    edges: tuple[int, ...]
+    edges: tuple[float, ...]
 
 
 # The values that spread most beside what copies differ by, cut where photographs and product pictures are cut into
 # about equal shares: some 19 bits, for twice as many entries as pictures.
 _AXES: Final = (
-    _Axis(0, (-80, 18, 186, 314, 386)),  # mean gray
-    _Axis(1, (-26, 2, 18, 46, 90)),  # 1 down
-    _Axis(3, (-26, 8, 36, 66, 118)),  # 2 down
-    _Axis(5, (-14, 18, 50, 90, 162)),  # 2 across
-    _Axis(12, (-46, -14, 12)),  # 2 down, 2 across
-    _Axis(6, (-26, -2, 18)),  # 3 down
-    _Axis(10, (-22, -2, 18)),  # 4 down
-    _Axis(14, (-8, 12)),  # 4 across
-    _Axis(2, (-10, 6)),  # 1 across
-    _Axis(8, (-8,)),  # 1 down, 2 across
-    _Axis(15, (2,)),  # 5 down
+    _Axis(0, (-82, 18, 186, 314, 386)),  # mean gray
+    _Axis(1, (-27, 3, 19, 47, 89)),  # 1 down
+    _Axis(3, (-25, 9, 37, 67, 117)),  # 2 down
+    _Axis(5, (-13, 19, 49, 89, 161)),  # 2 across
+    _Axis(12, (-46.5, -14.5, 11.5)),  # 2 down, 2 across
+    _Axis(6, (-26.5, -2.5, 17.5)),  # 3 down
+    _Axis(10, (-22.5, -1.5, 18.5)),  # 4 down
+    _Axis(14, (-8.5, 12.5)),  # 4 across
+    _Axis(2, (-11, 5)),  # 1 across
+    _Axis(8, (-8.5,)),  # 1 down, 2 across
+    _Axis(15, (1.5,)),  # 5 down
 )
 # By how much copies differ in single values, as a share of what they may differ by all together: 999 of 1,000 by less.
-REACH: Final = np.full(LOOKS_BYTES, 0.3, np.float32)
-REACH[0] = 0.9
+REACH: Final = np.full(LOOKS_BYTES, 0.28, np.float32)
+REACH[0] = 1.1
 REACH[[NUM_GRAY, NUM_GRAY + 3]] = 0.5
 _MIRRORED_BYTE: Final = 2  # 1 across: its sign says which way round a picture is
 
@@ -92,7 +93,7 @@ def tolerance_of(values: Values, distance: float) -> npt.NDArray[np.float32]:
         distance: As a share of the contrast.
     """
     contrast = np.einsum("ij,ij->i", values[:, 1:], values[:, 1:])
-    return np.float32(_FLOOR**2) + np.float32(distance**2) * contrast
+    return np.float32(_FLOOR**2) + np.float32(distance**2) * np.minimum(contrast, np.float32(_MOST_CONTRAST**2))
 
 
 def are_alike(values: Values, others: Values, *, distance: float) -> npt.NDArray[np.bool_]:
@@ -109,11 +110,21 @@ def are_alike(values: Values, others: Values, *, distance: float) -> npt.NDArray
     return (squares <= tolerance) & (np.abs(apart[:, 0]) <= np.sqrt(tolerance) + MEAN_FLOOR)
 
 
+def near_of(byte: int, tolerance: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """How near to an edge of cells, or to a cut, pictures belong on both sides: half of what copies differ by.
+
+    Args:
+        byte: The value that is compared with the edge.
+        tolerance: By how much pictures may differ: [pictures].
+    """
+    return np.maximum(REACH[byte] * tolerance / 2, STEPS[byte] / np.float32(2))
+
+
 def entries_a_picture(distance: float) -> float:
     """How many cells a picture is entered in, about: measured on photographs and product pictures.
 
-    >>> [round(entries_a_picture(distance), 1) for distance in (0.045, 0.1, 0.2)]
-    [2.5, 4.9, 17.1]
+    >>> [round(entries_a_picture(distance), 1) for distance in (DISTANCE, 0.1, 0.2)]
+    [2.8, 4.9, 17.1]
     """
     return 1.4 * math.exp(12.5 * distance)
 
@@ -132,10 +143,10 @@ def enter_cells(looks: Looks, *, distance: float, mirrored: bool) -> Entries:
     if mirrored:
         rows, looks = _turn_one_way(looks, distance)
     values = values_of(looks)
-    half = np.sqrt(tolerance_of(values, distance)) / 2
+    tolerance = np.sqrt(tolerance_of(values, distance))
     entries, cells = np.arange(len(looks)), np.zeros(len(looks), np.uint64)
     for axis in _AXES:
-        edges, near = np.array(axis.edges, np.float32), REACH[axis.byte] * half
+        edges, near = np.array(axis.edges, np.float32), near_of(axis.byte, tolerance)
         lowest = np.searchsorted(edges, values[:, axis.byte] - near)
         numbers = np.searchsorted(edges, values[:, axis.byte] + near) - lowest + 1
         spread, offsets = _repeat(numbers[entries])
@@ -204,7 +215,7 @@ class AlikeIndex:
 def _turn_one_way(looks: Looks, distance: float) -> tuple[Rows, Looks]:
     """Pictures the way round that is theirs, or both ways where it is not clear; with their rows."""
     values = values_of(looks)
-    near = REACH[_MIRRORED_BYTE] * np.sqrt(tolerance_of(values, distance)) / 2
+    near = near_of(_MIRRORED_BYTE, np.sqrt(tolerance_of(values, distance))) + 1
     as_is = np.flatnonzero(values[:, _MIRRORED_BYTE] >= -near)
     turned = np.flatnonzero(values[:, _MIRRORED_BYTE] <= near)
     return np.concatenate([as_is, turned]), np.concatenate([looks[as_is], mirror_looks(looks[turned])])

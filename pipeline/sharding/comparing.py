@@ -11,8 +11,8 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.pixels.looks import LOOKS_BYTES, Looks
-from pipeline.sharding.alike import MEAN_FLOOR, REACH, Rows, tolerance_of, values_of
+from pipeline.pixels.looks import LOOKS_BYTES, STEPS, Looks
+from pipeline.sharding.alike import MEAN_FLOOR, REACH, Rows, near_of, tolerance_of, values_of
 
 _MOST_TOGETHER: Final = 64  # pictures that are compared pair by pair
 _LARGEST_PART: Final = 0.8  # of a group that a cut may leave together
@@ -66,7 +66,7 @@ def _cut_up(places: Rows, known: _Cells, copies: _Mask) -> list[Rows]:
     """A large group in parts that are compared pair by pair; what is found on the way is marked."""
     places = _mark_twins(places, known, copies)
     parts, values = [], values_of(known.looks[places])
-    half = np.sqrt(tolerance_of(values, known.distance)) / 2
+    tolerance = np.sqrt(tolerance_of(values, known.distance))
     waiting = [np.arange(len(places))]
     while waiting:
         group = waiting.pop()
@@ -75,8 +75,8 @@ def _cut_up(places: Rows, known: _Cells, copies: _Mask) -> list[Rows]:
             continue
         inner = values[group]
         axis = int(np.argmax(inner.std(axis=0) / REACH))
-        line, near = inner[:, axis], REACH[axis] * half[group]
-        middle = np.median(line)
+        line, near = inner[:, axis], near_of(axis, tolerance[group])
+        middle = np.partition(line, len(line) // 2)[len(line) // 2] + STEPS[axis] / np.float32(2)
         cut = [group[line - near <= middle], group[line + near >= middle]]
         if max(map(len, cut)) > _LARGEST_PART * len(group):
             _mark_by_leaders(places[group], known, copies)

@@ -14,7 +14,7 @@ from pipeline.sharding.near_duplicates import RECORD, Alikeness, find_copies, ma
 from pipeline.sharding.stored_samples import RawGroup, RawTar
 from pipeline.sharding.verdicts import verdicts_of
 
-DISTANCE = 0.045
+DISTANCE = 0.055
 SPREAD = np.concatenate([np.repeat([30.0, *(60 / np.arange(2, 11) ** 1.5)], range(1, 11)), [9, 4, 3, 9, 4, 3]])
 
 
