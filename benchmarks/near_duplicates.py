@@ -143,7 +143,8 @@ class Selection(NamedTuple):
 def select(planted: Planted, distance: float) -> Selection:
     """Runs the rule on originals and copies, under random keys."""
     kinds = [looks for kind, looks in planted.looks.items() if kind not in NOT_PLANTED]
-    looks, origins = np.concatenate(kinds), np.tile(np.arange(len(planted.sources)), len(kinds))
+    digests = [hashlib.sha256(source).digest() for source in planted.sources]
+    looks, origins = np.concatenate(kinds), np.tile([digests.index(digest) for digest in digests], len(kinds))
     keys = np.random.default_rng(0).bytes(16 * len(looks))
     ids = pa.FixedSizeBinaryArray.from_buffers(PAIR_ID, len(looks), [None, pa.py_buffer(keys)])
     column = pa.FixedSizeBinaryArray.from_buffers(LOOKS, len(looks), [None, pa.py_buffer(looks.tobytes())])

@@ -2,11 +2,14 @@
 
     python benchmarks/sharding.py --rows 1000000 4000000 --folder /tmp/sharding
     python benchmarks/sharding.py --pack 200000 --sample-bytes 6000 --folder /tmp/sharding
+    python benchmarks/sharding.py --rows 10000000 --select --folder /tmp/sharding
 
-With --rows there are indexes and no tars, and the run ends before packing; with --pack everything runs, and the
-requests for bytes of raw tars are counted. A raw tar is all of one host, as fetch-images writes large ones; hosts have
-one to twenty raw tars. Of 100 samples 3 have the image and the text of another. Everything runs in one process, so that
-CPU seconds and peak memory are those of a step; the memory is what comes on top of Python and the libraries.
+With --rows there are indexes and no tars, and the run ends before packing, with --select before planning; with --pack
+everything runs, and the requests for bytes of raw tars are counted. A raw tar is all of one host, as fetch-images
+writes large ones; hosts have one to twenty raw tars. Of 100 samples 3 have the image and the text of another, and 3 a
+picture that is alike to another's; of 5 pictures one is of a product on white ground, of 200 one is blank.
+Everything runs in one process, so that CPU seconds and peak memory are those of a step; the memory is what comes on top
+of Python and the libraries.
 """
 
 import argparse
@@ -25,16 +28,24 @@ from jobs.engines import Engine
 from jobs.runner import make_step
 from pipeline.base import files
 from pipeline.base.arrays import list_column
+from pipeline.base.drops import add_counts
 from pipeline.base.folders import BalancedFolder, RawFolder, ShardsFolder
 from pipeline.base.schemas import CUTS, OK_STATUS, RAW_INDEX
 from pipeline.base.shard_format import raw_name
 from pipeline.base.tables import read_column, write_table
 from pipeline.base.tar import encode_json, encode_member
+from pipeline.pixels.looks import LOOKS_BYTES, STEPS
 from pipeline.sharding.stage import WriteShards
 from pipeline.steps import Step
 
 NUM_QUERIES = 10_000
 DUPLICATES = 0.03
+COPIES = 0.03
+PRODUCTS = 0.2
+BLANKS = 0.005
+# Root mean squares of what descriptors say of photographs, in levels: less the finer it is, and colours apart.
+SPREAD = np.concatenate([np.repeat([30.0, *(75 / np.arange(2, 11) ** 1.6)], range(1, 11)), [10, 4, 3, 9, 4, 3]])
+SHAPES = np.random.default_rng(0).normal(0, 1.3, (300, LOOKS_BYTES)) * SPREAD  # of products
 TARS_A_HOST = (1, 1, 1, 1, 1, 2, 3, 20)  # in turn
 WORDS = np.array([f"word{number}" for number in range(5000)])
 
@@ -52,9 +63,19 @@ class Cost(NamedTuple):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", required=True, help="Where to write; what is there of earlier runs goes")
+    parser.add_argument(
+        "--folder", required=True, help="Where to write; what is there of earlier runs goes, but with --again"
+    )
     parser.add_argument("--rows", type=int, nargs="*", default=[], metavar="N", help="Plan so many samples")
     parser.add_argument("--pack", type=int, default=0, metavar="N", help="Plan and pack so many samples")
+    parser.add_argument("--select", action="store_true", help="End before planning")
+    parser.add_argument(
+        "--again", action="store_true", help="Go on where an earlier run of the same rows was cut short"
+    )
+    parser.add_argument(
+        "--near-duplicates", default="image", metavar="WHICH", help="Of write-shards: pair, image or keep [image]"
+    )
+    parser.add_argument("--memory", type=int, default=3 << 30, metavar="BYTES", help="For a step's rows [3 GiB]")
     parser.add_argument("--rows-a-tar", type=int, default=10_000, metavar="N", help="Samples of a raw tar [10000]")
     parser.add_argument("--max-samples", type=int, default=10_000, metavar="N", help="Samples of a shard [10000]")
     parser.add_argument("--shards-at-once", type=int, default=32, metavar="N", help="Of write-shards [32]")
@@ -62,9 +83,10 @@ def main() -> None:
     arguments = parser.parse_args()
     for rows in [*arguments.rows, *([arguments.pack] if arguments.pack else [])]:
         folder = files.join(arguments.folder, f"rows-{rows}")
-        files.remove_tree(folder)
         is_packed = rows == arguments.pack
-        write_world(folder, arguments, rows, sample_bytes=arguments.sample_bytes if is_packed else 0)
+        if not arguments.again:
+            files.remove_tree(folder)
+            write_world(folder, arguments, rows, sample_bytes=arguments.sample_bytes if is_packed else 0)
         print(f"{rows:,} rows in {-(-rows // arguments.rows_a_tar):,} raw tars", flush=True)
         stage = WriteShards(
             raw=(RawFolder(files.join(folder, "raw")).path,),
@@ -72,13 +94,14 @@ def main() -> None:
             output=files.join(folder, "shards"),
             max_samples=arguments.max_samples,
             shards_at_once=arguments.shards_at_once,
+            near_duplicates=arguments.near_duplicates,
         )
-        run_steps(stage, is_packed=is_packed)
+        last = "CountSurvivors" if arguments.select else ""
+        run_steps(stage, Engine(workers=1, memory=arguments.memory), is_packed=is_packed, last=last)
 
 
-def run_steps(stage: WriteShards, *, is_packed: bool) -> None:
-    """Runs the steps in this process and prints what each took."""
-    engine = Engine(workers=1)
+def run_steps(stage: WriteShards, engine: Engine, *, is_packed: bool, last: str = "") -> None:
+    """Runs the steps in this process, to the last if that is given, and prints what each took and dropped."""
     with count_reads() as reads:
         steps, answer = stage.steps(), None
         while True:
@@ -94,7 +117,12 @@ def run_steps(stage: WriteShards, *, is_packed: bool) -> None:
                 with measure() as costs:
                     receipts = make_step(step, engine, stage.output)
                 answer.append({output: receipt.counts for output, receipt in receipts.items()})
-                print(f"  {step.label:<16}{costs[0]}", flush=True)
+                print(f"  {step.label:<21}{costs[0]}", flush=True)
+                if step.label == "SelectSamples":
+                    counts = add_counts(*answer[-1].values())
+                    print(", ".join(f"{name} {number:,}" for name, number in counts.items()))
+                if step.label == last:
+                    return
     describe_packing(stage, reads, num_units=len(receipts))
 
 
@@ -200,6 +228,7 @@ def make_index(rng: np.random.Generator, host: str, rows: int, sample_bytes: int
         "length": lengths,
         "sha256": fixed_column(digests.tobytes(), 32),
         "phash": rng.integers(-(2**63), 2**63 - 1, rows),
+        "looks": fixed_column(make_looks(rng, rows, repeats).tobytes(), LOOKS_BYTES),
         "mime": pa.repeat("image/jpeg", rows),
         "image_url": [f"https://{host}/images/{number:x}.jpg" for number in rng.integers(0, 1 << 60, rows).tolist()],
         "text": texts.tolist(),
@@ -215,6 +244,19 @@ def make_index(rng: np.random.Generator, host: str, rows: int, sample_bytes: int
     sides = {name: rng.integers(200, 2000, rows).astype(np.int32) for name in RAW_INDEX.names if name not in known}
     columns = known | sides
     return pa.table([as_column(columns[field.name], field.type) for field in RAW_INDEX], RAW_INDEX)
+
+
+def make_looks(rng: np.random.Generator, rows: int, repeats: np.ndarray) -> np.ndarray:
+    """Descriptors of pictures, some of them alike to the ones before, and all the same where the bytes are."""
+    levels = rng.normal(size=(rows, LOOKS_BYTES)).astype(np.float32) * SPREAD
+    of_product = np.flatnonzero(rng.random(rows) < PRODUCTS)
+    levels[of_product] = SHAPES[rng.integers(0, len(SHAPES), len(of_product))] + levels[of_product] / 4
+    levels[of_product, 0] = 85 + levels[of_product, 0]
+    levels[rng.random(rows) < BLANKS] = np.eye(1, LOOKS_BYTES) * 127
+    copies = np.flatnonzero(rng.random(rows) < COPIES)
+    levels[copies] = levels[copies - 1] + rng.normal(0, 0.15, (len(copies), LOOKS_BYTES))
+    levels[repeats] = levels[repeats - 1]
+    return np.clip(np.rint(levels * 4 / STEPS), -127, 127).astype(np.int8)
 
 
 def as_column(values: Any, kind: pa.DataType) -> pa.Array:

@@ -44,8 +44,8 @@ class _Axis(NamedTuple):
     edges: tuple[float, ...]
 
 
-# The values that spread most beside what copies differ by, cut where photographs and product pictures are cut into
-# about equal shares: some 19 bits, for twice as many entries as pictures.
+# The values that spread most beside what copies differ by, those first that tell most apart for fewest entries; cut
+# where photographs and product pictures are cut into about equal shares.
 _AXES: Final = (
     _Axis(0, (-82, 18, 186, 314, 386)),  # mean gray
     _Axis(1, (-27, 3, 19, 47, 89)),  # 1 down
@@ -59,6 +59,9 @@ _AXES: Final = (
     _Axis(8, (-8.5,)),  # 1 down, 2 across
     _Axis(15, (1.5,)),  # 5 down
 )
+# The share of pictures that the largest cell holds by so many of them: measured on photographs.
+_LARGEST_CELLS: Final = {4: 0.045, 6: 0.015, 8: 0.005, 9: 0.0025}
+_MOST_IN_A_CELL: Final = 1_000_000
 # By how much copies differ in single values, as a share of what they may differ by all together: 999 of 1,000 by less.
 REACH: Final = np.full(LOOKS_BYTES, 0.28, np.float32)
 REACH[0] = 1.1
@@ -120,16 +123,26 @@ def near_of(byte: int, tolerance: npt.NDArray[np.float32]) -> npt.NDArray[np.flo
     return np.maximum(REACH[byte] * tolerance / 2, STEPS[byte] / np.float32(2))
 
 
-def entries_a_picture(distance: float) -> float:
+def entries_a_picture(distance: float, num_axes: int = len(_AXES)) -> float:
     """How many cells a picture is entered in, about: measured on photographs and product pictures.
 
-    >>> [round(entries_a_picture(distance), 1) for distance in (DISTANCE, 0.1, 0.2)]
-    [2.8, 4.9, 17.1]
+    >>> [round(entries_a_picture(DISTANCE, axes), 1) for axes in (4, 8, 11)], round(entries_a_picture(0.2), 1)
+    ([1.4, 2.0, 2.6], 18.5)
     """
-    return 1.4 * math.exp(12.5 * distance)
+    return math.exp(num_axes * (0.015 + 1.25 * distance))
 
 
-def enter_cells(looks: Looks, *, distance: float, mirrored: bool) -> Entries:
+def choose_axes(pictures: int) -> int:
+    """By how many values cells are told apart, so that a cell holds a million pictures at most.
+
+    >>> [choose_axes(pictures) for pictures in (10_000_000, 100_000_000, 400_000_000)]
+    [4, 8, 9]
+    """
+    most = (axes for axes, share in _LARGEST_CELLS.items() if pictures * share <= _MOST_IN_A_CELL)
+    return next(most, len(_AXES))
+
+
+def enter_cells(looks: Looks, *, distance: float, mirrored: bool, num_axes: int = len(_AXES)) -> Entries:
     """The cells of pictures; those that are alike share one, 999 of 1,000 pairs.
 
     A picture near the edge of a cell is entered on both sides of it.
@@ -138,6 +151,7 @@ def enter_cells(looks: Looks, *, distance: float, mirrored: bool) -> Entries:
         looks: [pictures, LOOKS_BYTES].
         distance: As a share of the contrast.
         mirrored: Whether pictures are alike that are so in a mirror: then all are entered the same way round.
+        num_axes: By how many values cells are told apart.
     """
     rows = np.arange(len(looks))
     if mirrored:
@@ -145,7 +159,7 @@ def enter_cells(looks: Looks, *, distance: float, mirrored: bool) -> Entries:
     values = values_of(looks)
     tolerance = np.sqrt(tolerance_of(values, distance))
     entries, cells = np.arange(len(looks)), np.zeros(len(looks), np.uint64)
-    for axis in _AXES:
+    for axis in _AXES[:num_axes]:
         edges, near = np.array(axis.edges, np.float32), near_of(axis.byte, tolerance)
         lowest = np.searchsorted(edges, values[:, axis.byte] - near)
         numbers = np.searchsorted(edges, values[:, axis.byte] + near) - lowest + 1

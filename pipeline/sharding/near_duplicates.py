@@ -4,7 +4,9 @@ Whether a sample leaves depends on pairs alone, not on who else leaves: of three
 last are not alike, only the one with the smallest key is sure to stay. No two that stay are alike, and the outcome is
 the same whatever the order in which samples are compared, and however they are spread over groups.
 
-What travels are records of 93 bytes, two or three a sample: the cell, the key, the row and the descriptor.
+What travels are records of 93 bytes, one to three a sample: the cell, the key, the row and the descriptor. Cells are
+told apart by more values the more samples there are, so that all records of a cell fit into memory; the outcome hardly
+depends on it.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,7 +21,7 @@ from pipeline.base.folders import StageFolder
 from pipeline.base.ids import Words, hash_texts, id_words
 from pipeline.base.packed import split_by_bucket, split_by_unit
 from pipeline.pixels.looks import LOOKS_BYTES, looks_array
-from pipeline.sharding.alike import enter_cells
+from pipeline.sharding.alike import choose_axes, enter_cells
 from pipeline.sharding.comparing import mark_copies
 from pipeline.sharding.stored_samples import RawGroup
 from pipeline.sharding.verdicts import read_candidates
@@ -41,11 +43,13 @@ class Alikeness:
         by_text: Whether only samples with the same text are compared.
         distance: By how much pictures may differ, as a share of their contrast.
         mirrored: Whether pictures are alike that are so in a mirror.
+        num_axes: By how many values cells are told apart (`choose_axes`).
     """
 
     by_text: bool
     distance: float
     mirrored: bool
+    num_axes: int = choose_axes(0)
 
 
 def pack_looks(
@@ -78,7 +82,12 @@ def make_records(table: pa.Table, alikeness: Alikeness) -> np.ndarray:
     Returns:
         [records] of `RECORD`, all of unit 0; rows are those of the table.
     """
-    entries = enter_cells(looks_array(table["looks"]), distance=alikeness.distance, mirrored=alikeness.mirrored)
+    entries = enter_cells(
+        looks_array(table["looks"]),
+        distance=alikeness.distance,
+        mirrored=alikeness.mirrored,
+        num_axes=alikeness.num_axes,
+    )
     records = np.zeros(len(entries.rows), RECORD)
     records["cell"] = entries.cells * _ODD
     if alikeness.by_text:

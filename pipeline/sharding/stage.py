@@ -25,7 +25,7 @@ from pipeline.base.packed import num_buckets as packed_buckets
 from pipeline.base.row_conditions import BadCondition, RowCondition, parse_condition
 from pipeline.base.stage_folder import history_of
 from pipeline.base.tables import read_column, read_table
-from pipeline.sharding.alike import DISTANCE, MAX_DISTANCE, entries_a_picture
+from pipeline.sharding.alike import DISTANCE, MAX_DISTANCE, choose_axes, entries_a_picture
 from pipeline.sharding.card import write_card
 from pipeline.sharding.exact_duplicates import Duplicates, find_losing_rows, pack_samples
 from pipeline.sharding.layout import NUM_BINS, Layout, count_survivors, read_layout
@@ -271,8 +271,10 @@ class WriteShards(BlockOptions, Stage):
             find_losing_rows,
             payload,
         )
-        alikeness = Alikeness(self.near_duplicates == "pair", self.near_distance, self.near_mirrored)
-        near_payload = round(payload / _RECORD_BYTES * RECORD.itemsize * entries_a_picture(self.near_distance))
+        samples = payload // _RECORD_BYTES
+        num_axes = choose_axes(samples)
+        alikeness = Alikeness(self.near_duplicates == "pair", self.near_distance, self.near_mirrored, num_axes)
+        near_payload = round(samples * RECORD.itemsize * entries_a_picture(self.near_distance, num_axes))
         near = GroupRule(
             "FindNearDuplicates",
             DropReason.NEAR_DUPLICATE,
