@@ -63,15 +63,11 @@ class Cost(NamedTuple):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--folder", required=True, help="Where to write; what is there of earlier runs goes, but with --again"
-    )
+    parser.add_argument("--folder", required=True, help="Where to write, anew but with --again")
     parser.add_argument("--rows", type=int, nargs="*", default=[], metavar="N", help="Plan so many samples")
     parser.add_argument("--pack", type=int, default=0, metavar="N", help="Plan and pack so many samples")
     parser.add_argument("--select", action="store_true", help="End before planning")
-    parser.add_argument(
-        "--again", action="store_true", help="Go on where an earlier run of the same rows was cut short"
-    )
+    parser.add_argument("--again", action="store_true", help="Go on where a run of the same rows was cut short")
     parser.add_argument(
         "--near-duplicates", default="image", metavar="WHICH", help="Of write-shards: pair, image or keep [image]"
     )

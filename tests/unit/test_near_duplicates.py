@@ -48,9 +48,9 @@ def samples(looks, keys=None, text="text"):
     return pa.table({"pair_id": pa.array(ids, pa.binary(16)), "looks": column, "text": texts})
 
 
-def leaving(table, *, by_text=False, mirrored=False, parts=1, distance=DISTANCE):
+def leaving(table, *, by_text=False, mirrored=False, parts=1, distance=DISTANCE, num_axes=4):
     """The rows that leave, by what is found in all records, in some parts."""
-    records = make_records(table, Alikeness(by_text, distance, mirrored))
+    records = make_records(table, Alikeness(by_text, distance, mirrored, num_axes))
     pieces = [records[part::parts].tobytes() for part in range(parts)]
     return [
         row
@@ -70,13 +70,13 @@ def by_pairs(looks, distance=DISTANCE):
 
 
 @pytest.mark.parametrize("make", [pictures, products], ids=["photographs", "products"])
-@pytest.mark.parametrize("distance", [0.0, DISTANCE, 0.15])
-def test_what_is_found_in_cells_is_what_is_found_pair_by_pair(make, distance):
+@pytest.mark.parametrize(("distance", "num_axes"), [(0.0, 4), (DISTANCE, 4), (DISTANCE, 11), (0.15, 6)])
+def test_what_is_found_in_cells_is_what_is_found_pair_by_pair(make, distance, num_axes):
     rng = np.random.default_rng(1)
     looks = make(rng, 700)
     looks = np.concatenate([looks, copies(rng, looks[:300]), copies(rng, looks[100:200], by=1.2)])
     looks = looks[rng.permutation(len(looks))]
-    found, wanted = leaving(samples(looks), distance=distance), by_pairs(looks, distance)
+    found, wanted = leaving(samples(looks), distance=distance, num_axes=num_axes), by_pairs(looks, distance)
     assert set(found) <= set(wanted)
     assert len(found) >= 0.995 * len(wanted) > 250
 
