@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
+from functools import partial
 from io import BufferedReader
 from typing import Any, BinaryIO, Final, NamedTuple, TypeVar, cast
 
@@ -277,16 +278,20 @@ def each(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
         return list(pool.map(function, items))
 
 
-def expand_inputs(patterns: Sequence[str]) -> list[str]:
+def expand_inputs(patterns: Sequence[str], *, hidden: str = "._") -> list[str]:
     """The files that paths, folders and globs name, sorted by path, each once.
 
     A folder names all files below it, but for working files and folders, whose names begin with a dot or ``_``.
+
+    Args:
+        patterns: What names files.
+        hidden: The characters with which names of files and folders begin that are passed over in folders.
 
     Raises:
         FileNotFoundError: For a pattern that names no file.
     """
     found: set[str] = set()
-    for pattern, files in zip(patterns, each(_expand, patterns), strict=True):
+    for pattern, files in zip(patterns, each(partial(_expand, hidden=hidden), patterns), strict=True):
         if not files:
             what = "no file in the folder" if is_folder(pattern) else "no such file, and no file matches:"
             raise FileNotFoundError(f"{what} {pattern}")
@@ -506,11 +511,11 @@ def _plain(path: str) -> str:
     return path.removeprefix("file://")
 
 
-def _expand(pattern: str) -> list[str]:
+def _expand(pattern: str, *, hidden: str) -> list[str]:
     if is_local(pattern):
         plain = _plain(pattern)
         if os.path.isdir(plain):
-            return _local_tree(plain)
+            return _local_tree(plain, hidden)
         if os.path.isfile(plain):
             return [plain]
         return [path for path in glob.glob(plain, recursive=True) if os.path.isfile(path)]
@@ -521,12 +526,12 @@ def _expand(pattern: str) -> list[str]:
             return [pattern] if system.exists(inner) else []
         if "http" not in system.protocol:
             below = (path[len(inner.rstrip("/")) + 1 :] for path in system.find(inner))
-            return [join(pattern, name) for name in sorted(below) if name and not _is_working_file(name)]
+            return [join(pattern, name) for name in sorted(below) if name and not _is_hidden(name, hidden)]
     return list_files(pattern)  # the pages of a site link to more than lies below
 
 
-def _local_tree(folder: str) -> list[str]:
-    """The files in a folder and those below it, also behind links, without working files; sorted."""
+def _local_tree(folder: str, hidden: str) -> list[str]:
+    """The files in a folder and those below it, also behind links, without those that are hidden; sorted."""
     found: list[str] = []
     seen: set[str] = set()
     todo = [folder]
@@ -536,11 +541,11 @@ def _local_tree(folder: str) -> list[str]:
             continue
         seen.add(real)
         with os.scandir(parent) as listed:
-            entries = [entry for entry in listed if entry.name[0] not in "._"]
+            entries = [entry for entry in listed if entry.name[0] not in hidden]
         found += [join(parent, entry.name) for entry in entries if entry.is_file()]
         todo += [join(parent, entry.name) for entry in entries if entry.is_dir()]
     return sorted(found)
 
 
-def _is_working_file(path: str) -> bool:
-    return any(name[0] in "._" for name in path.split("/") if name)
+def _is_hidden(path: str, hidden: str) -> bool:
+    return any(name[0] in hidden for name in path.split("/") if name)

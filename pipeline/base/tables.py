@@ -86,7 +86,12 @@ def read_column(path: str, name: str) -> pa.Array:
 
 
 def read_batches(
-    path: str, columns: Sequence[str] | None = None, batch_size: int = 65_536, *, dictionaries: Sequence[str] = ()
+    path: str,
+    columns: Sequence[str] | None = None,
+    batch_size: int = 65_536,
+    *,
+    dictionaries: Sequence[str] = (),
+    groups: Sequence[int] | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Reads a Parquet file batch by batch, in order, and in one thread: other files keep the other cores busy.
 
@@ -95,6 +100,7 @@ def read_batches(
         columns: Names; all without them.
         batch_size: Rows of a batch.
         dictionaries: Names of text columns that come as dictionary arrays.
+        groups: Row groups, by number; None: all.
     """
     names = list(columns) if columns is not None else None
     with (
@@ -102,9 +108,9 @@ def read_batches(
         pq.ParquetFile(file, pre_buffer=not is_local(path), read_dictionary=list(dictionaries)) as parquet,
     ):
         # Buffered row group by row group, the columns of a far table come in few requests and little memory.
-        parts = [None] if is_local(path) else [[group] for group in range(parquet.num_row_groups)]
-        for groups in parts:
-            yield from parquet.iter_batches(batch_size, row_groups=groups, columns=names, use_threads=False)
+        wanted = range(parquet.num_row_groups) if groups is None else groups
+        for part in [groups] if is_local(path) else [[group] for group in wanted]:
+            yield from parquet.iter_batches(batch_size, row_groups=part, columns=names, use_threads=False)
 
 
 def read_row_groups(path: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
@@ -128,6 +134,12 @@ def count_rows(path: str) -> int:
     """Rows of a Parquet file, read from its footer."""
     with _open_table(path) as file:
         return int(pq.read_metadata(file).num_rows)
+
+
+def count_row_groups(path: str) -> int:
+    """Row groups of a Parquet file, read from its footer."""
+    with _open_table(path) as file:
+        return int(pq.read_metadata(file).num_row_groups)
 
 
 def count_rows_each(paths: Iterable[str]) -> list[int]:
