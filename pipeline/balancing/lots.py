@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.base.arrays import Ints
-from pipeline.base.ids import Words, id_words
+from pipeline.base.ids import Words, hash_ids, id_words, mix_words
 
 LARGEST: Final = np.uint64(2**64 - 1)  # as a cut: selects every pair
 NO_LOTS: Final = np.empty(0, [("query_id", "<i4"), ("lot", "<u8")])
@@ -60,12 +60,11 @@ class Drawing:
         return np.repeat(np.arange(len(lengths)), lengths), query_ids, lots
 
     def _hash_pairs(self, pair_ids: pa.Array) -> Words:
-        words = id_words(pair_ids)
-        return _mix(_mix(words[:, 0] + np.uint64(self.seed)) ^ words[:, 1])
+        return hash_ids(id_words(pair_ids), seed=self.seed)
 
     def _mix_in(self, pair_hashes: Words, query_ids: npt.NDArray[np.integer]) -> Words:
         pair_hashes ^= self.query_hashes.take(query_ids)
-        return _mix(pair_hashes)
+        return mix_words(pair_hashes)
 
 
 def same_lots(num_queries: int) -> Words:
@@ -160,13 +159,3 @@ def select_lots(matched: pa.RecordBatch, cuts: Words, drawing: Drawing) -> tuple
     rows, query_ids, lots = drawing.draw_all(matched)
     selected = np.flatnonzero(lots <= cuts.take(query_ids))
     return rows.take(selected), query_ids.take(selected).astype(np.int32)
-
-
-def _mix(words: Words) -> Words:
-    """Scatters 64-bit words in place, and gives them; a bijection (the finalizer of SplitMix64)."""
-    words ^= words >> np.uint64(30)
-    words *= np.uint64(0xBF58476D1CE4E5B9)
-    words ^= words >> np.uint64(27)
-    words *= np.uint64(0x94D049BB133111EB)
-    words ^= words >> np.uint64(31)
-    return words

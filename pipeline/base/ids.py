@@ -1,4 +1,7 @@
-"""Pair ids as numbers, for numpy: the two halves of a 128-bit id sort and compare as the id does."""
+"""Pair ids as numbers, for numpy: the two halves of a 128-bit id sort and compare as the id does.
+
+Source: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014 (the mixing).
+"""
 
 import hashlib
 
@@ -53,3 +56,26 @@ def hash_texts(column: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.uint64]:
     coded = array.dictionary_encode()
     words = [int.from_bytes(hashlib.blake2b(t.encode(), digest_size=8).digest()) for t in coded.dictionary.to_pylist()]
     return np.array(words, np.uint64)[coded.indices.to_numpy()]
+
+
+def hash_ids(words: Words, *, seed: int) -> Words:
+    """A lot for each id: 64 bits that depend on it and a seed alone.
+
+    Args:
+        words: [rows, 2], as of `id_words`.
+        seed: Another one makes other lots.
+
+    >>> hash_ids(np.array([[0, 1]], np.uint64), seed=7).tolist()
+    [7091162075535606283]
+    """
+    return mix_words(mix_words(words[:, 0] + np.uint64(seed)) ^ words[:, 1])
+
+
+def mix_words(words: Words) -> Words:
+    """Scatters 64-bit words in place, and gives them; a bijection (the finalizer of SplitMix64)."""
+    words ^= words >> np.uint64(30)
+    words *= np.uint64(0xBF58476D1CE4E5B9)
+    words ^= words >> np.uint64(27)
+    words *= np.uint64(0x94D049BB133111EB)
+    words ^= words >> np.uint64(31)
+    return words
