@@ -106,8 +106,11 @@ def normalize_image(source: bytes, rules: ImageRules) -> CheckedImage | DropReas
     Returns:
         The image, or why it was refused.
     """
-    if EMBEDDED_OPT_OUT in source:
-        return DropReason.OPTED_OUT_EMBEDDED
+    return DropReason.OPTED_OUT_EMBEDDED if EMBEDDED_OPT_OUT in source else make_uniform(source, rules)
+
+
+def make_uniform(source: bytes, rules: ImageRules) -> CheckedImage | DropReason:
+    """The same whatever the file says of its use: for images that are in no data set, and only compared with those."""
     header = read_header(source)
     if isinstance(header, DropReason):
         return header
