@@ -118,7 +118,7 @@ def _local_paths(stage: Maker) -> Iterator[tuple[str, str]]:
     values = _texts(stage, read_here=False)
     yield from ((opt.flag, path) for opt, path in values if opt.spec.under_data is not None and _is_of_machine(path))
     for path in filter(_is_of_machine, _shared_inputs(stage)):
-        flags = [opt.flag for opt, value in values if _names(value, path)]
+        flags = [opt.flag for opt, value in values if _names(value, path) or _names(value.partition("=")[2], path)]
         yield (flags[0] if flags else "the input"), path
 
 

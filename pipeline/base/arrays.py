@@ -67,3 +67,20 @@ def count_elements(lists: Iterable[pa.ListArray], size: int) -> Ints:
     for part in lists:
         np.add.at(counts, part.flatten().to_numpy(), 1)
     return counts
+
+
+def join_sorted(wanted: npt.NDArray[Any], known: npt.NDArray[Any]) -> tuple[Ints, Ints]:
+    """Places of equal values: in `wanted`, and in `known`.
+
+    Args:
+        wanted: [rows].
+        known: [values], sorted.
+
+    >>> [places.tolist() for places in join_sorted(np.array([5, 7, 4]), np.array([4, 5, 5, 6]))]
+    [[0, 0, 2], [1, 2, 0]]
+    """
+    lefts = np.searchsorted(known, wanted, "left")
+    numbers = np.searchsorted(known, wanted, "right") - lefts
+    rows = np.repeat(np.arange(len(wanted)), numbers)
+    starts = np.cumsum(numbers) - numbers
+    return rows, np.repeat(lefts - starts, numbers) + np.arange(len(rows))

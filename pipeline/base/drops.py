@@ -54,7 +54,7 @@ class DropReason(StrEnum):
     BLOCKED_URL = "blocked_url"
     BLOCKED_TEXT = "blocked_text"
     OTHER_LANGUAGE = "other_language"  # of a text, or of a page
-    REPEATED_TEXT = "repeated_text"  # over the cap on pairs of one text
+    REPEATED_TEXT = "repeated_text"  # over the cap on pairs of one text; also of write-shards
     NEAR_DUPLICATE = "near_duplicate"  # of a text; in write-shards of a picture
     # match-pairs, balance-pairs
     NO_QUERY = "no_query"
@@ -62,7 +62,7 @@ class DropReason(StrEnum):
     KNOWN_PAIR = "known_pair"  # an earlier crawl had it
     FETCHED_BEFORE = "fetched_before"  # planned for fetching in an earlier round
     # fetch-images: the plan, the URL and its host
-    DUPLICATE_PAIR = "duplicate_pair"
+    DUPLICATE_PAIR = "duplicate_pair"  # also of write-shards: fetched in two rounds
     BLOCKED = "blocked"  # listed by `block`, as what is to be left out; also of write-shards
     BAD_URL = "bad_url"  # not http(s), credentials in it, no host, or a port of another service
     PRIVATE_ADDRESS = "private_address"
@@ -99,6 +99,7 @@ class DropReason(StrEnum):
     TOO_SMALL = "too_small"
     TOO_NARROW = "too_narrow"
     # write-shards
+    CONTAMINATED = "contaminated"  # an image of an evaluation set
     DUPLICATE_SAMPLE = "duplicate_sample"
     DUPLICATE_IMAGE = "duplicate_image"
     NO_SCORE = "no_score"  # not among the scores that are filtered by

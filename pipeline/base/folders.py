@@ -258,6 +258,11 @@ class ShardsFolder(StageFolder):
         return self.file("card", "funnel.json")
 
     @property
+    def decontamination(self) -> str:
+        """What became of the evaluation sets that no sample may be of; only where there were some."""
+        return self.file("card", "decontamination.json")
+
+    @property
     def removals(self) -> str:
         """What was removed, when and why."""
         return self.file("removals.jsonl")

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.base.arrays import load_array
+from pipeline.base.arrays import Ints, load_array
 from pipeline.base.carried_columns import Carried, with_carried
 from pipeline.base.drops import Counts, DropReason, drop_counts
 from pipeline.base.folders import StageFolder
@@ -45,6 +46,8 @@ _SIZES: Final = ("width", "height", "original_width", "original_height", "mime",
 _SHOWN_NAMES: Final = {"image_url": "url", "text": "caption"}  # as the JSON of samples has them
 _OUR_NAMES: Final = {shown: ours for ours, shown in _SHOWN_NAMES.items()}
 _ROW: Final = "row of the group"
+_ASPECT: Final = pa.field("aspect", pa.float64())  # long over short side of the image as fetched; of conditions alone
+_ASPECT_OF: Final = ("original_width", "original_height")
 SURVIVORS = pa.schema(
     [
         *(RAW_INDEX.field(name) for name in (*_SHOWN, "looks", *_SIZES)),
@@ -77,12 +80,22 @@ class Wanted(NamedTuple):
         return [name for joined in self.scores for name in joined.names]
 
     @property
+    def _named(self) -> tuple[str, ...]:
+        return parse_condition(self.where).columns if self.where else ()
+
+    @property
+    def _carried_names(self) -> list[str]:
+        return [field.name for field in self.carried]
+
+    @property
     def columns(self) -> list[str]:
         """Of raw indexes, what must be known of a row; nothing where all are wanted."""
-        named = parse_condition(self.where).columns if self.where else ()
-        asked = [_OUR_NAMES.get(name, name) for name in named if name not in self._score_names]
+        named = [name for name in self._named if name not in self._score_names]
+        if _ASPECT.name in named and _ASPECT.name not in self._carried_names:
+            named = [*(name for name in named if name != _ASPECT.name), *_ASPECT_OF]
+        asked = [_OUR_NAMES.get(name, name) for name in named]
         if self.blocked.get():
-            asked += ["key", "image_url", "sha256", "phash"] + [UID] * (UID in {field.name for field in self.carried})
+            asked += ["key", "image_url", "sha256", "phash"] + [UID] * (UID in self._carried_names)
         return list(dict.fromkeys(asked))
 
     def refusals(self, table: pa.Table) -> dict[DropReason, Mask]:
@@ -110,7 +123,7 @@ class Wanted(NamedTuple):
 
 
 def condition_schema(carried: Carried, scores: Sequence[str] = ()) -> pa.Schema:
-    """The columns that a condition on samples may name.
+    """The columns that a condition on samples may name; ``aspect`` is computed, unless such a column is carried.
 
     Args:
         carried: Columns that samples carry.
@@ -118,6 +131,7 @@ def condition_schema(carried: Carried, scores: Sequence[str] = ()) -> pa.Schema:
     """
     ours = [SURVIVORS.field(name) for name in (*_SHOWN, *_SIZES)]
     shown = [field.with_name(_SHOWN_NAMES.get(field.name, field.name)) for field in ours]
+    shown += [_ASPECT] if _ASPECT.name not in {field.name for field in carried} else []
     return pa.schema([*shown, *carried, *(pa.field(name, pa.float32()) for name in scores)])
 
 
@@ -157,6 +171,8 @@ def write_survivors(group: RawGroup, output: str, *, verdicts: StageFolder, carr
 def _holds(condition: pc.Expression, table: pa.Table) -> Mask:
     """For which rows a condition holds, on columns under the names of samples' JSON."""
     shown = table.rename_columns([_SHOWN_NAMES.get(name, name) for name in table.column_names])
+    if _ASPECT.name not in shown.column_names and all(name in shown.column_names for name in _ASPECT_OF):
+        shown = shown.append_column(_ASPECT, pa.array(_aspects(*(shown[name].to_numpy() for name in _ASPECT_OF))))
     numbered = shown.append_column(_ROW, pa.array(np.arange(table.num_rows)))
     rows = np.zeros(table.num_rows, bool)
     rows[numbered.filter(condition)[_ROW].to_numpy()] = True
@@ -165,3 +181,13 @@ def _holds(condition: pc.Expression, table: pa.Table) -> Mask:
 
 def _is_known(scores: pa.ChunkedArray) -> Mask:
     return np.asarray(scores.is_valid().to_numpy(zero_copy_only=False))
+
+
+def _aspects(widths: Ints, heights: Ints) -> npt.NDArray[np.float64]:
+    """The long over the short side of pictures.
+
+    >>> _aspects(np.array([300, 100]), np.array([100, 300])).tolist()
+    [3.0, 3.0]
+    """
+    ratios: npt.NDArray[np.float64] = np.maximum(widths, heights) / np.minimum(widths, heights)
+    return ratios

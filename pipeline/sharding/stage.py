@@ -26,13 +26,22 @@ from pipeline.base.row_conditions import BadCondition, RowCondition, parse_condi
 from pipeline.base.stage_folder import history_of
 from pipeline.base.tables import read_column, read_table
 from pipeline.sharding.alike import DISTANCE, MAX_DISTANCE, choose_axes, entries_a_picture
+from pipeline.sharding.captions import find_repeats, pack_captions
 from pipeline.sharding.card import write_card
+from pipeline.sharding.decontaminating import (
+    DecontaminationOptions,
+    EvaluationSets,
+    count_report,
+    read_evaluation_sets,
+    write_report,
+)
 from pipeline.sharding.exact_duplicates import Duplicates, find_losing_rows, pack_samples
 from pipeline.sharding.layout import NUM_BINS, Layout, count_survivors, read_layout
 from pipeline.sharding.near_duplicates import RECORD, Alikeness, NearDuplicates, find_copies, pack_looks
 from pipeline.sharding.packing import pack_unit, read_manifest, write_manifest
 from pipeline.sharding.planning import route_rows, write_plan
 from pipeline.sharding.rules import GroupRule, judge_in_turn
+from pipeline.sharding.same_keys import find_same_pairs, pack_pairs
 from pipeline.sharding.scores import (
     JoinedScores,
     ScoreFolder,
@@ -56,7 +65,7 @@ _INDEX_BYTES_A_ROW: Final = 220  # about, of a raw index
 
 
 @dataclass(kw_only=True)
-class WriteShards(BlockOptions, Stage):
+class WriteShards(DecontaminationOptions, BlockOptions, Stage):
     """Writes WebDataset shards of equal size from raw tars, with a manifest and a data card."""
 
     name: ClassVar[str] = "write-shards"
@@ -104,6 +113,16 @@ class WriteShards(BlockOptions, Stage):
         maximum=MAX_DISTANCE,
     )
     near_mirrored: bool = option(False, "Pictures are alike that are so in a mirror, too.")
+    max_caption_repeats: int = option(
+        0, "Samples kept of one caption, case and punctuation aside; 0: all.", minimum=0, sparse=True
+    )
+    caption_seed: int = option(
+        0,
+        "Decides which samples of a caption are kept: another one, others.",
+        minimum=0,
+        maximum=2**63 - 1,
+        sparse=True,
+    )
     scores: tuple[str, ...] = option(
         (),
         "Folders of scores (python -m clip_train score, flag) of the raw tars or of shards made of them before, to "
@@ -141,11 +160,13 @@ class WriteShards(BlockOptions, Stage):
         """The raw folders, which must carry the same columns; the final selection or balanced folder; the scores."""
         scores = self._score_folders()
         self._check_where(scores)
-        lists = [path for _, path in list_files(self.block)]
-        return [*self.raw, self.final or self.balanced, *(folder.closing_file for folder in scores), *lists]
+        lists, sets = [path for _, path in list_files(self.block)], self.evaluation_inputs()
+        return [*self.raw, self.final or self.balanced, *(folder.closing_file for folder in scores), *lists, *sets]
 
     def stamp(self, path: str) -> Stamp:
-        """What an input that is a file is recognised by; of scores, also what they are called."""
+        """What an input that is a file is recognised by; of scores and evaluation sets, also what they are called."""
+        if found := self.evaluation_stamp(path):
+            return found
         names = {folder.closing_file: folder.names for folder in self._score_folders()}
         return {**super().stamp(path), "name": ", ".join(names[path])} if path in names else super().stamp(path)
 
@@ -159,8 +180,11 @@ class WriteShards(BlockOptions, Stage):
         raws = list_raw_tars(self.raw, final=self.final)
         groups = group_raw_tars(raws)
         wanted = yield from self._make_wanted(groups, len(raws))
+        evaluation = (yield from self._read_evaluation_sets()) if self.decontaminate else None
         rules = self._group_rules(raws)
-        verdicts = [StageFolder(shards.working("verdicts", f"{place}")) for place in range(len(rules) + 1)]
+        verdicts = [StageFolder(shards.working("verdicts", f"{place}")) for place in range(len(rules) + 2)]
+        if evaluation is None:
+            del verdicts[0]
         judge = MapUnits(
             units=groups,
             output_of=partial(verdicts_of, folder=verdicts[0]),
@@ -182,7 +206,8 @@ class WriteShards(BlockOptions, Stage):
         )
         *_, selected, _ = yield (
             Step("JudgeRows", judge),
-            *judge_in_turn(rules, groups, verdicts),
+            *(evaluation.steps(groups, before=verdicts[0], after=verdicts[1]) if evaluation else ()),
+            *judge_in_turn(rules, groups, verdicts[-1 - len(rules) :]),
             Step("SelectSamples", select),
             Step("CountSurvivors", count),
         )
@@ -198,7 +223,13 @@ class WriteShards(BlockOptions, Stage):
             ),
             OnWorker(read_column, cuts, "query") if self.final else None,
         )
-        history = [*history_of(self), {"stage": self.name, "counts": add_counts(*selected.values())}]
+        counts = add_counts(*selected.values())
+        if evaluation:
+            reports_on_sets = evaluation.report()
+            write_report(shards.decontamination, reports_on_sets, counts)
+            yield count_report(reports_on_sets)
+            counts = add_counts(counts, evaluation.read, count_report(reports_on_sets))
+        history = [*history_of(self), {"stage": self.name, "counts": counts}]
         manifest = read_manifest(reports)
         write_card(
             shards,
@@ -261,6 +292,17 @@ class WriteShards(BlockOptions, Stage):
         lists = self._pin_lists(shards.working("lists.json"))
         return Wanted(lists, self.where, self._carried(), tuple(joined), min_score)
 
+    def _read_evaluation_sets(self) -> Generator[Any, Any, EvaluationSets]:
+        """The evaluation sets that no sample may be of."""
+        working = StageFolder(ShardsFolder(self.output).working("evaluation"))
+        return read_evaluation_sets(
+            self.decontaminate,
+            raws=self.raw,
+            working=working,
+            phash_distance=self.phash_distance,
+            mirrored=self.near_mirrored,
+        )
+
     def _group_rules(self, raws: Sequence[RawTar]) -> list[GroupRule]:
         """The rules that compare rows, in the order in which they are asked."""
         buckets, payload = num_buckets(len(raws)), _payload_of(raws)
@@ -282,7 +324,28 @@ class WriteShards(BlockOptions, Stage):
             partial(find_copies, distance=self.near_distance),
             near_payload,
         )
-        return [exact] * (self.duplicates != "keep") + [near] * (self.near_duplicates != "keep")
+        pairs = GroupRule(
+            "FindPairsFetchedTwice",
+            DropReason.DUPLICATE_PAIR,
+            partial(pack_pairs, buckets=buckets),
+            find_same_pairs,
+            payload,
+        )
+        repeats, seed = self.max_caption_repeats, self.caption_seed
+        captions = GroupRule(
+            "FindRepeatedCaptions",
+            DropReason.REPEATED_TEXT,
+            partial(pack_captions, max_repeats=repeats, seed=seed, buckets=buckets),
+            partial(find_repeats, max_repeats=repeats, seed=seed),
+            payload,
+        )
+        asked = (
+            (pairs, len(self.raw) > 1),
+            (exact, self.duplicates != "keep"),
+            (near, self.near_duplicates != "keep"),
+            (captions, self.max_caption_repeats),
+        )
+        return [rule for rule, is_asked in asked if is_asked]
 
     def _pack(
         self, selected: Sequence[str], raws: list[RawTar], layout: OnWorker[Layout], queries: OnWorker[Any] | None

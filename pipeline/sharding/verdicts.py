@@ -30,6 +30,9 @@ REASONS: Final = (
     DropReason.DUPLICATE_SAMPLE,
     DropReason.DUPLICATE_IMAGE,
     DropReason.NEAR_DUPLICATE,
+    DropReason.CONTAMINATED,
+    DropReason.DUPLICATE_PAIR,
+    DropReason.REPEATED_TEXT,
 )
 
 
