@@ -118,13 +118,13 @@ def _local_paths(stage: Maker) -> Iterator[tuple[str, str]]:
     values = _texts(stage, read_here=False)
     yield from ((opt.flag, path) for opt, path in values if opt.spec.under_data is not None and _is_of_machine(path))
     for path in filter(_is_of_machine, _shared_inputs(stage)):
-        flags = [opt.flag for opt, value in values if _names(value, path) or _names(value.partition("=")[2], path)]
+        flags = [opt.flag for opt, value in values if _names(value, path) or _names(_path_of(value), path)]
         yield (flags[0] if flags else "the input"), path
 
 
 def _shared_inputs(stage: Maker) -> list[str]:
     """The inputs of a stage that its workers read, too."""
-    here = [text.partition("=")[2] or text for _, text in _texts(stage, read_here=True)]
+    here = [_path_of(text) for _, text in _texts(stage, read_here=True)]
     return [path for path in stage.inputs() if not any(_names(value, path) for value in here)]
 
 
@@ -137,6 +137,15 @@ def _texts(stage: Maker, *, read_here: bool) -> list[tuple[Option, str]]:
         for value in (getattr(stage, opt.name) if opt.is_list else [getattr(stage, opt.name)])
         if value
     ]
+
+
+def _path_of(text: str) -> str:
+    """A path that may stand behind its name or kind.
+
+    >>> _path_of("coco=data/val2017"), _path_of("data/val2017")
+    ('data/val2017', 'data/val2017')
+    """
+    return text.partition("=")[2] or text
 
 
 def _names(value: str, path: str) -> bool:

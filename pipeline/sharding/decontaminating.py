@@ -288,14 +288,6 @@ def count_report(reports: Sequence[SetReport]) -> Counts:
     }
 
 
-def write_report(path: str, reports: Sequence[SetReport], counts: Mapping[str, int]) -> None:
-    """Writes the report on all sets.
-
-    Args:
-        path: Where to.
-        reports: Of the sets.
-        counts: Of the samples that were selected.
-    """
-    dropped = counts.get(f"samples/drop/{DropReason.CONTAMINATED}", 0)
-    content = {"samples": counts.get("samples/in", 0), "dropped": dropped, "sets": [one._asdict() for one in reports]}
-    files.write_json(path, content, sort_keys=False)
+def write_report(path: str, reports: Sequence[SetReport]) -> None:
+    """Writes what became of all sets: a list of `SetReport`."""
+    files.write_json(path, [report._asdict() for report in reports], sort_keys=False)

@@ -226,7 +226,7 @@ class WriteShards(DecontaminationOptions, BlockOptions, Stage):
         counts = add_counts(*selected.values())
         if evaluation:
             reports_on_sets = evaluation.report()
-            write_report(shards.decontamination, reports_on_sets, counts)
+            write_report(shards.decontamination, reports_on_sets)
             yield count_report(reports_on_sets)
             counts = add_counts(counts, evaluation.read, count_report(reports_on_sets))
         history = [*history_of(self), {"stage": self.name, "counts": counts}]

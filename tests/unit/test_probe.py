@@ -17,12 +17,13 @@ class Toy:
     format: ClassVar[int] = 1
     pairs: str = option("", "Pairs.", under_data="pairs")
     input: tuple[str, ...] = option((), "Files.")
+    sets: tuple[str, ...] = option((), "Named files.")
     block: tuple[str, ...] = option((), "Lists.", read_here=True)
     removals: str = option("", "Folder.", under_data="removals", read_here=True)
     output: str = option("", "Folder.", under_data="toy")
 
     def inputs(self):
-        return [self.pairs, *self.input, *(text.partition("=")[2] for text in self.block)]
+        return [self.pairs, *self.input, *(text.partition("=")[2] for text in (*self.sets, *self.block))]
 
 
 class OtherEngine:
@@ -97,6 +98,7 @@ def test_a_token_of_another_run_is_no_token(tmp_path):
         pytest.param({"pairs": "/data/pairs"}, "toy: --pairs /data/pairs lies", id="input under data"),
         pytest.param({"input": ("gs://b/1", "/crawl/2")}, "toy: --input /crawl/2 lies", id="one of a list"),
         pytest.param({"input": ("file:///crawl/2",)}, "toy: --input file:///crawl/2 lies", id="file URL"),
+        pytest.param({"sets": ("name=/images",)}, "toy: --sets /images lies", id="behind its name"),
         pytest.param({"output": "memory://toy"}, "toy: --output memory://toy lies", id="this process's memory"),
     ],
 )
