@@ -1,6 +1,6 @@
 """The images of evaluation sets ► what they hash to and look like; tables of that ► an index to compare samples with.
 
-In: `pipeline.sharding.evaluation_sources`. Images go through the code that made the stored ones, with the sizes and
+In: `pipeline.sharding.evaluation_readers`. Images go through the code that made the stored ones, with the sizes and
 the framing of those, so that like is compared with like; what a stored image would have been refused for (small,
 narrow, an opt-out) does not matter here. Out: tables of `EVALUATED`, one a unit, and of all of them arrays that
 workers map into memory.
@@ -19,16 +19,18 @@ from PIL import Image
 from pipeline.base.drops import Counts, DropReason, drop_counts
 from pipeline.base.lineage import read_stage
 from pipeline.base.on_worker import OnWorker
-from pipeline.base.tables import write_table
+from pipeline.base.tables import open_table_writer
 from pipeline.pixels.images import CheckedImage, ImageRules, make_uniform
 from pipeline.pixels.looks import LOOKS_BYTES, describe_looks
-from pipeline.sharding.evaluation_sources import EvaluationSet, Source, SourceUnit, read_unit
+from pipeline.sharding.evaluation_readers import Found, read_unit
+from pipeline.sharding.evaluation_sources import EvaluationSet, Source, SourceUnit
 
 THING: Final = "evaluation"  # in counts: the images of all sets
 _WHOLE: Final[Mapping[str, Any]] = {"resize_mode": "short_side"}  # for a copy that was too small to be cut or framed
 # Shares of its sides by which an image is cut around its middle: a copy that was cut there, up to the largest, is alike
 # to one of these, for a cut of one per cent changes looks by some six quarters of a level.
 _CUTS: Final = (0.025, 0.05, 0.075, 0.1)
+_ROWS_AT_ONCE: Final = 4096  # in memory
 _FRAMING: Final = ("image_size", "resize_mode", "enlarge")
 _CUTS_OR_FRAMES: Final = ("center_crop", "border")
 _REFUSES_LITTLE: Final[Mapping[str, Any]] = {
@@ -101,24 +103,28 @@ def describe_unit(
     rules = [ImageRules(**_REFUSES_LITTLE, **framing) for framing in framed]
     rows: list[dict[str, Any]] = []
     kept, drops, by_set = 0, Counter[str](), Counter[str]()
-    for number, (source, found) in enumerate(read_unit(unit, sources.get())):
-        name = sets[source.number].name
-        base = {"set": source.number, "image": number, "name": found.name}
-        if found.image is None:
-            by_set[counts_key(name, "hashes" if found.hashes else "other_files")] += 1
-            rows += [base | dict(found.hashes)] if found.hashes else []
-            continue
-        described, refusal = describe_evaluated(found.image, rules)
-        rows += [base | one for one in described]
-        by_set[counts_key(name, "unreadable" if refusal else "images")] += 1
-        drops.update([refusal] if refusal else [])
-        kept += not refusal
-    write_table(output, pa.Table.from_pylist(rows, EVALUATED), EVALUATED, counts := _count(kept, drops, by_set))
-    return counts
+    with open_table_writer(output, EVALUATED) as table:
+        for number, (source, found) in enumerate(read_unit(unit, sources.get())):
+            described, what = _describe(found, rules)
+            base = {"set": source.number, "image": number, "name": found.name}
+            rows += [base | dict(one) for one in described]
+            if len(rows) >= _ROWS_AT_ONCE:
+                table.write(pa.Table.from_pylist(rows, EVALUATED))
+                rows = []
+            drops.update([what] if isinstance(what, DropReason) else [])
+            kept += what == "images"
+            by_set[counts_key(sets[source.number].name, "unreadable" if isinstance(what, DropReason) else what)] += 1
+        table.write(pa.Table.from_pylist(rows, EVALUATED))
+        table.counts = drop_counts(THING, kept, drops) | dict(sorted(by_set.items()))
+    return table.counts
 
 
-def _count(kept: int, drops: Mapping[str, int], by_set: Mapping[str, int]) -> Counts:
-    return drop_counts(THING, kept, drops) | dict(sorted(by_set.items()))
+def _describe(found: Found, rules: Sequence[ImageRules]) -> tuple[Sequence[Mapping[str, Any]], str]:
+    """What is known of something that was found, row by row; and as what it is counted."""
+    if found.image is None:
+        return ([found.hashes], "hashes") if found.hashes else ([], "other_files")
+    described, refusal = describe_evaluated(found.image, rules)
+    return described, refusal or "images"
 
 
 def describe_evaluated(data: bytes, rules: Sequence[ImageRules]) -> tuple[list[dict[str, Any]], DropReason | None]:

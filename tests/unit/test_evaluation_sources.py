@@ -12,6 +12,7 @@ from PIL import Image
 
 from pipeline.pixels.looks import LOOKS_BYTES
 from pipeline.sharding import evaluation_sources
+from pipeline.sharding.evaluation_readers import read_unit
 from pipeline.sharding.evaluation_sources import (
     EvaluationSet,
     Form,
@@ -19,7 +20,6 @@ from pipeline.sharding.evaluation_sources import (
     list_sources,
     parse_sets,
     read_sources,
-    read_unit,
     stamp_set,
     write_sources,
 )
@@ -123,6 +123,21 @@ def test_labels_beside_images_are_no_images_and_what_should_be_one_is_not_passed
     assert sorted(one.image for one in found if one.image is not None) == sorted(
         [FILES["1.jpg"]] * 2 + [b"<html>"] * 2 + [FILES["2.jpg"]]
     )
+
+
+def test_in_a_folder_tables_without_images_are_passed_over_and_so_are_hashes_beside_images(tmp_path):
+    write_parquet(tmp_path / "labels.parquet", label=[1])
+    write_parquet(tmp_path / "index.parquet", sha256=[bytes(32)])
+    assert [(one.name, bool(one.hashes)) for one in read(tmp_path)] == [
+        ("index.parquet/0", True),
+        ("labels.parquet", False),
+    ]
+    write_tar(tmp_path / "a.tar", {"1.jpg": FILES["1.jpg"]})
+    assert [(one.name, bool(one.image), bool(one.hashes)) for one in read(tmp_path)] == [
+        ("a.tar/1.jpg", True, False),
+        ("index.parquet", False, False),
+        ("labels.parquet", False, False),
+    ]
 
 
 def test_a_single_image_is_a_set_whatever_it_is_called(tmp_path):
