@@ -4,6 +4,7 @@ import io
 import tarfile
 import zipfile
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -123,6 +124,21 @@ def test_labels_beside_images_are_no_images_and_what_should_be_one_is_not_passed
     assert sorted(one.image for one in found if one.image is not None) == sorted(
         [FILES["1.jpg"]] * 2 + [b"<html>"] * 2 + [FILES["2.jpg"]]
     )
+
+
+@pytest.mark.parametrize("write", FORMS.values(), ids=FORMS)
+def test_sets_may_lie_in_a_store(tmp_path, write):
+    write(tmp_path)
+    store = fsspec.filesystem("memory")
+    store.put(f"{tmp_path}/", "/evaluation/", recursive=True)
+    try:
+        here, there = (EvaluationSet("a", place) for place in (str(tmp_path), "memory://evaluation"))
+        assert [(one.name, one.image) for one in read("memory://evaluation")] == [
+            (one.name, one.image) for one in read(tmp_path)
+        ]
+        assert stamp_set(here) == stamp_set(there)
+    finally:
+        store.rm("/evaluation", recursive=True)
 
 
 def test_in_a_folder_tables_without_images_are_passed_over_and_so_are_hashes_beside_images(tmp_path):
