@@ -62,6 +62,24 @@ class Entry(NamedTuple):
     is_folder: bool
 
 
+class Stored(NamedTuple):
+    """A file below a folder, as its file system tells of it.
+
+    Attributes:
+        bytes: Its size.
+        mark: Another one where the content may be another: an etag, or a time; empty where nothing is told.
+        sha256: Of the content, hexadecimal, where the file system tells; else empty.
+        blob: What git would call the content (SHA-1), where the file system tells; else empty.
+    """
+
+    bytes: int
+    mark: str
+    sha256: str
+    blob: str
+
+
+_MARKS: Final = ("ETag", "etag", "md5Hash", "generation", "mtime", "LastModified", "updated", "last_modified", "created")
+
 _recorder: ContextVar[list[Written] | None] = ContextVar("recorder", default=None)
 _discarded: ContextVar[list[str] | None] = ContextVar("discarded", default=None)
 
@@ -256,6 +274,32 @@ def list_entries(folder: str) -> dict[str, Entry]:
         for e in listed
         if e["name"].rstrip("/") != own
     }
+
+
+def list_stored(folder: str) -> dict[str, Stored]:
+    """All files in a folder and those below it, working files as well, by their path in it; empty where there is none."""
+    with _store(folder) as (system, inner):
+        system.invalidate_cache()  # some keep listings whatever they are asked
+        try:
+            found = system.find(inner, detail=True)
+        except FileNotFoundError:
+            return {}
+        own = inner.rstrip("/") + "/"
+        return {name.removeprefix(own): _stored(entry) for name, entry in found.items() if name.startswith(own)}
+
+
+def find_stored(path: str) -> Stored:
+    """A file, as its file system tells of it."""
+    with _store(path) as (system, inner):
+        return _stored(system.info(inner))
+
+
+def _stored(entry: Mapping[str, Any]) -> Stored:
+    mark = next((f"{name} {entry[name]}" for name in _MARKS if entry.get(name) is not None), "")
+    lfs = entry.get("lfs") or {}
+    # On the Hugging Face Hub a large file's blob is a pointer to it, and not its content.
+    blob = "" if lfs else str(entry.get("blob_id") or "")
+    return Stored(int(entry["size"] or 0), mark, str(lfs.get("sha256") or ""), blob)
 
 
 def sizes(paths: Iterable[str]) -> dict[str, int]:
