@@ -28,7 +28,7 @@ from pipeline.sharding.pushing import (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns the exit code (0 done, 1 what came is not what was sent, 2 bad use or no connection)."""
+    """Runs the command; returns the exit code (0 done, 1 what came is not what was sent, 2 it cannot be sent)."""
     parser = argparse.ArgumentParser(
         prog="wit400m push",
         description="Sends the files of a finished set of shards, each checked against the set's digests while it is "
@@ -42,7 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--at-once", type=int, default=4, metavar="N", help="Files under way at once [%(default)s]")
     parser.add_argument("--tries", type=int, default=6, metavar="N", help="Of a file, with pauses [%(default)s]")
-    parser.add_argument("--verify-bytes", action="store_true", help="Read all of it again afterwards, where it came to.")
+    parser.add_argument(
+        "--verify-bytes", action="store_true", help="Read all of it again afterwards, where it came to."
+    )
     arguments = parser.parse_args(argv)
     for name in ("at_once", "tries"):
         if getattr(arguments, name) < 1:
@@ -111,8 +113,10 @@ def _plan(shards: ShardsFolder, wanted: Sequence[SetFile], target: str) -> tuple
 
 def _send(plan: Plan, record: Record, shards: ShardsFolder, target: str, *, at_once: int, tries: int) -> None:
     total, done = sum(file.bytes for file in plan.send), 0
-    options = {"folder": shards.path, "target": target, "at_once": at_once, "tries": tries}
-    sending = commit_all(plan, **options) if is_repository(target) else send_all(plan, record, **options)
+    if is_repository(target):
+        sending = commit_all(plan, folder=shards.path, target=target, at_once=at_once, tries=tries)
+    else:
+        sending = send_all(plan, record, folder=shards.path, target=target, at_once=at_once, tries=tries)
     with show_progress("push", total, lambda: done, unit="B", scaled=True):
         for file in sending:
             done += file.bytes

@@ -78,7 +78,8 @@ class Stored(NamedTuple):
     blob: str
 
 
-_MARKS: Final = ("ETag", "etag", "md5Hash", "generation", "mtime", "LastModified", "updated", "last_modified", "created")
+_TIMES: Final = ("mtime", "LastModified", "updated", "last_modified", "created")  # of a change, by file system
+_MARKS: Final = ("ETag", "etag", "md5Hash", "generation", *_TIMES)
 
 _recorder: ContextVar[list[Written] | None] = ContextVar("recorder", default=None)
 _discarded: ContextVar[list[str] | None] = ContextVar("discarded", default=None)
@@ -277,7 +278,7 @@ def list_entries(folder: str) -> dict[str, Entry]:
 
 
 def list_stored(folder: str) -> dict[str, Stored]:
-    """All files in a folder and those below it, working files as well, by their path in it; empty where there is none."""
+    """All files in a folder and those below it, working files as well, by their path in it; none where it is not."""
     with _store(folder) as (system, inner):
         system.invalidate_cache()  # some keep listings whatever they are asked
         try:
@@ -540,7 +541,7 @@ def _naming_full(folder: str) -> Iterator[None]:
 
 def _modified(entry: Mapping[str, Any]) -> float | None:
     """When a file of a listing was written; file systems call that by several names, and some do not tell."""
-    for name in ("mtime", "LastModified", "updated", "last_modified", "created"):
+    for name in _TIMES:
         value = entry.get(name)
         if isinstance(value, str):
             value = datetime.fromisoformat(value)

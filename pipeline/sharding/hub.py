@@ -49,8 +49,8 @@ def cut_commits(send: Sequence[SetFile], *, most_files: int, most_bytes: int) ->
     """
     parts: list[list[SetFile]] = []
     for file in send:
-        is_full = parts and (len(parts[-1]) == most_files or sum(one.bytes for one in parts[-1]) + file.bytes > most_bytes)
-        if not parts or is_full:
+        held = parts[-1] if parts else []
+        if not held or len(held) == most_files or sum(one.bytes for one in held) + file.bytes > most_bytes:
             parts.append([])
         parts[-1].append(file)
     if len(parts) > 1 and parts[-1][-1].name == MANIFEST_NAME and len(parts[-1]) > 1:
@@ -73,6 +73,7 @@ def commit_all(plan: Plan, *, folder: str, target: str, at_once: int, tries: int
         OSError: When the Hub does not take a commit.
     """
     hub = _hub()
+    hub.utils.disable_progress_bars()  # there is one of our own
     system = hub.HfFileSystem()
     place = system.resolve_path(target)
     parts = cut_commits(plan.send, most_files=_MOST_FILES, most_bytes=_MOST_BYTES)
@@ -118,4 +119,3 @@ def _copy(file: SetFile, folder: str, copies: str) -> str:
         for part in read_checked(folder, file):
             copy.write(part)
     return path
-

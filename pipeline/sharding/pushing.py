@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 
 from pipeline.base import files
@@ -76,7 +77,8 @@ def list_set(shards: ShardsFolder) -> list[SetFile]:
     manifest, stage = files.read_json(shards.manifest), shards.file(STAGE_NAME)
     listed = {entry["name"]: SetFile(entry["name"], entry["bytes"], entry["sha256"]) for entry in manifest["shards"]}
     if files.exists(stage):
-        told = {one["name"]: SetFile(one["name"], one["bytes"], one["sha256"]) for one in files.read_json(stage)["outputs"]}
+        outputs = files.read_json(stage)["outputs"]
+        told = {one["name"]: SetFile(one["name"], one["bytes"], one["sha256"]) for one in outputs}
         if wrong := sorted(name for name, file in listed.items() if told.get(name) != file):
             raise ValueError(f"{shards.path}: {MANIFEST_NAME} and {STAGE_NAME} differ about {wrong[0]}; verify the set")
         rest = [STAGE_NAME]
@@ -245,9 +247,7 @@ class Record:
         self._written = time.monotonic()
 
 
-def send_all(
-    plan: Plan, record: Record, *, folder: str, target: str, at_once: int, tries: int
-) -> Iterator[SetFile]:
+def send_all(plan: Plan, record: Record, *, folder: str, target: str, at_once: int, tries: int) -> Iterator[SetFile]:
     """Carries out a plan; gives each file when it is there.
 
     Args:
@@ -280,7 +280,7 @@ def send_all(
 
 def _remove(target: str, names: Sequence[str], tries: int) -> None:
     for name in names:
-        with_patience(lambda path=files.join(target, name): files.remove_file(path), tries=tries)  # type: ignore[misc]
+        with_patience(partial(files.remove_file, files.join(target, name)), tries=tries)
 
 
 def _each_at_once(act: Callable[[SetFile], SetFile], todo: Sequence[SetFile], at_once: int) -> Iterator[SetFile]:

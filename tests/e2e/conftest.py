@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gzip
+import hashlib
 import io
 import os
 import signal
@@ -18,10 +19,20 @@ from pathlib import Path
 
 import brotli
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
 from jobs.interpreter import HOME
+from jobs.runner import run_stage
+from pipeline.base import files
+from pipeline.base.ids import pair_id
+from pipeline.base.schemas import CUTS, RAW_INDEX
+from pipeline.base.shard_format import SAMPLE_JSON_KEYS
+from pipeline.base.stage_folder import close_folder
+from pipeline.base.tables import write_table
+from pipeline.fetching.raw import encode_sample
+from pipeline.sharding.stage import WriteShards
 
 Handler = Callable[["Visit"], Awaitable[None]]
 
@@ -295,6 +306,46 @@ def loopback():
     loop.call_soon_threadsafe(stop.set)
     thread.join(10)
     loop.close()
+
+
+def finished_sample(number: int):
+    """A row of a raw index, without its place, and the bytes of the sample."""
+    url, text = f"http://h{number % 7}.example/{number}.jpg", f"picture {number % 50}"
+    image = encode(drawing(number, 40, 30), "JPEG")
+    identity, digest = pair_id(url, text), hashlib.sha256(image).digest()
+    key = identity.hex()
+    same = {"width": 40, "height": 30, "original_width": 40, "original_height": 30, "keep_probability": 1.0}
+    same |= {"text_source": "alt", "source_file": "crawl.warc.gz", "page_url": f"http://pages.example/{number % 9}"}
+    told = dict.fromkeys(SAMPLE_JSON_KEYS, "") | same
+    told |= {"key": key, "uid": key, "url": url, "caption": text, "sha256": digest.hex(), "phash": f"{number:016x}"}
+    told |= {"queries": ["picture"], "kept_for": ["picture"]}
+    row = dict.fromkeys(RAW_INDEX.names) | same | {"pair_id": identity, "key": key, "status": "ok", "sha256": digest}
+    row |= {"image_url": url, "text": text, "query_ids": [0], "kept_for": [0], "phash": number}
+    row |= {"mime": "image/jpeg", "bytes": len(image)}
+    return row, encode_sample(key, image=image, mime="image/jpeg", text=text, provenance=told)
+
+
+@pytest.fixture(scope="session")
+def finished_set(tmp_path_factory) -> Path:
+    """A folder with `raw`, `balanced` and `shards`: 60 samples in 6 shards. Not to be changed: copy it."""
+    folder = tmp_path_factory.mktemp("finished")
+    rows, data = [], b""
+    for row, members in sorted(map(finished_sample, range(60)), key=lambda made: made[0]["pair_id"]):
+        rows.append(row | {"offset": len(data), "length": len(members)})
+        data += members
+    files.write_bytes_whole(str(folder / "raw" / "raw-00000.tar"), data)
+    write_table(str(folder / "raw" / "raw-00000.index.parquet"), pa.Table.from_pylist(rows, RAW_INDEX), RAW_INDEX)
+    cuts = pa.table({"query_id": [0], "query": ["picture"], "count": [60], "cut": [None], "kept": [60]}, CUTS)
+    write_table(str(folder / "balanced" / "cuts.parquet"), cuts, CUTS)
+    for name, stage, before in (("balanced", "balance-pairs", []), ("raw", "fetch-images", [str(folder / "balanced")])):
+        close_folder(
+            str(folder / name), identity={"stage": stage, "options": {}}, counts={}, outputs=[], made_from=before
+        )
+    stage = WriteShards(
+        raw=(str(folder / "raw"),), balanced=str(folder / "balanced"), output=str(folder / "shards"), min_shards=6
+    )
+    run_stage(stage, workers=1, quiet=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

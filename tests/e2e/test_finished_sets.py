@@ -12,26 +12,18 @@ from types import ModuleType
 from typing import NamedTuple
 
 import fsspec
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
 from jobs import remove as jobs_remove
 from jobs.__main__ import main
 from jobs.runner import run_stage
 from pipeline.base import files
-from pipeline.base.ids import pair_id
-from pipeline.base.schemas import CUTS, RAW_INDEX
-from pipeline.base.shard_format import SAMPLE_JSON_KEYS
-from pipeline.base.stage_folder import close_folder
-from pipeline.base.tables import write_table
-from pipeline.fetching.raw import encode_sample
 from pipeline.sharding import removing
 from pipeline.sharding.stage import WriteShards
 
-NUM_SAMPLES, NUM_SHARDS = 60, 6
+NUM_SAMPLES = 60  # of the finished set, in 6 shards
 
 
 class Place(NamedTuple):
@@ -59,58 +51,9 @@ class FixedTime(datetime.datetime):
         return cls(2026, 1, 2, tzinfo=tz)
 
 
-def picture(seed: int) -> bytes:
-    """A JPEG file."""
-    coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(coarse).resize((40, 30)).save(buffer, "JPEG")
-    return buffer.getvalue()
-
-
-def sample(number: int):
-    """A row of a raw index, without its place, and the bytes of the sample."""
-    url, text = f"http://h{number % 7}.example/{number}.jpg", f"picture {number % 50}"
-    image = picture(number)
-    identity = pair_id(url, text)
-    sizes = {"width": 40, "height": 30, "original_width": 40, "original_height": 30}
-    digest = hashlib.sha256(image).digest()
-    key = identity.hex()
-    told = dict.fromkeys(SAMPLE_JSON_KEYS, "") | sizes
-    told |= {"key": key, "uid": key, "url": url, "caption": text, "sha256": digest.hex(), "queries": ["picture"]}
-    told |= {"kept_for": ["picture"], "keep_probability": 1.0}
-    row = dict.fromkeys(RAW_INDEX.names) | sizes | {"pair_id": identity, "key": key, "status": "ok", "sha256": digest}
-    row |= {"image_url": url, "text": text, "query_ids": [0], "kept_for": [0], "keep_probability": 1.0}
-    row |= {"mime": "image/jpeg", "bytes": len(image), "text_source": "alt", "source_file": "crawl.warc.gz"}
-    return row, encode_sample(key, image=image, mime="image/jpeg", text=text, provenance=told)
-
-
-def make_set(folder: Path) -> None:
-    rows, data = [], b""
-    for row, members in sorted(map(sample, range(NUM_SAMPLES)), key=lambda made: made[0]["pair_id"]):
-        rows.append(row | {"offset": len(data), "length": len(members)})
-        data += members
-    files.write_bytes_whole(str(folder / "raw" / "raw-00000.tar"), data)
-    write_table(str(folder / "raw" / "raw-00000.index.parquet"), pa.Table.from_pylist(rows, RAW_INDEX), RAW_INDEX)
-    cuts = pa.table({"query_id": [0], "query": ["picture"], "count": [60], "cut": [None], "kept": [60]}, CUTS)
-    write_table(str(folder / "balanced" / "cuts.parquet"), cuts, CUTS)
-    for name, stage, before in (("balanced", "balance-pairs", []), ("raw", "fetch-images", [str(folder / "balanced")])):
-        close_folder(
-            str(folder / name), identity={"stage": stage, "options": {}}, counts={}, outputs=[], made_from=before
-        )
-    stage = WriteShards(
-        raw=(str(folder / "raw"),),
-        balanced=str(folder / "balanced"),
-        output=str(folder / "shards"),
-        min_shards=NUM_SHARDS,
-    )
-    run_stage(stage, workers=1, quiet=True)
-
-
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("made")
-    make_set(folder)
-    return folder
+def made(finished_set):
+    return finished_set
 
 
 @pytest.fixture
