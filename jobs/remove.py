@@ -9,20 +9,21 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from jobs.lists import add_list_flags, parse_list_flags
 from jobs.processes import mapping
 from pipeline.base import files
 from pipeline.base.folders import ShardsFolder
 from pipeline.base.holding import hold_folder
-from pipeline.sharding.removing import Listed, add_lists, find_listed, finish, keep_before, remove_samples
-from pipeline.web.blocklists import KINDS, Blocklists, read_blocklists
-
-_FLAGS = {  # kind of list -> flags
-    "urls": ("--urls", "addresses of images"),
-    "hosts": ("--hosts", "names of hosts; those below them, too"),
-    "keys": ("--keys", "keys of samples, or uids that were carried along"),
-    "sha256": ("--images", "sha256 digests of images as fetched"),
-    "phash": ("--looks", "perceptual hashes"),
-}
+from pipeline.sharding.removing import (
+    Listed,
+    add_lists,
+    add_origins,
+    find_listed,
+    finish,
+    keep_before,
+    remove_samples,
+)
+from pipeline.web.blocklists import KINDS, Blocklists
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,38 +31,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="wit400m remove",
         description="Takes the samples that lists name out of finished shards: rewrites the shards that hold one, and "
-        "what is told of all; writes a log beside them; and keeps the lists in a folder that fetch-images and "
-        "write-shards read, so that what was removed stays out. Run again after a crash, it finishes.",
+        "what is told of all; writes a log beside them; and keeps the lists, and where what was removed came from, in "
+        "a folder of your own, which fetch-images and write-shards read, so that it stays out. Run again after a "
+        "crash, it finishes.",
         allow_abbrev=False,
     )
-    parser.add_argument("folder", metavar="DIR", help="Folder of finished shards.")
-    for kind, (flag, text) in _FLAGS.items():
-        parser.add_argument(
-            *([flag, "--ids"] if kind == "keys" else [flag]),
-            dest=kind,
-            action="append",
-            default=[],
-            metavar="FILE",
-            help=f"A list of {text}, one a line.",
-        )
-    parser.add_argument(
-        "--phash-distance", type=int, default=0, metavar="BITS", help="By which pictures may differ with --looks [0]"
-    )
+    add_list_flags(parser)
     parser.add_argument("--reason", default="", metavar="TEXT", help="What the log says of it.")
     parser.add_argument("--removals", metavar="DIR", help="Folder to keep the lists in [removals, beside the shards]")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="Processes [%(default)s]")
     arguments = parser.parse_args(argv)
-    asked = [f"{kind}={path}" for kind in _FLAGS for path in getattr(arguments, kind)]
-    if not asked:
-        parser.error("give a list: " + ", ".join(flag for flag, _ in _FLAGS.values()))
-    for name, least in (("workers", 1), ("phash_distance", 0)):
-        if getattr(arguments, name) < least:
-            parser.error(f"--{name.replace('_', '-')} must be at least {least}, not {getattr(arguments, name)}")
     try:
-        lists = read_blocklists(asked, phash_distance=arguments.phash_distance)
-        shards = ShardsFolder(arguments.folder.rstrip("/"))
-        if not files.exists(shards.manifest):
-            raise ValueError(f"{arguments.folder}: no {files.basename(shards.manifest)}; only finished shards can lose")
+        shards, lists = parse_list_flags(parser, arguments, purpose="lose")
         with hold_folder(shards.path):
             lines = remove(
                 shards,
@@ -96,7 +76,8 @@ def remove(shards: ShardsFolder, lists: Blocklists, *, reason: str, removals: st
         "phash_distance": lists.phash_distance,
     }
     keep_before(shards, _before(shards))
-    files.write_json(plan, {"record": record, "found": [one._asdict() for one in found]})
+    found_as_json = [one._asdict() for one in found]
+    files.write_json(plan, {"record": record, "found": found_as_json, "removals": removals}, sort_keys=False)
     return [*lines, _carry_out(shards, plan, workers)]
 
 
@@ -116,15 +97,22 @@ def _carry_out(shards: ShardsFolder, plan: str, workers: int) -> str:
     told: dict[str, Any] = files.read_json(plan)
     found = [Listed(**one) for one in told["found"]]
     reports = {listed.shard: shards.working("removal", f"{listed.shard}.json") for listed in found}
-    left = [(listed, reports[listed.shard]) for listed in found if not files.exists(reports[listed.shard])]
+    digests = {entry["name"]: entry["sha256"] for entry in files.read_json(_before(shards).manifest)["shards"]}
+    left = [
+        (listed, reports[listed.shard], digests[listed.shard])
+        for listed in found
+        if not files.exists(reports[listed.shard])
+    ]
     with mapping(workers) as each:
         for _ in each(partial(_remove_samples, folder=shards.path), left):
             pass
+    add_origins(told["removals"], found, told["record"])
     counts = finish(shards, _before(shards), reports, told["record"])
     files.remove_tree(shards.working("removal"))
     gone = counts["samples/in"] - counts["samples/kept"]
     return f"remove: {gone:,} samples gone from {len(reports):,} shards; {counts['samples/kept']:,} are left"
 
 
-def _remove_samples(task: tuple[Listed, str], *, folder: str) -> None:
-    remove_samples(*task, folder=folder)
+def _remove_samples(task: tuple[Listed, str, str], *, folder: str) -> None:
+    listed, report, sha256 = task
+    remove_samples(listed, report, folder=folder, sha256=sha256)

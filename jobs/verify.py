@@ -16,6 +16,7 @@ from pipeline.sharding.verifying import (
     folder_problems,
     order_problems,
     output_problems,
+    query_problems,
     verify_shard,
 )
 
@@ -82,6 +83,8 @@ def _problems(
             reports.append(report)
             done += 1
     yield from order_problems(reports)
+    if entries and all(report.keys[0] for report in reports):  # else it follows from what was told already
+        yield from query_problems(shards, reports)
 
 
 def _output_problems(folder: str, output: dict[str, Any]) -> list[str]:

@@ -2,14 +2,14 @@
 
 What is to go is found in the indexes. Each shard that holds some of it is written anew, whole or not at all, then the
 files that tell of all shards, and last the manifest and ``_stage.json``, so that the folder is finished as before and
-verifies. ``removals.jsonl`` keeps what was removed when and why. A removal that was cut short is finished by the next.
+verifies. ``removals.jsonl`` keeps what was removed when and why, and from which crawls. A removal that was cut short is
+finished by the next.
 """
 
 import hashlib
-import tarfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, BinaryIO, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -23,12 +23,35 @@ from pipeline.base.lineage import STAGE_NAME, read_stage
 from pipeline.base.schemas import SHARD_INDEX
 from pipeline.base.shard_format import UID
 from pipeline.base.tables import count_rows, read_schema, read_table, write_table
-from pipeline.base.tar import encode_json, encode_member, fill_archive
+from pipeline.base.tar import encode_json, fill_archive
 from pipeline.sharding.card import rewrite_card
 from pipeline.sharding.packing import add_manifest, count_images, write_manifest
 from pipeline.web.blocklists import KINDS, Blocklists
 
+ORIGINS_NAME: Final = "removed.jsonl"  # among the lists of what was removed
 _BLOCK_BYTES: Final = 1 << 20
+
+
+class Trace(NamedTuple):
+    """Where a sample is, and where it comes from.
+
+    Attributes:
+        key: Of the sample.
+        shard: Its name.
+        url: Of the image.
+        page_url: Of the page that it was found on; empty where that is not known.
+        source_file: Of the crawl, or the table, that the page was in.
+        text_source: Where on the page its text stood.
+        caption: Its text.
+    """
+
+    key: str
+    shard: str
+    url: str
+    page_url: str
+    source_file: str
+    text_source: str
+    caption: str
 
 
 class Listed(NamedTuple):
@@ -38,11 +61,17 @@ class Listed(NamedTuple):
         shard: Its name.
         keys: Of the samples.
         queries: How many of them each query keeps, by its id.
+        origins: Of each sample the addresses of its image and its page, and the file of the crawl.
     """
 
     shard: str
     keys: tuple[str, ...]
     queries: Mapping[str, int]
+    origins: Sequence[tuple[str, str, str]]
+
+
+_ORIGIN: Final = ("url", "page_url", "source_file")
+_TRACED: Final = tuple(name for name in Trace._fields if name not in ("key", "shard"))
 
 
 def find_listed(shard: str, *, folder: str, lists: Blocklists) -> Listed:
@@ -53,15 +82,27 @@ def find_listed(shard: str, *, folder: str, lists: Blocklists) -> Listed:
         folder: Of the shards.
         lists: What must go.
     """
+    listed = _listed_rows(shard, folder, lists, ["kept_for", *_ORIGIN])
+    queries = Counter(str(query) for row in listed["kept_for"].to_pylist() for query in row)
+    origins = list(zip(*(listed[name].to_pylist() for name in _ORIGIN), strict=True))
+    return Listed(shard, tuple(listed["key"].to_pylist()), queries, origins)
+
+
+def trace_listed(shard: str, *, folder: str, lists: Blocklists) -> list[Trace]:
+    """Where the samples of a shard that are listed come from. Args: as `find_listed`."""
+    rows = _listed_rows(shard, folder, lists, list(_TRACED)).to_pylist()
+    return [Trace(row["key"], shard, *(row[name] for name in _TRACED)) for row in rows]
+
+
+def _listed_rows(shard: str, folder: str, lists: Blocklists, columns: Sequence[str]) -> pa.Table:
+    """The rows of a shard's index that are listed, with some of its columns and their key."""
     index = ShardsFolder(folder).index(shard)
     uid = [UID] if carries_uid(read_schema(index)) else []
-    table = read_table(index, ["key", "url", "sha256", "phash", "kept_for", *uid])
+    table = read_table(index, list(dict.fromkeys(["key", "url", "sha256", "phash", *columns, *uid])))
     digests = pa.array([bytes.fromhex(digest) for digest in table["sha256"].to_pylist()], pa.binary(32))
-    table = table.rename_columns({"url": "image_url"})
-    table = table.set_column(table.schema.get_field_index("sha256"), "sha256", digests)
-    listed = table.filter(pa.array(lists.rows(table)))
-    queries = Counter(str(query) for row in listed["kept_for"].to_pylist() for query in row)
-    return Listed(shard, tuple(listed["key"].to_pylist()), queries)
+    looked_at = pa.table({"key": table["key"], "image_url": table["url"], "sha256": digests, "phash": table["phash"]})
+    looked_at = looked_at.append_column(UID, table[UID]) if uid else looked_at
+    return table.select(["key", *columns]).filter(pa.array(lists.rows(looked_at)))
 
 
 def carries_uid(schema: pa.Schema) -> bool:
@@ -69,29 +110,32 @@ def carries_uid(schema: pa.Schema) -> bool:
     return bool(schema.field(UID) != SHARD_INDEX.field(UID))
 
 
-def remove_samples(listed: Listed, report: str, *, folder: str) -> None:
+def remove_samples(listed: Listed, report: str, *, folder: str, sha256: str) -> None:
     """Writes a shard and its index without some samples; or removes both when nothing is left.
 
     Args:
         listed: The shard, and what must go; some or all of it may be gone already.
         report: Where to write, last, what the manifest is to say of it.
         folder: Of the shards.
+        sha256: Of the shard as it was before the removal.
+
+    Raises:
+        OSError: When the shard was not what the manifest says.
     """
-    shards, gone = ShardsFolder(folder), frozenset(listed.keys)
+    shards = ShardsFolder(folder)
     path, index = shards.file(listed.shard), shards.index(listed.shard)
     entry = None
     if files.exists(index):
         rows = read_table(index)
         left = rows.filter(pc.invert(pc.is_in(rows["key"], pa.array(listed.keys, pa.string()))))
         if left.num_rows:
-            digest, size = _copy_without(path, gone)
+            made = _rewrite(path, left, sha256, note=f"{report.removesuffix('.json')}-made.json")
             lengths = left["length"].to_numpy()
             left = left.set_column(
                 left.schema.get_field_index("offset"), left.schema.field("offset"), pa.array(lengths.cumsum() - lengths)
             )
             write_table(index, left, left.schema)
-            entry = {"name": listed.shard, "samples": left.num_rows, "bytes": size, "sha256": digest}
-            entry |= {"images": count_images(left["mime"])}
+            entry = {"name": listed.shard, "samples": left.num_rows, **made, "images": count_images(left["mime"])}
         else:
             files.remove_file(path)
             files.remove_file(index)
@@ -132,6 +176,7 @@ def finish(shards: ShardsFolder, before: ShardsFolder, reports: Mapping[str, str
         for query, number in report["queries"].items():
             fewer[int(query)] += number
     keys = [key for report in found.values() for key in report["keys"]]
+    crawls = Counter(crawl for report in found.values() for _, _, crawl in report["origins"])
     counts = drop_counts("samples", after["samples"], {DropReason.BLOCKED: len(keys)})
     carried = _carried_by(shards, after)
     rewrite_card(shards, before=before, manifest=after, carried=carried, fewer=fewer, counts=counts)
@@ -146,7 +191,7 @@ def finish(shards: ShardsFolder, before: ShardsFolder, reports: Mapping[str, str
         for name, report in found.items()
     ]
     log = files.read_bytes(before.removals) if files.exists(before.removals) else b""
-    line = encode_json({**record, "samples": len(keys), "keys": sorted(keys), "shards": told})
+    line = encode_json({**record, "samples": len(keys), "keys": sorted(keys), "crawls": crawls, "shards": told})
     files.write_bytes_whole(shards.removals, log + line + b"\n")
     write_manifest(shards, after)
     if files.exists(before.file(STAGE_NAME)):
@@ -169,29 +214,86 @@ def add_lists(folder: str, lists: Blocklists) -> None:
             files.write_bytes_whole(path, "\n".join([*(line for line in known if line), *more, ""]).encode())
 
 
-def _copy_without(path: str, gone: frozenset[str]) -> tuple[str, int]:
-    """Writes a tar anew without some samples; returns its digest and its bytes."""
-    digest, size = hashlib.sha256(), 0
-    with files.write_whole(path) as new:
-        for data in _members(path, gone):
-            digest.update(data)
-            size += new.write(data)
+def add_origins(folder: str, found: Iterable[Listed], record: Mapping[str, Any]) -> None:
+    """Notes in ``removed.jsonl`` where what was removed came from: a line a sample, each once however often it is told.
+
+    It lies with the lists, which stay with whoever made the set; the log beside the shards, which goes wherever they
+    go, must not lead back to what somebody wanted gone.
+
+    Args:
+        folder: Of the removals of a data set.
+        found: What was removed.
+        record: What the log says of the removal besides.
+    """
+    path = files.join(folder, ORIGINS_NAME)
+    known = files.read_bytes(path) if files.exists(path) else b""
+    there = set(known.splitlines())
+    lines = []
+    for listed in found:
+        for key, origin in zip(listed.keys, listed.origins, strict=True):
+            told = {"at": record["at"], "reason": record["reason"], "shard": listed.shard, "key": key}
+            lines.append(encode_json(told | dict(zip(_ORIGIN, origin, strict=True))))
+    added = [line + b"\n" for line in lines if line not in there]
+    if added:
+        files.write_bytes_whole(path, known + b"".join(added))
+
+
+def _rewrite(path: str, left: pa.Table, sha256: str, *, note: str) -> dict[str, Any]:
+    """Writes a tar anew with some of its samples, unless that was done before.
+
+    Args:
+        path: Of the tar.
+        left: Rows of its index.
+        sha256: Of the tar as it was.
+        note: Where to write, before the new tar takes the place of the old one, what it will be.
+
+    Returns:
+        Bytes and sha256 of the new one.
+
+    Raises:
+        OSError: When the tar was another one.
+    """
+    if files.exists(note) and files.file_digest(path) == (made := dict(files.read_json(note)))["sha256"]:
+        return made
+    old, new, size = hashlib.sha256(), hashlib.sha256(), 0
+    with files.open_for_read(path) as source, files.write_whole(path) as file:
+        for data, is_kept in _pieces(source, _spans(left)):
+            old.update(data)
+            if is_kept:
+                new.update(data)
+                size += file.write(data)
+        if old.hexdigest() != sha256:
+            raise OSError(f"{path}: not what the manifest says; `wit400m verify` tells more")
         ending = fill_archive(size)
-        digest.update(ending)
-        size += new.write(ending)
-    return digest.hexdigest(), size
+        new.update(ending)
+        made = {"bytes": size + file.write(ending), "sha256": new.hexdigest()}
+        files.write_json(note, made)
+    return made
 
 
-def _members(path: str, gone: frozenset[str]) -> Iterator[bytes]:
-    """The members of a tar, but for those of some samples."""
-    with (
-        files.open_for_read(path) as file,
-        tarfile.open(fileobj=file, mode="r|", bufsize=_BLOCK_BYTES) as tar,
-    ):
-        for member in tar:
-            if member.name.partition(".")[0] not in gone:
-                content = tar.extractfile(member)
-                yield encode_member(member.name, content.read() if content else b"")
+def _spans(rows: pa.Table) -> list[tuple[int, int]]:
+    """The ranges of bytes in which some samples of a shard lie, neighbours in one: first byte, byte behind the last.
+
+    >>> _spans(pa.table({"offset": [0, 5, 20], "length": [5, 5, 10]}))
+    [(0, 10), (20, 30)]
+    """
+    starts = rows["offset"].to_numpy()
+    ends = starts + rows["length"].to_numpy()
+    begins = np.flatnonzero(np.append(True, starts[1:] != ends[:-1]))
+    return list(zip(starts[begins].tolist(), ends[np.append(begins[1:] - 1, len(ends) - 1)].tolist(), strict=True))
+
+
+def _pieces(file: BinaryIO, spans: Iterable[tuple[int, int]]) -> Iterator[tuple[bytes, bool]]:
+    """All bytes of a file, in order, and whether they are in one of some ranges."""
+    place = 0
+    for start, end in spans:
+        for size, is_kept in ((start - place, False), (end - start, True)):
+            while size > 0 and (data := file.read(min(size, _BLOCK_BYTES))):
+                yield data, is_kept
+                size -= len(data)
+        place = end
+    while data := file.read(_BLOCK_BYTES):
+        yield data, False
 
 
 def _carried_by(shards: ShardsFolder, manifest: Mapping[str, Any]) -> Carried:

@@ -37,7 +37,9 @@ class Place(NamedTuple):
 CUTS_AT = {
     "before the first shard": Place(jobs_remove, jobs_remove._carry_out, 0),
     "between shards": Place(jobs_remove, jobs_remove.remove_samples, 1),
-    "before the first report": Place(files, files.write_json, 1),
+    "before a tar is replaced": Place(files, files.write_json, 1),
+    "before its index is": Place(removing, removing.write_table, 0),
+    "before the first report": Place(files, files.write_json, 2),
     "before the manifest": Place(removing, removing.write_manifest, 0),
     "before the end": Place(removing, removing._tell_stage, 0),
 }
@@ -132,6 +134,7 @@ FAULTS = {
     "a missing tar": (lambda s: (s / "00003.tar").unlink(), "00003.tar: "),
     "a missing index": (lambda s: (s / "00003.parquet").unlink(), "00003.tar: index: "),
     "a doubled tar": (lambda s: shutil.copy(s / "00000.tar", s / "00099.tar"), "00099.tar: not in the manifest"),
+    "a doubled index": (lambda s: shutil.copy(s / "00000.parquet", s / "00099.parquet"), "00099.parquet: not in the"),
     "a tar in the place of another": (
         lambda s: shutil.copy(s / "00000.tar", s / "00001.tar"),
         "00001.tar: begins with",
@@ -143,7 +146,7 @@ FAULTS = {
     "a text that is gone": (lambda s: rewrite(s / "00004.tar", drop_first_text()), "one image, txt and json belong"),
     "another text": (
         lambda s: rewrite(s / "00004.tar", lambda n, c: b"other" if n.endswith(".txt") else c),
-        "and another text",
+        "tells of another text",
     ),
     "JSON that is none": (
         lambda s: rewrite(s / "00004.tar", lambda n, c: c[:-1] if n.endswith(".json") else c),
@@ -175,14 +178,43 @@ def test_each_fault_is_found_and_its_file_is_named(shards, capsys, fault):
     assert any(told in problem for problem in problems), problems
 
 
-def test_an_index_of_other_samples_is_found_without_the_file_of_the_stage(shards, capsys):
+OTHERS = {
+    "url": ("http://other.example/", "another url in the index"),
+    "page_url": ("http://other.example/", "another page_url in the index"),
+    "source_file": ("other.warc.gz", "another source_file in the index"),
+    "uid": ("other", "another uid in the index"),
+    "phash": (-7, "another phash in the index"),
+    "keep_probability": (0.5, "another keep_probability in the index"),
+    "query_ids": ([], "another queries in the index"),
+    "bytes": (7, "another image in the index"),
+    "mime": ("image/png", "images {'jpg': 9, 'png': 1} in its index, {'jpg': 10} in the manifest"),
+    "offset": (512, "another place in the index"),
+    "length": (512, "another place in the index"),
+}
+
+
+def change_first(path: Path, name: str, value) -> None:
+    """Writes a table anew with another value in the first row of a column."""
+    table = pq.read_table(path)
+    column = pa.array([value, *table[name].to_pylist()[1:]], table.schema.field(name).type)
+    pq.write_table(table.set_column(table.schema.get_field_index(name), table.schema.field(name), column), path)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_an_index_that_says_something_else_is_found_without_the_file_of_the_stage(shards, capsys, name):
     (shards / "_stage.json").unlink()
-    table = pq.read_table(shards / "00000.parquet")
-    urls = pa.array(["http://other.example/", *table["url"].to_pylist()[1:]])
-    pq.write_table(table.set_column(table.schema.get_field_index("url"), "url", urls), shards / "00000.parquet")
+    value, told = OTHERS[name]
+    change_first(shards / "00000.parquet", name, value)
     code, problems = verify(shards, capsys, "--no-decode")
-    assert (code, len(problems)) == (1, 1)
-    assert "another url in the index" in problems[0]
+    assert code == 1
+    assert told in problems[0]
+
+
+def test_a_card_that_counts_otherwise_is_found_without_the_file_of_the_stage(shards, capsys):
+    (shards / "_stage.json").unlink()
+    change_first(shards / "card" / "query_counts.parquet", "samples", 61)
+    told = "card/query_counts.parquet: 61 samples of query 0, but 60 in the indexes; 1 queries differ"
+    assert verify(shards, capsys, "--no-decode") == (1, [told])
 
 
 def test_folders_of_other_stages_are_verified_by_their_digests(made, tmp_path, capsys):
@@ -228,6 +260,7 @@ def write_list(path: Path, *lines: str) -> str:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_is_listed_goes_and_nothing_else_is_touched(shards, tmp_path, capsys, workers):
     rows, before, members = indexes(shards).drop_columns("offset").to_pylist(), digests(shards), contents(shards)
+    times = {path.name: path.stat().st_mtime_ns for path in shards.iterdir()}
     in_second = pq.read_table(shards / "00001.parquet").to_pylist()
     chosen = [in_second[0], in_second[3]]
     urls = write_list(tmp_path / "urls", chosen[0]["url"], "http://none.example/")
@@ -240,6 +273,8 @@ def test_what_is_listed_goes_and_nothing_else_is_touched(shards, tmp_path, capsy
     for path in sorted(shards.glob("0*.parquet")):
         lengths = pq.read_table(path)["length"].to_pylist()
         assert pq.read_table(path)["offset"].to_pylist() == [sum(lengths[:place]) for place in range(len(lengths))]
+    after = {path.name: path.stat().st_mtime_ns for path in shards.iterdir() if path.name[0] == "0"}
+    assert {name for name, time in after.items() if times[name] != time} == {"00001.tar", "00001.parquet"}
     changed = {name for name, digest in digests(shards).items() if before.get(name) != digest}
     told = {"manifest.json", "sizes.json", "wids.json", "README.md", "_stage.json", "removals.jsonl"}
     assert changed == {"00001.tar", "00001.parquet", *told}
@@ -247,9 +282,53 @@ def test_what_is_listed_goes_and_nothing_else_is_touched(shards, tmp_path, capsy
     assert (record["reason"], record["samples"], set(record["keys"])) == ("asked for", 2, gone)
     assert [shard["name"] for shard in record["shards"]] == ["00001.tar"]
     assert {kind: told["entries"] for kind, told in record["lists"].items()} == {"urls": 2, "sha256": 1}
-    assert "none.example" not in (shards / "removals.jsonl").read_text()  # it may go with the set
+    assert record["crawls"] == {"crawl.warc.gz": 2}
+    assert "example" not in (shards / "removals.jsonl").read_text()  # it may go with the set
+    told = [json.loads(line) for line in (tmp_path / "removals" / "removed.jsonl").read_text().splitlines()]
+    assert [(one["key"], one["page_url"]) for one in told] == [(row["key"], row["page_url"]) for row in chosen]
+    assert {(one["reason"], one["shard"], one["source_file"]) for one in told} == {
+        ("asked for", "00001.tar", "crawl.warc.gz")
+    }
     [counts] = pq.read_table(shards / "card" / "query_counts.parquet").to_pylist()
     assert counts["samples"] == 58
+    assert verify(shards, capsys)[0] == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_is_listed_is_traced_to_its_page_and_its_crawl_and_nothing_changes(shards, tmp_path, capsys, workers):
+    before, [row, *_] = digests(shards), pq.read_table(shards / "00002.parquet").to_pylist()
+    hosts = write_list(tmp_path / "hosts", "h3.example")
+    images = write_list(tmp_path / "images", row["sha256"])
+    assert main(["trace", str(shards), "--hosts", hosts, "--images", images, "--workers", str(workers)]) == 0
+    out, err = capsys.readouterr()
+    found = [json.loads(line) for line in out.splitlines()]
+    wanted = [one for one in indexes(shards).to_pylist() if "//h3." in one["url"] or one["key"] == row["key"]]
+    assert [one["key"] for one in found] == [one["key"] for one in wanted]
+    names = ("url", "page_url", "source_file", "text_source", "caption")
+    assert [[one[name] for name in names] for one in found] == [[one[name] for name in names] for one in wanted]
+    assert {one["shard"] for one in found if one["key"] == row["key"]} == {"00002.tar"}
+    assert f"trace: {len(wanted)} samples in " in err
+    assert digests(shards) == before
+
+
+def test_texts_off_the_web_reach_a_terminal_as_ascii(shards, tmp_path, capsys):
+    change_first(shards / "00000.parquet", "caption", "a \u202egpj.\x1b[2Jtac")
+    [key, *_] = pq.read_table(shards / "00000.parquet")["key"].to_pylist()
+    assert main(["trace", str(shards), "--keys", write_list(tmp_path / "keys", key), "--workers", "1"]) == 0
+    out = capsys.readouterr().out
+    assert out.isascii() and out.strip().isprintable()
+    assert json.loads(out)["caption"] == "a \u202egpj.\x1b[2Jtac"
+
+
+def test_a_shard_that_is_damaged_already_is_not_made_whole_by_a_removal(shards, tmp_path, capsys):
+    keys = write_list(tmp_path / "keys", pq.read_table(shards / "00001.parquet")["key"][3].as_py())
+    flip(shards / "00001.tar", 600)
+    before = digests(shards)
+    assert remove(shards, "--keys", keys) == 2
+    assert "00001.tar: not what the manifest says" in capsys.readouterr().err
+    assert digests(shards) == before
+    flip(shards / "00001.tar", 600)
+    assert remove(shards, "--keys", keys) == 0
     assert verify(shards, capsys)[0] == 0
 
 
