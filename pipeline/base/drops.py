@@ -104,6 +104,9 @@ class DropReason(StrEnum):
     DUPLICATE_IMAGE = "duplicate_image"
     NO_SCORE = "no_score"  # not among the scores that are filtered by
     LOW_SCORE = "low_score"
+    # subset: samples; ids and queries of the lists
+    NOT_LISTED = "not_listed"
+    NOT_THERE = "not_there"
 
 
 class LostRows(RuntimeError):

@@ -43,4 +43,7 @@ STAGES: Final[Mapping[str, FlowEntry]] = {
     "write-shards": FlowEntry(
         "pipeline.sharding.stage:WriteShards", "raw tars -> WebDataset shards, manifest, data card"
     ),
+    "subset": FlowEntry(
+        "pipeline.sharding.subsetting:Subset", "finished shards, lists or a condition -> finished shards of a part"
+    ),
 }

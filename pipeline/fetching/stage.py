@@ -157,7 +157,7 @@ class FetchImages(FetchRules, ImageRules, BlockOptions, Stage):
         yield Step("RouteRows", route), Step("PlanUnits", write)
         lanes = plan.get().lanes()
         queries = OnWorker(read_column, VocabFolder(self.vocab).queries, "query")
-        blocked = self.hand_out_lists(raw.working("lists.json"))
+        blocked = self.hand_out_lists(raw.working("lists", "lists.json"))
         if self.from_archive:
             archives, paths = archive_names(self._archives()), raw.working("records", "archives.json")
             files.write_json(paths, archives)

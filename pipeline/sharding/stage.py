@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Final
 
+import pyarrow as pa
+
 from pipeline.base import files
 from pipeline.base.arrays import read_array
 from pipeline.base.carried_columns import Carried, carried_by, with_carried
-from pipeline.base.drops import DropReason, add_counts
+from pipeline.base.drops import Counts, DropReason, add_counts
 from pipeline.base.folders import BalancedFolder, RawFolder, ShardsFolder, StageFolder
 from pipeline.base.lineage import Kinship, Stamp
 from pipeline.base.on_worker import OnWorker
@@ -161,7 +163,11 @@ class WriteShards(DecontaminationOptions, BlockOptions, Stage):
         scores = self._score_folders()
         self._check_where(scores)
         lists, sets = [path for _, path in list_files(self.block)], self.evaluation_inputs()
-        return [*self.raw, self.final or self.balanced, *(folder.closing_file for folder in scores), *lists, *sets]
+        return [*self._sources(), *(folder.closing_file for folder in scores), *lists, *sets]
+
+    def _sources(self) -> list[str]:
+        """Where the samples come from, and what selected them."""
+        return [*self.raw, self.final or self.balanced]
 
     def stamp(self, path: str) -> Stamp:
         """What an input that is a file is recognised by; of scores and evaluation sets, also what they are called."""
@@ -177,7 +183,7 @@ class WriteShards(DecontaminationOptions, BlockOptions, Stage):
     def steps(self) -> Steps:
         """Join scores, if any; judge, count, plan, pack; then sizes, manifest and card."""
         shards = ShardsFolder(self.output)
-        raws = list_raw_tars(self.raw, final=self.final)
+        raws, counts = yield from self._list_raws()
         groups = group_raw_tars(raws)
         wanted = yield from self._make_wanted(groups, len(raws))
         evaluation = (yield from self._read_evaluation_sets()) if self.decontaminate else None
@@ -196,8 +202,7 @@ class WriteShards(DecontaminationOptions, BlockOptions, Stage):
             output_of=lambda group: chosen.table(group.name),
             work=partial(write_survivors, verdicts=verdicts[-1], carried=wanted.carried),
         )
-        cuts, counted = BalancedFolder(self.final or self.balanced).cuts, shards.working("layout", "survivors.npy")
-        queries = read_table(cuts)
+        queries, counted = self._read_queries(), shards.working("layout", "survivors.npy")
         count = SumUnits(
             units=select.outputs,
             array_of=partial(count_survivors, num_queries=queries.num_rows),
@@ -221,15 +226,15 @@ class WriteShards(DecontaminationOptions, BlockOptions, Stage):
                 min_shards=self.min_shards,
                 most_at_once=self.shards_at_once,
             ),
-            OnWorker(read_column, cuts, "query") if self.final else None,
+            OnWorker(read_column, BalancedFolder(self.final).cuts, "query") if self.final else None,
         )
-        counts = add_counts(*selected.values())
+        counts = add_counts(counts, *selected.values())
         if evaluation:
             reports_on_sets = evaluation.report()
             write_report(shards.decontamination, reports_on_sets)
             yield count_report(reports_on_sets)
             counts = add_counts(counts, evaluation.read, count_report(reports_on_sets))
-        history = [*history_of(self), {"stage": self.name, "counts": counts}]
+        history = [*self._read_history(), {"stage": self.name, "counts": counts}]
         manifest = read_manifest(reports)
         write_card(
             shards,
@@ -240,6 +245,19 @@ class WriteShards(DecontaminationOptions, BlockOptions, Stage):
             history=history,
         )
         write_manifest(shards, manifest)
+
+    def _list_raws(self) -> Generator[Any, Any, tuple[list[RawTar], Counts]]:
+        """The raw tars, and what was counted before; a stage that makes such of something else does that first."""
+        yield from ()
+        return list_raw_tars(self.raw, final=self.final), {}
+
+    def _read_queries(self) -> pa.Table:
+        """All queries, and how many pairs each had and was given (`CUTS`)."""
+        return read_table(BalancedFolder(self.final or self.balanced).cuts)
+
+    def _read_history(self) -> list[dict[str, Any]]:
+        """What the stages before counted."""
+        return history_of(self)
 
     def _pin_lists(self, path: str) -> OnWorker[Blocklists]:
         """The lists of what is left out, as they were when the run began: a run that continues goes by the same."""
@@ -289,7 +307,7 @@ class WriteShards(DecontaminationOptions, BlockOptions, Stage):
         if self.top_score_share is not None:
             working = StageFolder(shards.working("scores"))
             min_score = yield from find_cut(score_tables(folders[0]), self.top_score_share, working=working)
-        lists = self._pin_lists(shards.working("lists.json"))
+        lists = self._pin_lists(shards.working("lists", "lists.json"))
         return Wanted(lists, self.where, self._carried(), tuple(joined), min_score)
 
     def _read_evaluation_sets(self) -> Generator[Any, Any, EvaluationSets]:

@@ -203,6 +203,7 @@ def runs(port: int) -> list[tuple[str, list[str]]]:
         ("balance-final", []),
         ("top-up-pairs", []),
         ("write-shards", ["--final", f"{data}/final", "--scores", "gs://bucket/scores", "--min-score", "0"]),
+        ("subset", ["--where", "width > 0"]),
     ]
 
 

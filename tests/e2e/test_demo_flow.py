@@ -34,7 +34,7 @@ def samples(demo: Path) -> list[dict]:
     return list(webdataset.WebDataset(shards, shardshuffle=False))
 
 
-NOT_SHOWN = ("import-vocab", "balance-final", "top-up-pairs")  # own lists, rounds of fetching again
+NOT_SHOWN = ("import-vocab", "balance-final", "top-up-pairs", "subset")  # own lists, rounds of fetching, parts
 
 
 def counts_of(demo: Path, folder: str) -> dict[str, int]:

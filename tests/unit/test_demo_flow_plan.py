@@ -13,7 +13,7 @@ from pipeline.base.lineage import STAGE_NAME
 from pipeline.base.schemas import BALANCED, CUTS
 from pipeline.base.tables import write_table
 
-NOT_SHOWN = ("import-vocab", "balance-final", "top-up-pairs")  # own lists, rounds of fetching again
+NOT_SHOWN = ("import-vocab", "balance-final", "top-up-pairs", "subset")  # own lists, rounds of fetching, parts
 
 
 def plan(**changes: object) -> dict:
