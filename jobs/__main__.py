@@ -21,6 +21,7 @@ _MODULES: Final[Mapping[str, tuple[str, str]]] = {  # of the commands that are n
     "run": ("jobs.run", "all of these, in order, from one TOML file"),
     "status": ("jobs.status", "what the stages in a folder are at: done, counts, rates, what is left"),
     "remove": ("jobs.remove", "take samples out of finished shards, by lists, and keep them out"),
+    "export-urls": ("jobs.export_urls", "a table of a finished set without its images, to fetch it again by"),
     "trace": ("jobs.trace", "where samples come from that lists name: image, page and crawl"),
     "push": ("jobs.push", "send a finished set to a bucket, a hub of data sets or another disk, and check it there"),
     "verify": ("jobs.verify", "whether a finished folder is what its stage left, to the last byte"),

@@ -98,6 +98,7 @@ class DropReason(StrEnum):
     TOO_COSTLY = "too_costly"  # to decode: memory, or work, out of all proportion to its bytes
     TOO_SMALL = "too_small"
     TOO_NARROW = "too_narrow"
+    CHANGED_IMAGE = "changed_image"  # not the one that a list names by its digest
     # write-shards
     CONTAMINATED = "contaminated"  # an image of an evaluation set
     DUPLICATE_SAMPLE = "duplicate_sample"

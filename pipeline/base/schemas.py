@@ -133,3 +133,17 @@ SHARD_INDEX = pa.schema(
         pa.field("length", pa.int64(), nullable=False),  # bytes of all its members, headers and padding
     ]
 )
+
+_STRINGS = pa.list_(pa.field("element", pa.string(), nullable=False))
+
+# A sample of a finished set as others are told of it, without its image (export-urls), and may fetch it again.
+LISTED = pa.schema(
+    [
+        *(SHARD_INDEX.field(name) for name in ("key", UID, "url", "caption", *_PROVENANCE)),
+        pa.field("queries", _STRINGS, nullable=False),  # in the text, in the order of their ids
+        pa.field("query_ids", _QUERY_IDS, nullable=False),  # of these
+        pa.field("kept_for", _STRINGS, nullable=False),
+        _KEEP_PROBABILITY,
+        *(SHARD_INDEX.field(name) for name in ("sha256", "phash", "original_width", "original_height")),
+    ]
+)

@@ -69,12 +69,14 @@ def fetch_together(
     """
     done: queue.SimpleQueue[tuple[int, FetchUnit, dict[str, float]] | Exception | None] = queue.SimpleQueue()
 
+    keep_changed = rules.changed_images == "keep"
+
     def open_unit(unit: int) -> _Opened:
         name, index = raw_name(unit), index_of(unit)
         plan = read_table(plans.table(name))
         told = files.join(plans.path, _TOLD, f"{name}.parquet")
         return _Opened(
-            FetchUnit(name, plan, read_known(index, plan), again, blocked.get()),
+            FetchUnit(name, plan, read_known(index, plan), again, blocked.get(), keep_changed),
             told,
             read_site_files(told, now_s=time.time()) if files.exists(told) else [],
             files.read_json(waits_of(index)) if files.exists(waits_of(index)) else {},

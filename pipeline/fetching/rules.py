@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from yarl import URL
 
@@ -95,6 +95,9 @@ class FetchRules:
         identity=False,
     )
     dns_timeout_s: float = option(10.0, "Longest wait for the address of a name, seconds.", minimum=0.1, identity=False)
+    changed_images: Literal["drop", "keep"] = option(
+        "drop", "With from-list: what becomes of images that are not those whose digests the list has.", sparse=True
+    )
     decode_threads: int = option(2, "Threads that decode images in one worker.", minimum=1, identity=False)
 
     @property

@@ -5,9 +5,12 @@ In: balanced pairs, the vocabulary, and web archives if images are to come from 
 """
 
 import warnings
+from collections.abc import Generator
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final, NamedTuple
+
+import pyarrow as pa
 
 from pipeline.base import files
 from pipeline.base.carried_columns import carried_by, with_carried
@@ -16,13 +19,23 @@ from pipeline.base.folders import VOCAB_MAKERS, BalancedFolder, By, RawFolder, S
 from pipeline.base.lineage import Kinship, read_stage
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.options import option
-from pipeline.base.schemas import PLAN
+from pipeline.base.schemas import CUTS, PLAN
 from pipeline.base.shard_format import raw_name
-from pipeline.base.tables import read_column, read_table
+from pipeline.base.tables import read_column, read_table, write_table
 from pipeline.fetching.answers import Normalize
 from pipeline.fetching.archived import fetch_archived
 from pipeline.fetching.crew import fetch_together
 from pipeline.fetching.grouped_rows import join_tables
+from pipeline.fetching.listed import (
+    check_lists,
+    list_parts,
+    listed_schema,
+    load_query_ids,
+    merge_queries,
+    query_strings,
+    write_balanced,
+    write_queries,
+)
 from pipeline.fetching.lookup import archive_names
 from pipeline.fetching.paces import remove_paces
 from pipeline.fetching.planning import (
@@ -61,6 +74,11 @@ class FetchImages(FetchRules, ImageRules, BlockOptions, Stage):
         "", "Folder of balanced pairs.", under_data="balanced", made_by=("balance-pairs", "top-up-pairs")
     )
     vocab: str = option("", "Folder of the vocabulary.", under_data="vocab", made_by=VOCAB_MAKERS)
+    from_list: tuple[str, ...] = option(
+        (),
+        "Instead of balanced pairs: tables that export-urls wrote, or of your own with columns url and caption.",
+        identity=False,
+    )
     output: str = option("", "Folder to write.", under_data="raw")
     from_archive: tuple[str, ...] = option(
         (), "WARC or WACZ files to take the images from; the network is left alone.", identity=False
@@ -106,8 +124,11 @@ class FetchImages(FetchRules, ImageRules, BlockOptions, Stage):
         parse_retry(self.retry)
 
     def inputs(self) -> list[str]:
-        """The balanced pairs, the queries and the archives."""
-        return [self.balanced, self.vocab, *self._archives()]
+        """The balanced pairs and the queries, or the tables of a list; and the archives."""
+        if not self.from_list:
+            return [self.balanced, self.vocab, *self._archives()]
+        check_lists(self._lists())
+        return [*self._lists(), *self._archives()]
 
     @property
     def works_again(self) -> bool:
@@ -128,15 +149,14 @@ class FetchImages(FetchRules, ImageRules, BlockOptions, Stage):
 
     def kin(self) -> list[Kinship]:
         """The balanced pairs hold numbers of the vocabulary's queries."""
-        return [Kinship(self.balanced, self.vocab)]
+        return [] if self.from_list else [Kinship(self.balanced, self.vocab)]
 
     def steps(self) -> Steps:
         """Plan; find the images in the archives, if there are any; fetch, lanes of hosts side by side."""
-        raw, tables = RawFolder(self.output), BalancedFolder(self.balanced).tables
-        plans, schema = StageFolder(raw.working("plan")), with_carried(PLAN, carried_by([tables]))
-        by_image = BalancedFolder(self.balanced).by is not By.PAIR
-        num_pairs = read_stage(self.balanced)["counts"].get("pairs/kept", 0)
-        sources = join_tables(tables, num_rows=num_pairs)
+        raw = RawFolder(self.output)
+        wanted = yield from (self._read_lists(raw) if self.from_list else self._read_balanced())
+        plans, schema, num_pairs = StageFolder(raw.working("plan")), wanted.schema, wanted.num_pairs
+        sources = join_tables(wanted.tables, num_rows=num_pairs)
         hosts = plans.file("hosts.npy")
         yield Step("CountHosts", SumUnits(units=sources, array_of=count_hosts, size=HOST_BUCKETS, output=hosts))
         unit_urls = choose_unit_urls(num_pairs, asked=self.unit_urls)
@@ -152,11 +172,11 @@ class FetchImages(FetchRules, ImageRules, BlockOptions, Stage):
         write = MapUnits(
             units=groups,
             output_of=partial(group_table, plans),
-            work=partial(write_plans, routed=routed, plans=plans, schema=schema, by_image=by_image),
+            work=partial(write_plans, routed=routed, plans=plans, schema=schema, by_image=wanted.by_image),
         )
         yield Step("RouteRows", route), Step("PlanUnits", write)
         lanes = plan.get().lanes()
-        queries = OnWorker(read_column, VocabFolder(self.vocab).queries, "query")
+        queries = wanted.queries
         blocked = self.hand_out_lists(raw.working("lists", "lists.json"))
         if self.from_archive:
             archives, paths = archive_names(self._archives()), raw.working("records", "archives.json")
@@ -170,6 +190,7 @@ class FetchImages(FetchRules, ImageRules, BlockOptions, Stage):
                 queries=queries,
                 blocked=blocked,
                 img2dataset_names=self.img2dataset_names,
+                keep_changed=self.changed_images == "keep",
             )
             units = MapUnits(units=order_of_work(lanes), output_of=partial(unit_index, raw), work=work)
             yield Step("FetchUnits", units, prepare=prepare_pixels)
@@ -196,8 +217,59 @@ class FetchImages(FetchRules, ImageRules, BlockOptions, Stage):
         yield Step("FetchUnits", fetch, watch=watch, prepare=prepare_pixels)
         remove_paces(plans.path)
 
+    def _read_balanced(self) -> Generator[Any, Any, "_Wanted"]:
+        """What was selected."""
+        yield from ()
+        balanced = BalancedFolder(self.balanced)
+        return _Wanted(
+            balanced.tables,
+            with_carried(PLAN, carried_by([balanced.tables])),
+            read_stage(self.balanced)["counts"].get("pairs/kept", 0),
+            OnWorker(read_column, VocabFolder(self.vocab).queries, "query"),
+            by_image=balanced.by is not By.PAIR,
+        )
+
+    def _read_lists(self, raw: RawFolder) -> Generator[Any, Any, "_Wanted"]:
+        """What a list names: its queries first, which stay beside the raw tars, then its rows."""
+        lists = self._lists()
+        carried, parts = check_lists(lists), list_parts(lists)
+        found, rows = (StageFolder(raw.working("list", name)) for name in ("queries", "rows"))
+        find = MapUnits(units=parts, output_of=lambda part: found.table(part.name), work=write_queries)
+        yield Step("FindQueries", find)
+        cuts = BalancedFolder(raw.path).cuts
+        write_table(cuts, merge_queries(find.outputs), CUTS)
+        read = MapUnits(
+            units=parts,
+            output_of=lambda part: rows.table(part.name),
+            work=partial(write_balanced, ids=OnWorker(load_query_ids, cuts), carried=carried),
+        )
+        made = yield Step("ReadLists", read)
+        num_rows = sum(counts.get("rows/kept", 0) for counts in made.values())
+        return _Wanted(list(read.outputs), listed_schema(carried), num_rows, OnWorker(query_strings, cuts))
+
+    def _lists(self) -> list[str]:
+        return files.expand_inputs(self.from_list)
+
     def _archives(self) -> list[str]:
         return files.expand_inputs(self.from_archive)
+
+
+class _Wanted(NamedTuple):
+    """What is to be fetched.
+
+    Attributes:
+        tables: Of pairs.
+        schema: Of their plans.
+        num_pairs: Of all tables, about.
+        queries: Query strings, by query id.
+        by_image: Whether the pairs of an image are one row of a plan.
+    """
+
+    tables: list[str]
+    schema: pa.Schema
+    num_pairs: int
+    queries: OnWorker[pa.Array]
+    by_image: bool = False
 
 
 def unit_index(raw: RawFolder, unit: int) -> str:

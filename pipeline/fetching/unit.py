@@ -52,6 +52,7 @@ _PLAN_COLUMNS: Final = (  # of the index, by where they come from
     "kept_for",
     "keep_probability",
 )
+WANTED_DIGEST: Final = "sha256"  # of a plan that a list was made: what the image of a row should be, or null
 _PLACE_COLUMNS: Final = ("offset", "length")
 _IMAGE_COLUMNS: Final = ("sha256", "phash", "looks", "width", "height", "original_width", "original_height", "mime")
 _ANSWER_COLUMNS: Final = ("http_status",)
@@ -101,6 +102,7 @@ class FetchUnit:
         known: What an earlier run made of it; None: nothing.
         again: Statuses that are not final.
         blocked: What is neither asked for nor kept.
+        keep_changed: Whether images that are not those that the plan wants by their digests are kept all the same.
     """
 
     def __init__(
@@ -110,10 +112,12 @@ class FetchUnit:
         known: "KnownUnit | None" = None,
         again: Collection[str] = (),
         blocked: Blocklists = NOTHING_LISTED,
+        keep_changed: bool = False,
     ) -> None:
         self.name = name
         self._plan = plan
         self._known = known
+        self._keep_changed = keep_changed
         self._stored: dict[str, StoredUrl] = known.answers(again) if known else {}
         self._stored |= dict.fromkeys(_blocked_urls(plan, blocked), StoredUrl(Fetched(DropReason.BLOCKED)))
         self._kept = frozenset(self._stored)
@@ -149,15 +153,16 @@ class FetchUnit:
             Counts of images: one for every row of the plan.
         """
         places: list[Place | None] = []
-        stored = [self._stored[url] for url in self._plan["image_url"].to_pylist()]
+        stored, changed = self._stored_rows()
         drops = Counter(str(one.fetched.image) for one in stored if isinstance(one.fetched.image, DropReason))
         counts = drop_counts("images", len(stored) - drops.total(), drops) | {"urls": len(self._stored)}
+        counts |= {"changed_images": changed} if changed and self._keep_changed else {}
         offset, exif = 0, dict[str, str]()
         with contextlib.ExitStack() as opened:
             opened.enter_context(self._spool)
             known = opened.enter_context(self._known.open()) if self._known and self._kept else None
             tar = opened.enter_context(files.write_whole(raw_tar_of(index)))
-            for sample in self._samples(queries, img2dataset_names, known):
+            for sample in self._samples(stored, queries, img2dataset_names, known):
                 if sample and img2dataset_names:
                     exif.update([_exif_of(sample)])
                 length = tar.write(sample)
@@ -180,21 +185,36 @@ class FetchUnit:
         pa.default_memory_pool().release_unused()  # until the next unit is written, which takes a while
         return counts
 
-    def _samples(self, queries: pa.Array, img2dataset_names: bool, known: KnownSamples | None) -> Iterator[bytes]:
+    def _stored_rows(self) -> tuple[list[StoredUrl], int]:
+        """What came of each row of the plan, and of how many it is another image than the plan wants."""
+        stored = [self._stored[url] for url in self._plan["image_url"].to_pylist()]
+        if WANTED_DIGEST not in self._plan.column_names:
+            return stored, 0
+        changed = [
+            number
+            for number, (one, wanted) in enumerate(zip(stored, self._plan[WANTED_DIGEST].to_pylist(), strict=True))
+            if wanted and isinstance(one.fetched.image, CheckedImage) and one.fetched.image.sha256 != wanted
+        ]
+        for number in changed if not self._keep_changed else ():
+            stored[number] = StoredUrl(Fetched(DropReason.CHANGED_IMAGE, stored[number].fetched.http_status))
+        return stored, len(changed)
+
+    def _samples(
+        self, stored: Sequence[StoredUrl], queries: pa.Array, img2dataset_names: bool, known: KnownSamples | None
+    ) -> Iterator[bytes]:
         """The members of each sample, in the order of the plan; empty where there is no image."""
         carried = {field.name: json_column(self._plan[field.name]) for field in carried_fields(self._plan.schema)}
         rows = _with_query_strings(self._plan.select(PLAN.names), queries).to_pylist()
         for number, row in enumerate(rows):
-            url = row["image_url"]
-            image = self._stored[url].fetched.image
+            image = stored[number].fetched.image
             if isinstance(image, DropReason):
                 yield b""
-            elif url in self._kept and known:
+            elif row["image_url"] in self._kept and known:
                 yield known(number)
             else:
                 provenance = describe_sample(row, image, img2dataset_names=img2dataset_names)
                 provenance |= {name: values[number] for name, values in carried.items()}
-                yield self._encode(row, image, self._stored[url], provenance)
+                yield self._encode(row, image, stored[number], provenance)
 
     def _encode(self, row: dict[str, Any], image: CheckedImage, place: StoredUrl, provenance: dict[str, Any]) -> bytes:
         self._spool.seek(place.offset)
@@ -234,10 +254,9 @@ class KnownUnit:
     def answers(self, again: Collection[str]) -> dict[str, StoredUrl]:
         """What came of its URLs, but for those whose status is one of some."""
         rows = self._index.filter(pc.invert(pc.is_in(self._index["status"], pa.array(list(again), pa.string()))))
-        return {
-            row["image_url"]: StoredUrl(_fetched_before(row), length=row["bytes"] or 0)
-            for row in rows.select(_KNOWN_COLUMNS).to_pylist()
-        }
+        # Rows of one URL may differ where a list wants two images of it: what came goes before that it is another.
+        ordered = sorted(rows.select(_KNOWN_COLUMNS).to_pylist(), key=lambda row: row["status"] == OK_STATUS)
+        return {row["image_url"]: StoredUrl(_fetched_before(row), length=row["bytes"] or 0) for row in ordered}
 
     @contextmanager
     def open(self) -> Iterator[KnownSamples]:
@@ -288,6 +307,7 @@ def fetch_unit(
     queries: OnWorker[pa.Array],
     blocked: OnWorker[Blocklists],
     img2dataset_names: bool = False,
+    keep_changed: bool = False,
 ) -> Counts:
     """Takes the images of a plan from where they lie, and writes them to a tar beside their index.
 
@@ -299,12 +319,13 @@ def fetch_unit(
         queries: Query strings, by query id.
         blocked: What is neither looked for nor kept.
         img2dataset_names: Whether samples are described under img2dataset's names, too.
+        keep_changed: Whether images that are not those that the plan wants are kept all the same.
 
     Returns:
         Counts of images: one for every row of the plan.
     """
     name = raw_name(unit)
-    one = FetchUnit(name, read_table(plans.table(name)), blocked=blocked.get())
+    one = FetchUnit(name, read_table(plans.table(name)), blocked=blocked.get(), keep_changed=keep_changed)
     source.get()(name, one.urls, one.store)
     return one.write(index, queries=queries.get(), img2dataset_names=img2dataset_names)
 

@@ -190,12 +190,12 @@ def choose_samples(entry: Mapping[str, Any], output: str, *, shards: ShardsFolde
         is_listed, found = _find_listed(table, asked.ids)
     has_query = is_listed
     if asked.queries is not None:
-        has_query = is_listed & _holds_any(table, asked)
+        has_query = is_listed & _holds_any(table, asked.queries, column=asked.column)
     drops = {DropReason.NOT_LISTED: int((~is_listed).sum()), DropReason.NO_QUERY: int((is_listed & ~has_query).sum())}
     write_array(found_ids(output), found)
     raw = as_raw_index(table.filter(pa.array(has_query)))
     write_table(output, raw, raw.schema)
-    return drop_counts("samples", 0, drops)
+    return drop_counts("samples", 0, {str(reason): number for reason, number in drops.items()})
 
 
 def found_ids(output: str) -> str:
@@ -224,9 +224,9 @@ def _find_listed(table: pa.Table, ids: Words) -> tuple[Mask, npt.NDArray[np.int6
     return is_listed | by_uid, np.union1d(found, more)
 
 
-def _holds_any(table: pa.Table, asked: Choice) -> Mask:
-    lists = table["query_ids" if asked.column == "queries" else "kept_for"].combine_chunks()
-    hits = np.isin(lists.flatten().to_numpy(), asked.queries)
+def _holds_any(table: pa.Table, queries: npt.NDArray[np.int32], *, column: QueryColumn) -> Mask:
+    lists = table["query_ids" if column == "queries" else "kept_for"].combine_chunks()
+    hits = np.isin(lists.flatten().to_numpy(), queries)
     rows = np.repeat(np.arange(len(lists)), lists.value_lengths().to_numpy())
     return np.bincount(rows[hits], minlength=len(lists)).astype(bool)
 

@@ -22,10 +22,11 @@ from pipeline.base.folders import ShardsFolder
 from pipeline.base.lineage import STAGE_NAME, read_stage
 from pipeline.base.schemas import SHARD_INDEX
 from pipeline.base.shard_format import UID
-from pipeline.base.tables import count_rows, read_schema, read_table, write_table
+from pipeline.base.tables import read_schema, read_table, write_table
 from pipeline.base.tar import encode_json, fill_archive
 from pipeline.sharding.card import rewrite_card
 from pipeline.sharding.packing import add_manifest, count_images, write_manifest
+from pipeline.sharding.query_counts import num_queries
 from pipeline.web.blocklists import KINDS, Blocklists
 
 ORIGINS_NAME: Final = "removed.jsonl"  # among the lists of what was removed
@@ -171,7 +172,7 @@ def finish(shards: ShardsFolder, before: ShardsFolder, reports: Mapping[str, str
     found = dict(zip(reports, files.each(files.read_json, reports.values()), strict=True))
     entries = [found[e["name"]]["entry"] if e["name"] in found else e for e in manifest["shards"]]
     after = add_manifest([entry for entry in entries if entry])
-    fewer = np.zeros(count_rows(before.query_counts), np.int64)
+    fewer = np.zeros(num_queries(read_table(before.query_counts, ["query_id"])), np.int64)
     for report in found.values():
         for query, number in report["queries"].items():
             fewer[int(query)] += number

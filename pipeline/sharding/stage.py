@@ -42,6 +42,7 @@ from pipeline.sharding.layout import NUM_BINS, Layout, count_survivors, read_lay
 from pipeline.sharding.near_duplicates import RECORD, Alikeness, NearDuplicates, find_copies, pack_looks
 from pipeline.sharding.packing import pack_unit, read_manifest, write_manifest
 from pipeline.sharding.planning import route_rows, write_plan
+from pipeline.sharding.query_counts import add_cuts, num_queries
 from pipeline.sharding.rules import GroupRule, judge_in_turn
 from pipeline.sharding.same_keys import find_same_pairs, pack_pairs
 from pipeline.sharding.scores import (
@@ -167,7 +168,14 @@ class WriteShards(DecontaminationOptions, BlockOptions, Stage):
 
     def _sources(self) -> list[str]:
         """Where the samples come from, and what selected them."""
-        return [*self.raw, self.final or self.balanced]
+        return list(dict.fromkeys([*self.raw, self._selected]))
+
+    @property
+    def _selected(self) -> str:
+        """The folder that tells what was selected: of images that were fetched by a list, the first raw folder."""
+        if self.final or not all(files.exists(BalancedFolder(folder).cuts) for folder in self.raw):
+            return self.final or self.balanced
+        return self.raw[0] if self.raw else self.balanced
 
     def stamp(self, path: str) -> Stamp:
         """What an input that is a file is recognised by; of scores and evaluation sets, also what they are called."""
@@ -178,7 +186,7 @@ class WriteShards(DecontaminationOptions, BlockOptions, Stage):
 
     def kin(self) -> list[Kinship]:
         """The images come from the balanced pairs, and the final selection was made among them."""
-        return [Kinship(raw, self.final or self.balanced) for raw in self.raw]
+        return [Kinship(raw, self._selected) for raw in self.raw if self._selected not in self.raw]
 
     def steps(self) -> Steps:
         """Join scores, if any; judge, count, plan, pack; then sizes, manifest and card."""
@@ -205,8 +213,8 @@ class WriteShards(DecontaminationOptions, BlockOptions, Stage):
         queries, counted = self._read_queries(), shards.working("layout", "survivors.npy")
         count = SumUnits(
             units=select.outputs,
-            array_of=partial(count_survivors, num_queries=queries.num_rows),
-            size=NUM_BINS + queries.num_rows,
+            array_of=partial(count_survivors, num_queries=num_queries(queries)),
+            size=NUM_BINS + num_queries(queries),
             output=counted,
         )
         *_, selected, _ = yield (
@@ -253,7 +261,9 @@ class WriteShards(DecontaminationOptions, BlockOptions, Stage):
 
     def _read_queries(self) -> pa.Table:
         """All queries, and how many pairs each had and was given (`CUTS`)."""
-        return read_table(BalancedFolder(self.final or self.balanced).cuts)
+        if self._selected not in self.raw:
+            return read_table(BalancedFolder(self._selected).cuts)
+        return add_cuts([BalancedFolder(raw).cuts for raw in self.raw])
 
     def _read_history(self) -> list[dict[str, Any]]:
         """What the stages before counted."""

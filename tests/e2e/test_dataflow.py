@@ -42,6 +42,7 @@ from pipeline.steps import MapUnits, Step
 if importlib.util.find_spec("apitools") is None or importlib.util.find_spec("gcsfs") is None:
     pytest.skip("needs the extras gcp and s3: make gcp", allow_module_level=True)
 
+LIST = "gs://bucket/list.parquet"
 PACKAGES = ("vocab", "pipeline", "jobs", "clip_train")
 REQUIREMENTS = "docs/dataflow/requirements.txt"
 MOST_BYTES = 10_000_000  # of a request: https://cloud.google.com/dataflow/quotas
@@ -165,6 +166,8 @@ def made(offline, delivery, tmp_path_factory: pytest.TempPathFactory) -> list[Re
         for stage, flags in runs(port):
             command = [stage, "--data=gs://bucket/data", "--quiet", *flags, *CLOUD, *OFFLINE, *delivery]
             assert main(command) == 0, stage
+            if stage == "write-shards":
+                assert main(["export-urls", "gs://bucket/data/shards", "--output", LIST]) == 0
             if stage == "fetch-images":
                 write_scores("gs://bucket/data/raw", "gs://bucket/scores")
     return found
@@ -204,6 +207,7 @@ def runs(port: int) -> list[tuple[str, list[str]]]:
         ("top-up-pairs", []),
         ("write-shards", ["--final", f"{data}/final", "--scores", "gs://bucket/scores", "--min-score", "0"]),
         ("subset", ["--where", "width > 0"]),
+        ("fetch-images", [*web, "--output", f"{data}/listed", "--from-list", LIST]),
     ]
 
 
