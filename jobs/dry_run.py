@@ -25,6 +25,7 @@ from pipeline.base.sizes import show_bytes
 from pipeline.base.stage_folder import State, find_state, stage_identity
 from pipeline.base.tables import count_rows_each
 from pipeline.extraction.stage import ExtractPairs
+from pipeline.fetching.stage import FetchImages
 from pipeline.steps import GroupPacked, Made, Shape, Stage, Step
 
 # What a stage may raise when it looks at what a step would have written.
@@ -308,6 +309,8 @@ def rows_in(stage: Stage, unmade: Mapping[str, int | None] | None = None) -> int
     """
     if isinstance(stage, ExtractPairs):
         return _rows_in_lists(files.expand_inputs(stage.input))
+    if isinstance(stage, FetchImages) and stage.from_list:
+        return sum(count_rows_each(files.expand_inputs(stage.from_list)))
     before = unmade or {}
     kept = [before[path] if path in before else _kept(read_stage(path)["counts"]) for path in _row_folders(stage)]
     known = [number for number in kept if number is not None]

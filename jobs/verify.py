@@ -14,8 +14,8 @@ from pipeline.base.folders import ShardsFolder
 from pipeline.base.lineage import STAGE_NAME, read_stage
 from pipeline.sharding.verifying import (
     folder_problems,
+    list_output_problems,
     order_problems,
-    output_problems,
     query_problems,
     verify_shard,
 )
@@ -75,7 +75,7 @@ def _problems(
         mapping(arguments.workers) as each,
         show_progress("verify", len(rest) + len(entries), lambda: done, unit="file"),
     ):
-        for problems in each(partial(_output_problems, shards.path), rest):
+        for problems in each(partial(list_output_problems, shards.path), rest):
             yield from problems
             done += 1
         for report in each(work, entries):
@@ -85,7 +85,3 @@ def _problems(
     yield from order_problems(reports)
     if entries and all(report.keys[0] for report in reports):  # else it follows from what was told already
         yield from query_problems(shards, reports)
-
-
-def _output_problems(folder: str, output: dict[str, Any]) -> list[str]:
-    return list(output_problems(folder, [output]))

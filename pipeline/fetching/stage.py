@@ -111,6 +111,8 @@ class FetchImages(FetchRules, ImageRules, BlockOptions, Stage):
     def __post_init__(self) -> None:
         """Checks the options; does no I/O."""
         super().__post_init__()
+        if self.from_list:
+            self.balanced = self.vocab = ""  # where they would lie is of no account
         for text in self.connect_to:
             try:
                 parse_redirection(text)

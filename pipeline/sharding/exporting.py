@@ -16,7 +16,7 @@ from pipeline.base import files
 from pipeline.base.arrays import flatten_lists
 from pipeline.base.carried_columns import json_column, with_carried
 from pipeline.base.folders import ShardsFolder
-from pipeline.base.schemas import LISTED, SHARD_INDEX
+from pipeline.base.schemas import LISTED, RAW_INDEX, SHARD_INDEX
 from pipeline.base.shard_format import UID
 from pipeline.base.tables import open_table_writer, read_schema, read_table
 from pipeline.sharding.choosing import carried_in_shards
@@ -61,7 +61,9 @@ def list_shard(index: str, queries: pa.Array) -> pa.Table:
     """
     table = read_table(index)
     schema = _list_schema(table.schema)
+    pair_id = RAW_INDEX.field(0).name  # there where samples are called by other names than the ids of their pairs
     made = {
+        "key": table[pair_id if pair_id in table.column_names else "key"],
         "queries": _strings_of(table["query_ids"], queries),
         "kept_for": _strings_of(table["kept_for"], queries),
     }

@@ -9,7 +9,7 @@ import hashlib
 import json
 import tarfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, BinaryIO, Final, NamedTuple
 
@@ -237,22 +237,21 @@ def order_problems(reports: Sequence[ShardReport]) -> Iterator[str]:
             yield f"{report.name}: begins with key {report.keys[0]}, but {before.name} ends with {before.keys[1]}"
 
 
-def output_problems(folder: str, outputs: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Files of any stage that are not as its ``_stage.json`` has them.
+def list_output_problems(folder: str, output: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a file of any stage, by what its ``_stage.json`` says.
 
     Args:
         folder: Of the stage.
-        outputs: ``{"name": …, "bytes": …, "sha256": …}`` of each.
+        output: ``{"name": …, "bytes": …, "sha256": …}``.
     """
-    for output in outputs:
-        path = files.join(folder, output["name"])
-        try:
-            size, digest = files.file_size(path), files.file_digest(path)
-        except OSError as error:
-            yield f"{output['name']}: {_one_line(error)}"
-        else:
-            if (size, digest) != (output["bytes"], output["sha256"]):
-                yield f"{output['name']}: {_other_bytes(size, digest, output)}"
+    path = files.join(folder, output["name"])
+    try:
+        size, digest = files.file_size(path), files.file_digest(path)
+    except OSError as error:
+        return [f"{output['name']}: {_one_line(error)}"]
+    if (size, digest) != (output["bytes"], output["sha256"]):
+        return [f"{output['name']}: {_other_bytes(size, digest, output)}"]
+    return []
 
 
 class _Reading:

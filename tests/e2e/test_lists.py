@@ -75,6 +75,20 @@ def data(tmp_path, loopback):
     return tmp_path
 
 
+def test_a_set_of_images_with_several_texts_and_all_that_peers_tell_is_the_same_too(tmp_path, loopback):
+    write_data(tmp_path)
+    (tmp_path / "balanced" / "rule.json").write_text('{"by": "image"}')
+    options = {"img2dataset_names": True, "exif": "keep", "image_format": "webp"}
+    folders = {"balanced": str(tmp_path / "balanced"), "vocab": str(tmp_path / "vocab")}
+    fetch(loopback, tmp_path / "raw", **folders, **options)
+    pack(tmp_path / "shards", tmp_path / "raw", balanced=folders["balanced"])
+    assert main(["export-urls", str(tmp_path / "shards"), "--output", str(tmp_path / "list.parquet")]) == 0
+    assert max(len(texts) for texts in pq.read_table(tmp_path / "list.parquet")["texts"].to_pylist()) == 2
+    fetch(loopback, tmp_path / "again", from_list=(str(tmp_path / "list.parquet"),), **options)
+    pack(tmp_path / "same", tmp_path / "again")
+    assert shard_bytes(tmp_path / "same") == shard_bytes(tmp_path / "shards")
+
+
 def test_a_set_that_is_fetched_by_its_list_has_the_same_bytes_and_verifies(data, loopback, capsys):
     counts = fetch(loopback, data / "again", from_list=(str(data / "list.parquet"),), image_size=99)
     kept = NUM_PAIRS - NUM_DEAD
@@ -200,3 +214,11 @@ def test_a_list_goes_to_one_kind_of_file_and_only_of_a_finished_set(finished_set
     assert "output must end with .parquet or .csv" in capsys.readouterr().err
     assert main(["export-urls", str(tmp_path), "--output", str(tmp_path / "list.csv")]) == 2
     assert "only finished shards can be listed" in capsys.readouterr().err
+
+
+def test_what_a_list_costs_to_fetch_is_told_before(data, capsys, monkeypatch):
+    monkeypatch.chdir(data / "raw")  # no folder of balanced pairs is here
+    command = ["fetch-images", "--from-list", str(data / "list.parquet"), "--contact", "me@lab.example", "--dry-run"]
+    assert main(command) == 0
+    told = capsys.readouterr().out
+    assert "FindQueries" in told and f"rows in {NUM_PAIRS - NUM_DEAD}\n" in told and "balanced" not in told

@@ -26,11 +26,12 @@ def shards(finished_set, tmp_path):
 
 
 def indexes(folder: Path):
-    return pa.concat_tables([pq.read_table(path) for path in sorted(folder.glob("0*.parquet"))])
+    """The rows of all indexes, in the order of their keys."""
+    return pa.concat_tables([pq.read_table(path) for path in folder.glob("0*.parquet")]).sort_by("key")
 
 
 def contents(folder: Path):
-    """All members of all shards, by name, in order."""
+    """All members of all shards, by name."""
     found = {}
     for path in sorted(folder.glob("*.tar")):
         with tarfile.open(path) as tar:
