@@ -102,11 +102,11 @@ def test_what_is_asked_for_in_several_ways_must_hold_at_once(shards, tmp_path):
 
 def test_two_workers_give_the_same_and_a_subset_of_a_subset_is_a_subset(shards, tmp_path):
     for name, workers in (("one", 1), ("two", 2)):
-        stage = Subset(shards=(str(shards),), output=str(tmp_path / name), where="url > 'http://h2.'", max_samples=7)
+        stage = Subset(shards=(str(shards),), output=str(tmp_path / name), where="url > 'http://h2.'", min_shards=3)
         run_stage(stage, workers=workers, quiet=True)
     assert digests(tmp_path / "one") == digests(tmp_path / "two")
-    subset(tmp_path / "one", tmp_path / "of one", where="url > 'http://h4.'", max_samples=7)
-    subset(shards, tmp_path / "at once", where="url > 'http://h4.'", max_samples=7)
+    subset(tmp_path / "one", tmp_path / "of one", where="url > 'http://h4.'", min_shards=3)
+    subset(shards, tmp_path / "at once", where="url > 'http://h4.'", min_shards=3)
     assert digests(tmp_path / "of one") == digests(tmp_path / "at once")
 
 
