@@ -31,7 +31,7 @@ from pipeline.web.urls import canonicalize_url
 
 NEEDED: Final = ("url", "caption")
 _DIGEST_FIELD: Final = RAW_INDEX.field(WANTED_DIGEST)
-_PART_ROWS: Final = 1 << 18  # which a worker reads at once, about
+_PART_ROWS: Final = 1 << 16  # which a worker holds at once, about
 _KEY: Final = re.compile(r"[0-9a-f]{32}")
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _TEXT_SOURCE: Final = "caption"  # where a list does not say: its column

@@ -36,6 +36,9 @@ from vocab.normalize import normalize_text
 # By what a list of queries chooses: those that a sample's text holds, or those that selected it.
 QueryColumn = Literal["queries", "kept_for"]
 
+# 16 bytes each, which sort as the ids do: zeros at an end, which numpy does not show, sort first all the same.
+Ids = npt.NDArray[np.bytes_]
+
 _MOST_HEADER: Final = 1 << 16  # bytes of a .npy before its numbers
 _ID: Final = re.compile(r"[0-9a-f]{32}")
 _INDEX_NAMES: Final[Mapping[str, str]] = {"image_url": "url", "text": "caption"}  # of raw columns, in a shard's index
@@ -45,37 +48,37 @@ class Choice(NamedTuple):
     """What is asked for.
 
     Attributes:
-        ids: [n, 2] uint64, sorted, each once; None: all.
+        ids: [n], sorted, each once; None: all.
         queries: Ids of queries, sorted; None: all.
         column: By which queries.
     """
 
-    ids: Words | None
+    ids: Ids | None
     queries: npt.NDArray[np.int32] | None
     column: QueryColumn = "queries"
 
 
-def read_ids(path: str) -> Words:
+def read_ids(path: str) -> Ids:
     """The ids of a file, in its order.
 
     Args:
         path: Of a ``.npy`` of two uint64 an id or of texts, or of a text, an id a line; ``#`` begins a remark.
 
     Returns:
-        [n, 2] uint64, high half first.
+        [n].
 
     Raises:
         ValueError: For another file.
     """
     if not path.endswith(".npy"):
         lines = files.read_bytes(path).decode("utf-8-sig").splitlines()
-        return id_words_of([text for line in lines if (text := re.sub(r"(?:^|\s+)#.*$", "", line).strip())])
+        return ids_of_texts([text for line in lines if (text := re.sub(r"(?:^|\s+)#.*$", "", line).strip())])
     check_ids(path)
     array = np.load(io.BytesIO(files.read_bytes(path)), allow_pickle=False)
     if array.dtype.kind in "US":
-        return id_words_of([one.decode() if isinstance(one, bytes) else str(one) for one in array.tolist()])
+        return ids_of_texts([one.decode() if isinstance(one, bytes) else str(one) for one in array.tolist()])
     halves = [array[name] for name in array.dtype.names] if array.dtype.names else [array[:, 0], array[:, 1]]
-    return np.stack(halves, axis=1).astype(np.uint64)
+    return ids_of_words(np.stack(halves, axis=1))
 
 
 def check_ids(path: str) -> None:
@@ -97,14 +100,18 @@ def check_ids(path: str) -> None:
         raise ValueError(f"ids: {path}: an array of {dtype} and shape {shape}; an id is two uint64, or a text")
 
 
-def id_words_of(texts: Iterable[str]) -> Words:
-    """Ids as numbers that are compared: [n, 2] uint64.
+def ids_of_texts(texts: Iterable[str]) -> Ids:
+    """Ids of keys and uids: [n].
 
-    >>> id_words_of(["0" * 31 + "A", "0" * 31 + "a"]).tolist()
-    [[0, 10], [0, 10]]
+    >>> ids_of_texts(["0" * 30 + "4A", "0" * 30 + "4a"]).tolist() == [bytes(15) + b"J"] * 2
+    True
     """
-    halves = [_id_bytes(text.lower()) for text in texts]
-    return np.frombuffer(b"".join(halves), ">u8").astype(np.uint64).reshape(-1, 2)
+    return np.frombuffer(b"".join(_id_bytes(text.lower()) for text in texts), "S16")
+
+
+def ids_of_words(words: Words) -> Ids:
+    """Ids of numbers, [n, 2] uint64, high half first: [n]."""
+    return np.ascontiguousarray(words.astype(">u8")).view("S16").reshape(-1)
 
 
 def _id_bytes(text: str) -> bytes:
@@ -113,36 +120,25 @@ def _id_bytes(text: str) -> bytes:
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
-def sort_ids(ids: Words) -> Words:
-    """The same, sorted, each once."""
-    return np.unique(ids, axis=0)
-
-
-def find_ids(wanted: Words, ids: Words) -> tuple[Mask, npt.NDArray[np.int64]]:
+def find_ids(wanted: Ids, ids: Ids) -> tuple[Mask, npt.NDArray[np.int64]]:
     """Which of some rows have an id that is wanted.
 
     Args:
-        wanted: [n, 2], sorted, each once.
-        ids: [rows, 2].
+        wanted: [n], sorted, each once; it may lie in a file, of which little is looked at.
+        ids: [rows].
 
     Returns:
         [rows], whether the id of a row is wanted; the places among the wanted of those that are, each once.
 
-    >>> is_wanted, places = find_ids(np.array([[1, 2], [1, 5]], np.uint64), np.array([[1, 5], [1, 3]], np.uint64))
+    >>> is_wanted, places = find_ids(np.array([b"b", b"d"], "S16"), np.array([b"d", b"c"], "S16"))
     >>> is_wanted.tolist(), places.tolist()
     ([True, False], [1])
     """
     if not len(wanted):
         return np.zeros(len(ids), bool), np.empty(0, np.int64)
-    both = _sortable(wanted)
-    places = np.searchsorted(both, _sortable(ids))
-    is_wanted = np.all(wanted[np.minimum(places, len(wanted) - 1)] == ids, axis=1)
+    places = np.searchsorted(wanted, ids)
+    is_wanted = wanted[np.minimum(places, len(wanted) - 1)] == ids
     return is_wanted, np.unique(places[is_wanted])
-
-
-def _sortable(ids: Words) -> npt.NDArray[np.bytes_]:
-    """Ids as strings of bytes that sort as they do; zeros at an end, which numpy strips, sort first all the same."""
-    return np.ascontiguousarray(ids.astype(">u8")).view("S16").reshape(-1)
 
 
 @dataclass(frozen=True)
@@ -216,11 +212,11 @@ def count_found(outputs: Sequence[str], number: int) -> int:
     return int(seen.sum())
 
 
-def _find_listed(table: pa.Table, ids: Words) -> tuple[Mask, npt.NDArray[np.int64]]:
-    is_listed, found = find_ids(ids, key_words(table["key"]))
+def _find_listed(table: pa.Table, ids: Ids) -> tuple[Mask, npt.NDArray[np.int64]]:
+    is_listed, found = find_ids(ids, ids_of_words(key_words(table["key"])))
     if table.schema.field(UID) == SHARD_INDEX.field(UID):
         return is_listed, found  # uids are keys
-    by_uid, more = find_ids(ids, id_words_of(uid_text(uid) for uid in table[UID].to_pylist()))
+    by_uid, more = find_ids(ids, ids_of_texts(uid_text(uid) for uid in table[UID].to_pylist()))
     return is_listed | by_uid, np.union1d(found, more)
 
 

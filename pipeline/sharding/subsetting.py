@@ -34,7 +34,6 @@ from pipeline.sharding.choosing import (
     count_found,
     find_queries,
     read_ids,
-    sort_ids,
 )
 from pipeline.sharding.exact_duplicates import Duplicates
 from pipeline.sharding.stage import WriteShards
@@ -158,7 +157,7 @@ class Subset(WriteShards):
         """What is asked for, and how many of the queries there are."""
         counts: Counts = {}
         if self.ids:
-            write_array(ids_file, sort_ids(np.concatenate([read_ids(path) for path in self.ids])))
+            write_array(ids_file, np.unique(np.concatenate([read_ids(path) for path in self.ids])))
         queries = None
         if self.queries:
             found = self._find_queries()
