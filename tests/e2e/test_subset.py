@@ -7,6 +7,7 @@ import shutil
 import tarfile
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -115,6 +116,25 @@ def test_a_subset_of_all_is_the_set(shards, tmp_path):
     assert digests(tmp_path / "all") == digests(shards)
     told, before = (json.loads((folder / "_stage.json").read_text()) for folder in (tmp_path / "all", shards))
     assert {one["name"] for one in told["ancestors"]} == {one["name"] for one in before["ancestors"]} | {"write-shards"}
+
+
+def test_a_set_on_another_file_system_is_parted_and_listed_there(shards, tmp_path):
+    store, there = fsspec.filesystem("memory"), "memory://bucket"
+    store.put(str(shards), "/bucket/shards", recursive=True)
+    ids = write_ids(tmp_path, indexes(shards)["key"].to_pylist()[::2], "two uint64")
+    store.put(ids, "/bucket/uid.npy")
+    try:
+        stage = Subset(shards=(f"{there}/shards",), output=f"{there}/part", ids=(f"{there}/uid.npy",), min_shards=3)
+        run_stage(stage, workers=1, quiet=True)
+        subset(shards, tmp_path / "part", ids=(ids,), min_shards=3)
+        store.get("/bucket/part", str(tmp_path / "copy"), recursive=True)
+        assert digests(tmp_path / "copy") == digests(tmp_path / "part")
+        assert len(digests(tmp_path / "copy")) == 6
+        assert main(["export-urls", f"{there}/part", "--output", f"{there}/list.parquet"]) == 0
+        assert main(["export-urls", str(tmp_path / "part"), "--output", str(tmp_path / "list.parquet")]) == 0
+        assert store.cat("/bucket/list.parquet") == (tmp_path / "list.parquet").read_bytes()
+    finally:
+        store.rm("/bucket", recursive=True)
 
 
 def test_the_card_tells_of_the_part_and_of_what_was_before(shards, tmp_path):
