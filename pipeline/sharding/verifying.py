@@ -32,9 +32,10 @@ _MOST_TOLD: Final = 5  # problems of one shard
 _AS_IT_IS: Final = ImageRules(reencode="never", min_side_px=1, max_aspect_ratio=1e9, max_pixels=89_478_485)
 _NAMED: Final = ("queries", "kept_for")  # in the JSON strings, in the index ids:
 _ID_NAMES: Final = ("query_ids", "kept_for")
-_NOT_TOLD: Final = ("query_ids", "mime", "bytes", "offset", "length")  # in the JSON
 _SAME_NAMES: Final = tuple(
-    name for name in SHARD_INDEX.names if name not in (*_NOT_TOLD, *_NAMED, UID, "phash", "keep_probability")
+    name
+    for name in SHARD_INDEX.names
+    if name in SAMPLE_JSON_KEYS and name not in (*_NAMED, UID, "phash", "keep_probability")
 )
 _BLOCK_BYTES: Final = 1 << 20
 
