@@ -89,7 +89,8 @@ def check_lists(paths: Sequence[str]) -> Carried:
         The columns that they carry.
 
     Raises:
-        ValueError: When one is no table, lacks a column, or has others than the first; it names the file.
+        ValueError: When one is no table, lacks a column, has one of another kind, or carries others than the first; it
+            names the file.
     """
     if not paths:
         raise ValueError("from-list: no table is given")
@@ -97,9 +98,34 @@ def check_lists(paths: Sequence[str]) -> Carried:
     for path, schema in found.items():
         if missing := [name for name in NEEDED if name not in schema.names]:
             raise ValueError(f"from-list: {path}: no column {missing[0]!r} among {', '.join(schema.names)}")
+        if wrong := [name for name in LISTED.names if name in schema.names and not _is_as_listed(schema, name)]:
+            said, wanted = schema.field(wrong[0]).type, LISTED.field(wrong[0]).type
+            raise ValueError(f"from-list: {path}: column {wrong[0]!r} is {said}, and should be {wanted}")
         if carried_by_list(schema) != carried_by_list(found[paths[0]]):
             raise ValueError(f"from-list: {path} carries other columns than {paths[0]}")
     return carried_by_list(found[paths[0]])
+
+
+def _is_as_listed(schema: pa.Schema, name: str) -> bool:
+    """Whether a column of a list has values of the kind that `LISTED` says; a ``uid`` may be of any."""
+    return name == UID or _kind_of(schema.field(name).type) == _kind_of(LISTED.field(name).type)
+
+
+def _kind_of(type_: pa.DataType) -> str:
+    """What a column's values are, however they are stored.
+
+    >>> [_kind_of(type_) for type_ in (pa.large_string(), pa.list_(pa.int64()), pa.float64(), pa.binary())]
+    ['text', 'list of whole number', 'number', 'binary']
+    """
+    if pa.types.is_dictionary(type_):
+        return _kind_of(type_.value_type)
+    if pa.types.is_list(type_) or pa.types.is_large_list(type_):
+        return f"list of {_kind_of(type_.value_type)}"
+    if pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_):
+        return "text"
+    if pa.types.is_integer(type_):
+        return "whole number"
+    return "number" if pa.types.is_floating(type_) else str(type_)
 
 
 def _read_list_schema(path: str) -> pa.Schema:
@@ -233,7 +259,7 @@ def write_balanced(part: ListPart, output: str, *, ids: OnWorker[dict[str, int]]
 
 def _balanced_row(row: Mapping[str, Any], url: str, ids: Mapping[str, int], *, source_file: str) -> dict[str, Any]:
     key, digest = str(row.get("key") or "").lower(), str(row.get("sha256") or "").lower()
-    queries, chance = row.get("queries") or [], row.get("keep_probability")
+    chance = row.get("keep_probability")
     return {
         "pair_id": bytes.fromhex(key) if _KEY.fullmatch(key) else pair_id(url, row["caption"]),
         "image_url": url,
@@ -242,11 +268,16 @@ def _balanced_row(row: Mapping[str, Any], url: str, ids: Mapping[str, int], *, s
         "page_url": row.get("page_url"),
         "language": row.get("language"),
         "source_file": row.get("source_file") or source_file,
-        "query_ids": sorted(ids[query] for query in queries),
-        "kept_for": sorted(ids[query] for query in row.get("kept_for") or []),
+        "query_ids": _ids_of(row.get("queries"), ids),
+        "kept_for": _ids_of(row.get("kept_for"), ids),
         "keep_probability": 1.0 if chance is None else chance,
         WANTED_DIGEST: bytes.fromhex(digest) if _DIGEST.fullmatch(digest) else None,
     }
+
+
+def _ids_of(queries: Sequence[str | None] | None, ids: Mapping[str, int]) -> list[int]:
+    """The ids of some queries, sorted, each once."""
+    return sorted({ids[query] for query in queries or () if query is not None})
 
 
 def load_query_ids(cuts: str) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import fsspec
@@ -163,6 +164,7 @@ def test_a_list_of_others_needs_addresses_and_texts_alone_and_its_columns_are_ca
     urls = [f"http://h.example/image/{number}.jpg" for number in (1, 2)]
     urls += ["ftp://h.example/3.jpg", "HTTP://H.example/image/4.jpg"]
     columns = {"url": urls, "caption": ["one", None, "three", "four"], "nsfw": pa.array([0.5] * 4, pa.float32())}
+    columns |= {"queries": [["b", None, "a", "b"], ["c"], None, []], "keep_probability": pa.array([0.5] * 4)}
     table = pa.table(columns)
     pq.write_table(table, tmp_path / "theirs.parquet")
     counts = fetch(loopback, tmp_path / "raw", from_list=(str(tmp_path / "theirs.parquet"),))
@@ -172,7 +174,7 @@ def test_a_list_of_others_needs_addresses_and_texts_alone_and_its_columns_are_ca
     wanted = {pair_id(url, text).hex() for url, text in ((urls[0], "one"), ("http://h.example/image/4.jpg", "four"))}
     assert {row["key"] for row in rows} == wanted
     told = {(row["nsfw"], row["text_source"], row["source_file"], *row["query_ids"]) for row in rows}
-    assert told == {(0.5, "caption", "theirs.parquet")}
+    assert told == {(0.5, "caption", "theirs.parquet"), (0.5, "caption", "theirs.parquet", 0, 1)}
 
 
 def test_two_lists_of_one_vocabulary_are_packed_together_and_of_two_are_refused(data, loopback):
@@ -197,6 +199,15 @@ def test_two_lists_of_one_vocabulary_are_packed_together_and_of_two_are_refused(
 BAD = {
     "no column": ({"url": ["http://a.example/1.jpg"]}, "no column 'caption' among url"),
     "no table": (None, "no Parquet table"),
+    "addresses that are no texts": ({"url": [b"http://a.example/"], "caption": ["a"]}, "column 'url' is binary, and"),
+    "queries that are no lists": (
+        {"url": ["u"], "caption": ["a"], "queries": ["a"]},
+        "column 'queries' is string, and",
+    ),
+    "ids that are texts": (
+        {"url": ["u"], "caption": ["a"], "query_ids": [["1"]]},
+        "column 'query_ids' is list<element: string>, and should be list<element: int32 not null>",
+    ),
 }
 
 
@@ -206,7 +217,7 @@ def test_what_is_no_list_is_told_before_anything_is_written(tmp_path, case):
     path = tmp_path / "list.parquet"
     path.write_bytes(b"x") if columns is None else pq.write_table(pa.table(columns), path)
     stage = FetchImages(output=str(tmp_path / "raw"), from_list=(str(path),), contact="me@lab.example")
-    with pytest.raises(ValueError, match=f"from-list: {path}: .*{told}"):
+    with pytest.raises(ValueError, match=f"from-list: {path}: .*{re.escape(told)}"):
         run_stage(stage, workers=1, quiet=True)
     assert not list((tmp_path / "raw").glob("*"))
 
