@@ -16,7 +16,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
@@ -76,6 +76,38 @@ class Stored(NamedTuple):
     mark: str
     sha256: str
     blob: str
+
+
+class HashedFile:
+    """A file that is written and hashed in one pass, the hashing beside the writing; see `write_hashed`.
+
+    Attributes:
+        bytes: How many were written.
+    """
+
+    def __init__(self, file: BinaryIO, pool: ThreadPoolExecutor) -> None:
+        self._file, self._pool = file, pool
+        self._digest = hashlib.sha256()
+        self._hashing: Future[None] | None = None
+        self.bytes = 0
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Appends bytes, which must stay as they are until the next call of a method has returned."""
+        self._wait()
+        self._hashing = self._pool.submit(self._digest.update, data)
+        self._file.write(data)
+        self.bytes += len(data)
+        return len(data)
+
+    @property
+    def sha256(self) -> str:
+        """The digest of all that was written, as hexadecimal digits."""
+        self._wait()
+        return self._digest.hexdigest()
+
+    def _wait(self) -> None:
+        if self._hashing is not None:
+            self._hashing.result()
 
 
 _TIMES: Final = ("mtime", "LastModified", "updated", "last_modified", "created")  # of a change, by file system
@@ -156,6 +188,25 @@ def write_whole(path: str) -> Iterator[BinaryIO]:
     Raises:
         FileTrouble: When the disk is full.
     """
+    with _write_whole(path, file_digest) as file:
+        yield file
+
+
+@contextmanager
+def write_hashed(path: str) -> Iterator[HashedFile]:
+    """Opens a large file as `write_whole` does, which is hashed while it is written and so need not be read again.
+
+    Raises:
+        FileTrouble: When the disk is full.
+    """
+    hashed: list[HashedFile] = []
+    with ThreadPoolExecutor(1) as pool, _write_whole(path, lambda _: hashed[0].sha256) as file:
+        hashed.append(HashedFile(file, pool))
+        yield hashed[0]
+
+
+@contextmanager
+def _write_whole(path: str, digest_of: Callable[[str], str]) -> Iterator[BinaryIO]:
     if (discarded := _discarded.get()) is not None:
         with tempfile.TemporaryFile() as buffer:
             yield cast(BinaryIO, buffer)
@@ -164,14 +215,14 @@ def write_whole(path: str) -> Iterator[BinaryIO]:
     if is_local(path):
         with _write_local(_plain(path)) as file:
             yield file
-        _record(path, _plain(path))
+        _record(path, _plain(path), digest_of)
         return
     with tempfile.NamedTemporaryFile(prefix="wit400m-", suffix=f"-{basename(path)}") as buffer:
         with _naming_full(tempfile.gettempdir()):
             yield cast(BinaryIO, buffer)
             buffer.flush()
         _upload(buffer.name, path)
-        _record(path, buffer.name)
+        _record(path, buffer.name, digest_of)
 
 
 def write_bytes_whole(path: str, data: bytes) -> None:
@@ -471,10 +522,10 @@ def _upload(local: str, path: str) -> None:
             system.pipe_file(inner, file.read())
 
 
-def _record(path: str, local: str) -> None:
+def _record(path: str, local: str, digest_of: Callable[[str], str]) -> None:
     written = _recorder.get()
     if written is not None:
-        written.append(Written(path, os.path.getsize(local), file_digest(local)))
+        written.append(Written(path, os.path.getsize(local), digest_of(local)))
 
 
 @contextmanager

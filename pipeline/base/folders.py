@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from pipeline.base import files
 from pipeline.base.lineage import read_stage, stage_stamp
-from pipeline.base.shard_format import MANIFEST_NAME, SIZES_NAME, WIDS_NAME
+from pipeline.base.shard_format import MANIFEST_NAME, SHARD_FOLDERS, SIZES_NAME, TRAIN, VALIDATION, WIDS_NAME
 
 _TABLE_SUFFIX = ".parquet"
 _RAW_INDEX_SUFFIX = ".index.parquet"
@@ -232,10 +232,18 @@ class ShardsFolder(StageFolder):
         """All shards, with their digests."""
         return self.file(MANIFEST_NAME)
 
+    def sizes_beside(self, shard: str) -> str:
+        """Samples of every shard in the folder of one, by that one's name."""
+        return self.file(*shard.split("/")[:-1], SIZES_NAME)
+
     @property
     def wids(self) -> str:
-        """The index of the package wids."""
-        return self.file(WIDS_NAME)
+        """The index of the package wids, of the training split."""
+        return self.wids_of(TRAIN)
+
+    def wids_of(self, split: str) -> str:
+        """The index of the package wids, of a split."""
+        return self.file(WIDS_NAME if split == TRAIN else f"{split}-{WIDS_NAME}")
 
     @property
     def readme(self) -> str:
@@ -270,8 +278,18 @@ class ShardsFolder(StageFolder):
     @property
     def about_all(self) -> list[str]:
         """The files that tell of all shards; which of them are there depends."""
-        told = [self.manifest, self.sizes, self.wids, self.readme, self.removals]
+        told = [self.manifest, *self.all_sizes, *self.all_wids, self.readme, self.removals]
         return [*told, self.query_counts, self.funnel]
+
+    @property
+    def all_sizes(self) -> list[str]:
+        """Where samples of every shard may be told: in each folder that may hold shards."""
+        return [self.file(*names, SIZES_NAME) for names in ((), *((folder,) for folder in SHARD_FOLDERS))]
+
+    @property
+    def all_wids(self) -> list[str]:
+        """Where the indexes of the package wids may be: one for each split."""
+        return [self.wids_of(split) for split in (TRAIN, VALIDATION)]
 
     def index(self, shard: str) -> str:
         """The index of a shard, by the shard's name."""

@@ -27,12 +27,16 @@ IMAGE_SUFFIXES: Final = {
 }
 TEXT_SUFFIX: Final = "txt"
 JSON_SUFFIX: Final = "json"
+TRAIN: Final = "train"  # the splits of a set
+VALIDATION: Final = "validation"
+SHARD_FOLDERS: Final = (VALIDATION, "data")  # in a set, those that may hold shards, by its form
 SIZES_NAME: Final = "sizes.json"
 WIDS_NAME: Final = "wids.json"
 MANIFEST_NAME: Final = "manifest.json"
 SCORES_NAME: Final = "scores.json"
 SCORE_COLUMNS: Final = ("key", "score")  # a sample's key; the cosine of its image and its text, float32
 UID: Final = "uid"  # a sample's key, or the uid of the table that it came from, if that was carried along
+PAIR_KEY: Final = "pair_id"  # the id of a sample's pair, as its key, where samples are called by other names
 SAMPLE_JSON_KEYS: Final = (
     "key",
     UID,
@@ -61,15 +65,6 @@ def describe_probability(probability: float) -> float:
     0.35
     """
     return float(f"{probability:.7g}")
-
-
-def shard_name(shard_index: int, num_shards: int) -> str:
-    """Name of a final shard: five digits, more where there are more than 100,000, so that names sort as numbers do.
-
-    >>> shard_name(7, 40_000), shard_name(7, 250_000)
-    ('00007.tar', '000007.tar')
-    """
-    return f"{shard_index:0{max(5, len(str(num_shards - 1)))}d}.tar"
 
 
 def raw_name(unit_index: int) -> str:

@@ -80,6 +80,12 @@ def read_table(path: str, columns: Sequence[str] | None = None, *, where: pc.Exp
             return parquet.read(names)
 
 
+def read_some_groups(path: str, groups: Sequence[int]) -> pa.Table:
+    """Reads some row groups of a Parquet file."""
+    with _open_table(path) as file, pq.ParquetFile(file, pre_buffer=not is_local(path)) as parquet:
+        return parquet.read_row_groups(list(groups), use_threads=False)
+
+
 def read_column(path: str, name: str) -> pa.Array:
     """Reads a column of a Parquet file, in one piece."""
     return read_table(path, [name])[name].combine_chunks()

@@ -7,6 +7,9 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 _BLOCK_BYTES: Final = 512
 END_OF_ARCHIVE: Final = bytes(2 * _BLOCK_BYTES)  # two empty blocks
 _RECORD_BYTES: Final = 20 * _BLOCK_BYTES
@@ -26,6 +29,19 @@ def encode_member(name: str, data: bytes) -> bytes:
     Raises:
         ValueError: For a name that does not fit a plain header.
     """
+    return b"".join((encode_header(name, len(data)), data, bytes(-len(data) % _BLOCK_BYTES)))
+
+
+def encode_header(name: str, size: int) -> bytes:
+    """What comes before the data of a member.
+
+    Args:
+        name: ASCII, at most 100 characters.
+        size: Bytes of the data, under 8 GiB.
+
+    Raises:
+        ValueError: For a name that does not fit a plain header.
+    """
     encoded = name.encode("ascii")
     if len(encoded) > _NAME_BYTES:
         raise ValueError(f"tar member name of more than 100 bytes: {name}")
@@ -35,7 +51,7 @@ def encode_member(name: str, data: bytes) -> bytes:
         (100, b"0000444\0"),  # mode: all may read
         (108, b"0000000\0"),  # uid
         (116, b"0000000\0"),  # gid
-        (124, b"%011o\0" % len(data)),
+        (124, b"%011o\0" % size),
         (136, b"00000000000\0"),  # mtime: 1970
         (148, b" " * 8),
         (156, b"0"),  # a regular file
@@ -43,7 +59,7 @@ def encode_member(name: str, data: bytes) -> bytes:
     ):
         header[start : start + len(field)] = field
     header[_CHECKSUM] = b"%06o\0 " % sum(header)
-    return b"".join((header, data, bytes(-len(data) % _BLOCK_BYTES)))
+    return bytes(header)
 
 
 def fill_archive(size: int) -> bytes:
@@ -107,16 +123,40 @@ def list_members(members: bytes | memoryview) -> list[Member]:
     return found
 
 
-def update_json(members: bytes, suffix: str, changes: Mapping[str, Any]) -> bytes:
-    """Members as `encode_member` made them, with some keys of one's JSON set anew.
+def are_members(
+    data: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], prefixes: npt.NDArray[np.bytes_]
+) -> npt.NDArray[np.bool_]:
+    """Whether runs of members are whole, with headers as `encode_member` writes them: [runs], all at once.
 
     Args:
-        members: One after another.
-        suffix: Of the name of the member to change, with its dot.
-        changes: Keys and values.
+        data: Runs of members, one after another.
+        starts: [runs + 1], where each begins, and where the last ends.
+        prefixes: [runs], what all names of a run begin with, of one length.
+
+    >>> data = np.frombuffer(encode_member("a.jpg", b"xyz") + encode_member("b.jpg", b"") + bytes(512), np.uint8)
+    >>> are_members(data, np.array([0, 1024, 1536, 2048]), np.array([b"a.", b"a.", b"c."])).tolist()
+    [True, False, False]
     """
-    for member in list_members(members):
-        if member.name.endswith(suffix):
-            content = json.loads(members[member.data : member.data + member.size]) | dict(changes)
-            return members[: member.start] + encode_member(member.name, encode_json(content)) + members[member.end :]
-    raise ValueError(f"no tar member whose name ends with {suffix}")
+    wanted = prefixes.view(np.uint8).reshape(len(prefixes), prefixes.dtype.itemsize)
+    places, ends = starts[:-1].copy(), starts[1:]
+    good = np.ones(len(places), bool)
+    rows = np.flatnonzero(places < ends)
+    while len(rows):
+        fits = places[rows] + _BLOCK_BYTES <= ends[rows]
+        good[rows[~fits]] = False
+        rows = rows[fits]
+        named = (_gather(data, places[rows], slice(0, wanted.shape[1])) == wanted[rows]).all(axis=1)
+        marked = (_gather(data, places[rows], _MAGIC) == np.frombuffer(b"ustar", np.uint8)).all(axis=1)
+        digits = _gather(data, places[rows], _SIZE)[:, :-1].astype(np.int64) - ord("0")
+        readable = ((digits >= 0) & (digits < 8)).all(axis=1)
+        sizes = digits @ (8 ** np.arange(digits.shape[1])[::-1])
+        good[rows] = named & marked & readable
+        rows, sizes = rows[good[rows]], sizes[good[rows]]
+        places[rows] += _BLOCK_BYTES + -(-sizes // _BLOCK_BYTES) * _BLOCK_BYTES
+        rows = rows[places[rows] < ends[rows]]
+    return good & (places == ends)
+
+
+def _gather(data: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], part: slice) -> npt.NDArray[np.uint8]:
+    """A part of the header at each of some places: [places, bytes]."""
+    return data[starts[:, None] + np.arange(part.start, part.stop)]

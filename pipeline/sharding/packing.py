@@ -1,31 +1,32 @@
-"""The plan of a pack unit ► its shards and their indexes; the reports of all units ► the manifest and its kin.
+"""The plan of a block ► its shards and their indexes; the reports of all units ► the manifest and its kin.
 
-Samples are copied as bytes: no image is decoded. Raw tars are read one after another, and samples put where they belong
-in a local temporary file, the *spool*, which holds those of all shards of the unit, one shard after another. So a unit
-reads one range of each raw tar, and holds a few pieces of these in memory.
+Samples are copied as bytes: no image is decoded. A shard is made of *chunks* of a few MB: each is read, checked by the
+headers of its members, hashed and written while it is in the processor's cache; and the next is read ahead meanwhile.
 """
 
-import hashlib
-import os
-import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, BinaryIO
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.base import files
+from pipeline.base.arrays import Ints
 from pipeline.base.carried_columns import carried_fields, with_carried
 from pipeline.base.drops import Counts
 from pipeline.base.folders import ShardsFolder, StageFolder
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.schemas import SHARD_INDEX
-from pipeline.base.shard_format import IMAGE_SUFFIXES, JSON_SUFFIX, UID, describe_probability, member_name, shard_name
-from pipeline.base.tables import read_table, write_table
-from pipeline.base.tar import fill_archive, list_members, update_json
-from pipeline.sharding.layout import Layout, PackUnit
-from pipeline.sharding.ranges import cut_pieces, read_pieces
+from pipeline.base.shard_format import IMAGE_SUFFIXES, PAIR_KEY, TRAIN, UID
+from pipeline.base.tables import read_some_groups, write_table
+from pipeline.base.tar import fill_archive
+from pipeline.sharding.forms import Form, describe_form, describe_split, split_of, write_stats
+from pipeline.sharding.layout import PackUnit, SetLayout
+from pipeline.sharding.samples import Rewriting
+from pipeline.sharding.sources import Source, open_source
+
+_CHUNK_BYTES: Final = 1 << 20  # of samples, about: what is read, checked, hashed and written at once
 
 
 def pack_unit(
@@ -35,7 +36,8 @@ def pack_unit(
     shards: ShardsFolder,
     plans: StageFolder,
     tars: OnWorker[list[str]],
-    layout: OnWorker[Layout],
+    layout: OnWorker[SetLayout],
+    form: Form,
     queries: OnWorker[pa.Array] | None,
 ) -> Counts:
     """Writes the shards of a pack unit and their indexes.
@@ -44,95 +46,118 @@ def pack_unit(
         unit: The unit.
         report: Where to write, last, what the manifest says of its shards.
         shards: The folder of the shards.
-        plans: The folder of the plans of all units.
+        plans: The folder of the plans of all blocks.
         tars: Paths of the raw tars, by number.
         layout: Of all shards.
+        form: Of the set.
         queries: Strings of all queries, if samples are to say anew which of them keep it in the end and how likely;
             None: samples say so already.
 
     Raises:
         OSError: When a raw tar does not hold what its index says.
     """
-    plan, num_shards, size = read_table(plans.table(unit.name)), layout.get().num_shards, layout.get().shard_samples
-    strings = queries.get() if queries else None
-    reports = []
-    with tempfile.TemporaryFile(prefix="wit400m-") as spool:
-        spool_samples(plan, tars.get(), spool)
-        for first in range(0, plan.num_rows, size):
-            name = shard_name((unit.first + first) // size, num_shards)
-            reports.append(write_shard(name, plan.slice(first, size), spool, shards=shards, queries=strings))
+    groups = range(unit.first_group, unit.first_group + len(unit.sizes))
+    plan = read_some_groups(plans.table(unit.block), groups).combine_chunks()
+    where = layout.get()
+    rewriting = Rewriting(form, queries.get() if queries else None)
+    reports, first = [], 0
+    with open_source(plan, tars.get()) as source:
+        for place, size in enumerate(unit.sizes):
+            number = unit.first_shard + place
+            keys = form.sample_keys(
+                plan["key"].slice(first, size).to_pylist(),
+                shard=where.shards_before(unit.split) + number,
+                num_shards=sum(layout.num_shards for layout in where.splits),
+                shard_samples=where.shard_samples,
+            )
+            name = form.shard_name(unit.split, number, where.num_shards(unit.split))
+            described = write_shard(name, source, first, keys, shards=shards, rewriting=rewriting)
+            reports.append(described | describe_split(unit.split))
+            first += size
     files.write_json(report, reports, sort_keys=False)
     return {}
 
 
-def spool_samples(plan: pa.Table, tars: list[str], spool: BinaryIO) -> None:
-    """Copies all samples of a plan, in its order, from raw tars into a file, which is then read from its beginning.
-
-    Args:
-        plan: Rows of `SHARD_PLAN`.
-        tars: Paths of the raw tars, by number.
-        spool: An empty file.
-
-    Raises:
-        OSError: When a raw tar does not hold what its index says.
-    """
-    raws, offsets, lengths = (plan[name].to_numpy().astype(np.int64) for name in ("raw", "offset", "length"))
-    places = np.cumsum(lengths) - lengths
-    order = np.lexsort((offsets, raws))
-    keys = plan["key"].combine_chunks().take(pa.array(order)).to_pylist()
-    starts, sizes, targets = (column[order].tolist() for column in (offsets, lengths, places))
-    for piece, data in read_pieces(cut_pieces(raws[order], offsets[order], lengths[order]), tars):
-        view = memoryview(data)
-        for row in range(piece.first, piece.last):
-            start = starts[row] - piece.start
-            sample = view[start : start + sizes[row]]
-            check_sample(sample, keys[row], tar=tars[piece.raw], offset=starts[row])
-            os.pwrite(spool.fileno(), sample, targets[row])
-    spool.seek(0)
-
-
-def check_sample(sample: memoryview, key: str, *, tar: str, offset: int) -> None:
-    """Checks that some bytes of a raw tar are the members of the sample that should be there.
-
-    Raises:
-        OSError: When they are not.
-    """
-    try:
-        names = [member.name for member in list_members(sample)]
-        found = next((repr(name) for name in names if not name.startswith(member_name(key, ""))), "")
-    except ValueError as error:
-        found = str(error)
-    if found:
-        raise OSError(f"{tar}: sample {key} should be at byte {offset}, but there is {found}; is this tar another one?")
-
-
 def write_shard(
-    name: str, rows: pa.Table, spool: BinaryIO, *, shards: ShardsFolder, queries: pa.Array | None
+    name: str, source: Source, first: int, keys: Sequence[str], *, shards: ShardsFolder, rewriting: Rewriting
 ) -> dict[str, Any]:
-    """Writes a shard, whose samples come next in a spool, and its index.
+    """Writes a shard and its index.
 
     Args:
         name: Of the shard.
-        rows: Of `SHARD_PLAN`.
-        spool: Holds the samples.
+        source: Of the samples.
+        first: The row of the first of them.
+        keys: What each sample is called in the shard.
         shards: The folder of the shards.
-        queries: Strings of all queries, if what samples say of their selection is to be written anew.
+        rewriting: How samples change.
 
     Returns:
         What the manifest says of it.
     """
-    path, digest, lengths = shards.file(name), hashlib.sha256(), list[int]()
-    with files.write_whole(path) as shard:
-        for sample in read_samples(rows, spool, queries):
-            digest.update(sample)
-            lengths.append(shard.write(sample))
-        ending = fill_archive(sum(lengths))
-        digest.update(ending)
-        size = sum(lengths) + shard.write(ending)
-    index = index_shard(rows, lengths)
+    with files.write_hashed(shards.file(name)) as shard:
+        lengths = copy_samples(source, first, keys, shard, rewriting)
+        shard.write(fill_archive(shard.bytes))
+        described = {"name": name, "samples": len(keys), "bytes": shard.bytes, "sha256": shard.sha256}
+    rows = source.plan.slice(first, len(keys))
+    index = index_shard(rows, lengths, keys=keys if rewriting.form.is_numbered else None)
     write_table(shards.index(name), index, index.schema)
-    described = {"name": name, "samples": rows.num_rows, "bytes": size, "sha256": digest.hexdigest()}
+    write_stats(shards, rewriting.form, name, samples=len(keys))
     return {**described, "images": count_images(rows["mime"])}
+
+
+def copy_samples(
+    source: Source, first: int, keys: Sequence[str], shard: files.HashedFile, rewriting: Rewriting
+) -> list[int]:
+    """Copies samples, one after another.
+
+    Args:
+        source: Of the samples.
+        first: The row of the first of them.
+        keys: What each is called in the shard.
+        shard: Where to.
+        rewriting: How samples change.
+
+    Returns:
+        Bytes of each sample's members in the shard.
+    """
+    chunks = cut_chunks(source.lengths[first : first + len(keys)])
+    # While one is hashed, the other is filled.
+    buffers = [np.empty(max((size for _, _, size in chunks), default=0), np.uint8) for _ in range(2)]
+    lengths: list[int] = []
+    source.expect(first, first + chunks[0][1])
+    for number, (start, end, size) in enumerate(chunks):
+        if number + 1 < len(chunks):
+            source.expect(first + end, first + chunks[number + 1][1])
+        buffer = buffers[number % 2][:size]
+        starts = source.read(first + start, first + end, buffer)
+        if not rewriting.is_needed:
+            shard.write(memoryview(buffer))
+            lengths += np.diff(starts).tolist()
+            continue
+        rows, view, places = source.plan.slice(first + start, end - start), memoryview(buffer), starts.tolist()
+        changes = rewriting.changes(rows, keys[start:end])
+        samples = [
+            rewriting.rewrite(view[begin:stop], key, change)
+            for begin, stop, key, change in zip(places[:-1], places[1:], keys[start:end], changes, strict=True)
+        ]
+        shard.write(b"".join(samples))
+        lengths += map(len, samples)
+    return lengths
+
+
+def cut_chunks(lengths: Ints) -> list[tuple[int, int, int]]:
+    """Samples that are read at once: the first, the one behind the last, and the bytes of all.
+
+    >>> cut_chunks(np.array([1 << 19, 1 << 19, 1 << 19, 1 << 21, 512]))
+    [(0, 2, 1048576), (2, 3, 524288), (3, 4, 2097152), (4, 5, 512)]
+    """
+    chunks, start, size = [], 0, 0
+    for row, length in enumerate(lengths.tolist()):
+        if size and size + length > _CHUNK_BYTES:
+            chunks.append((start, row, size))
+            start, size = row, 0
+        size += length
+    return [*chunks, (start, len(lengths), size)]
 
 
 def count_images(mimes: pa.ChunkedArray) -> dict[str, int]:
@@ -140,12 +165,14 @@ def count_images(mimes: pa.ChunkedArray) -> dict[str, int]:
     return dict(sorted(Counter(IMAGE_SUFFIXES[mime] for mime in mimes.to_pylist()).items()))
 
 
-def index_shard(rows: pa.Table, lengths: Sequence[int]) -> pa.Table:
+def index_shard(rows: pa.Table, lengths: Sequence[int], *, keys: Sequence[str] | None = None) -> pa.Table:
     """The index of a shard (`SHARD_INDEX`, and what is carried).
 
     Args:
         rows: Of `SHARD_PLAN`.
         lengths: Bytes of each sample's members in the shard.
+        keys: What samples are called in the shard; the ids of their pairs then are a column of their own, and
+            img2dataset's other columns are there, too. None: the ids of their pairs.
     """
     carried = carried_fields(rows.schema)
     ends = np.cumsum(lengths, dtype=np.int64)
@@ -161,49 +188,64 @@ def index_shard(rows: pa.Table, lengths: Sequence[int]) -> pa.Table:
     }
     ours = pa.schema([field for field in SHARD_INDEX if field.name not in {column.name for column in carried}])
     schema = with_carried(ours, carried)
-    return pa.table(
+    index = pa.table(
         [named[name] if name in named and name in ours.names else rows[name] for name in schema.names], schema
     )
+    if keys is None:
+        return index
+    index = index.set_column(schema.get_field_index("key"), schema.field("key"), pa.array(keys, pa.string()))
+    told = {PAIR_KEY: rows["key"], "status": pa.repeat("success", rows.num_rows)}
+    for name, column in {**told, "error_message": pa.nulls(rows.num_rows, pa.string())}.items():
+        index = index.append_column(pa.field(name, pa.string(), nullable=name == "error_message"), column)
+    return index
 
 
-def read_samples(rows: pa.Table, spool: BinaryIO, queries: pa.Array | None) -> Iterator[bytes]:
-    """The samples of a shard, as they are to lie in it."""
-    for row, length in enumerate(rows["length"].to_pylist()):
-        sample = spool.read(length)
-        if queries is not None:
-            sample = update_json(sample, f".{JSON_SUFFIX}", describe_selection(rows, row, queries))
-        yield sample
-
-
-def describe_selection(plan: pa.Table, row: int, queries: pa.Array) -> dict[str, Any]:
-    """What a sample's JSON says of its selection (`shard_format`): the queries that keep it, and how likely."""
-    kept_for = [queries[query_id].as_py() for query_id in plan["kept_for"][row].as_py()]
-    return {"kept_for": kept_for, "keep_probability": describe_probability(plan["keep_probability"][row].as_py())}
-
-
-def read_manifest(reports: Sequence[str]) -> dict[str, Any]:
+def read_manifest(reports: Sequence[str], form: Form) -> dict[str, Any]:
     """The manifest of all shards.
 
     Args:
         reports: Files that say what is in the shards of each pack unit, in order.
+        form: Of the set.
     """
-    return add_manifest([entry for entries in files.each(files.read_json, reports) for entry in entries])
+    return add_manifest([entry for entries in files.each(files.read_json, reports) for entry in entries], form)
 
 
-def add_manifest(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The manifest of all shards, from what it says of each."""
+def add_manifest(entries: Sequence[Mapping[str, Any]], form: Form) -> dict[str, Any]:
+    """The manifest of all shards, from what it says of each, and the form of the set."""
     images: Counter[str] = Counter()
     for entry in entries:
         images.update(entry["images"])
     totals = {name: sum(entry[name] for entry in entries) for name in ("samples", "bytes")}
-    return {**totals, "images": dict(sorted(images.items())), "shards": list(entries)}
+    return {**describe_form(form), **totals, "images": dict(sorted(images.items())), "shards": list(entries)}
 
 
 def write_manifest(shards: ShardsFolder, manifest: Mapping[str, Any]) -> None:
-    """Writes the sizes of all shards, the index of the package wids and, last, the manifest."""
-    entries = manifest["shards"]
-    listed = [{"url": entry["name"], "nsamples": entry["samples"], "filesize": entry["bytes"]} for entry in entries]
-    index = {"__kind__": "wids-shard-index-v1", "wids_version": 1, "shardlist": listed}
-    files.write_json(shards.sizes, {entry["name"]: entry["samples"] for entry in entries}, sort_keys=False)
-    files.write_json(shards.wids, index, sort_keys=False)
+    """Writes the sizes of all shards, the indexes of the package wids and, last, the manifest."""
+    told = {**shard_sizes(shards, manifest), **wids_indexes(shards, manifest)}
+    for path, content in told.items():
+        files.write_json(path, content, sort_keys=False)
+    for path in {*shards.all_sizes, *shards.all_wids} - told.keys():
+        files.remove_file(path)  # of a split that has lost all its shards
     files.write_json(shards.manifest, manifest, sort_keys=False)
+
+
+def shard_sizes(shards: ShardsFolder, manifest: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """The tables of sizes, by their paths: one in each folder with shards, as open_clip looks for it; one at least."""
+    found: dict[str, dict[str, int]] = {}
+    for entry in manifest["shards"]:
+        path = shards.sizes_beside(entry["name"])
+        found.setdefault(path, {})[files.basename(entry["name"])] = entry["samples"]
+    return found or {shards.sizes: {}}
+
+
+def wids_indexes(shards: ShardsFolder, manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The indexes of the package wids, by their paths: one for each split; that of the training split is always there.
+
+    Shards are named from the folder of the index.
+    """
+    found: dict[str, list[dict[str, Any]]] = {shards.wids_of(TRAIN): []}
+    for entry in manifest["shards"]:
+        listed = {"url": entry["name"], "nsamples": entry["samples"], "filesize": entry["bytes"]}
+        found.setdefault(shards.wids_of(split_of(entry)), []).append(listed)
+    kind = {"__kind__": "wids-shard-index-v1", "wids_version": 1}
+    return {path: {**kind, "shardlist": listed} for path, listed in found.items()}

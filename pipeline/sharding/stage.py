@@ -38,7 +38,8 @@ from pipeline.sharding.decontaminating import (
     write_report,
 )
 from pipeline.sharding.exact_duplicates import Duplicates, find_losing_rows, pack_samples
-from pipeline.sharding.layout import NUM_BINS, Layout, count_survivors, read_layout
+from pipeline.sharding.forms import FORMS, FormName
+from pipeline.sharding.layout import SetLayout, count_survivors, num_counts, read_layout
 from pipeline.sharding.near_duplicates import RECORD, Alikeness, NearDuplicates, find_copies, pack_looks
 from pipeline.sharding.packing import pack_unit, read_manifest, write_manifest
 from pipeline.sharding.planning import route_rows, write_plan
@@ -94,6 +95,19 @@ class WriteShards(DecontaminationOptions, BlockOptions, Stage):
     min_shards: int = option(
         16, "Shards to make at least, smaller ones where need be: readers want one a worker of every GPU.", minimum=1
     )
+    validation_share: float = option(
+        0.0,
+        "Share of the pictures whose samples are held out, in shards of their own (validation/), 0 to below 1.",
+        minimum=0,
+        maximum=1,
+        sparse=True,
+    )
+    layout: FormName = option(
+        "wit400m",
+        "How shards, samples and their members are named: the default is read by all tools, others are as img2dataset, "
+        "DataComp, open_clip or the Hub of Hugging Face name them.",
+        sparse=True,
+    )
     where: str = option(
         "",
         "Only samples for which this holds, by sizes, texts and addresses, what they carry and their scores, e.g. "
@@ -138,7 +152,8 @@ class WriteShards(DecontaminationOptions, BlockOptions, Stage):
     )
     shards_at_once: int = option(
         32,
-        "Shards that a worker packs at once: more are fewer requests; it needs temporary disk (TMPDIR) for so many.",
+        "Shards that a worker packs at once. Where raw tars are not on its own disks, more are fewer requests, up to 31; "
+        "it needs temporary disk (TMPDIR) for so many.",
         minimum=1,
         identity=False,
     )
@@ -146,6 +161,8 @@ class WriteShards(DecontaminationOptions, BlockOptions, Stage):
     def __post_init__(self) -> None:
         """Checks the options; does no I/O."""
         super().__post_init__()
+        if self.validation_share == 1:
+            raise ValueError("write-shards: validation-share must be below 1, not 1")
         self._condition()
         cuts = [self.min_score is not None, self.top_score_share is not None]
         if self.scores and not self.where and sum(cuts) != 1:
@@ -213,8 +230,10 @@ class WriteShards(DecontaminationOptions, BlockOptions, Stage):
         queries, counted = self._read_queries(), shards.working("layout", "survivors.npy")
         count = SumUnits(
             units=select.outputs,
-            array_of=partial(count_survivors, num_queries=num_queries(queries)),
-            size=NUM_BINS + num_queries(queries),
+            array_of=partial(
+                count_survivors, num_queries=num_queries(queries), validation_share=self.validation_share
+            ),
+            size=num_counts(self.validation_share, num_queries(queries)),
             output=counted,
         )
         *_, selected, _ = yield (
@@ -232,7 +251,7 @@ class WriteShards(DecontaminationOptions, BlockOptions, Stage):
                 counted,
                 max_samples=self.max_samples,
                 min_shards=self.min_shards,
-                most_at_once=self.shards_at_once,
+                validation_share=self.validation_share,
             ),
             OnWorker(read_column, BalancedFolder(self.final).cuts, "query") if self.final else None,
         )
@@ -243,12 +262,12 @@ class WriteShards(DecontaminationOptions, BlockOptions, Stage):
             yield count_report(reports_on_sets)
             counts = add_counts(counts, evaluation.read, count_report(reports_on_sets))
         history = [*self._read_history(), {"stage": self.name, "counts": counts}]
-        manifest = read_manifest(reports)
+        manifest = read_manifest(reports, FORMS[self.layout])
         write_card(
             shards,
             manifest=manifest,
             carried=wanted.carried,
-            samples=read_array(counted)[NUM_BINS:],
+            samples=read_array(counted)[-queries.num_rows or None :],
             cuts=queries,
             history=history,
         )
@@ -376,38 +395,43 @@ class WriteShards(DecontaminationOptions, BlockOptions, Stage):
         return [rule for rule, is_asked in asked if is_asked]
 
     def _pack(
-        self, selected: Sequence[str], raws: list[RawTar], layout: OnWorker[Layout], queries: OnWorker[Any] | None
+        self, selected: Sequence[str], raws: list[RawTar], layout: OnWorker[SetLayout], queries: OnWorker[Any] | None
     ) -> Generator[Any, Any, Sequence[str]]:
         """Plans and writes the shards; returns the files that say what is in those of each pack unit."""
-        shards, at_once = ShardsFolder(self.output), layout.get().shards_at_once
+        shards, plans = (ShardsFolder(self.output), StageFolder(ShardsFolder(self.output).working("plans")))
         schema = with_carried(SURVIVORS, self._carried())
-        # Units of another size are other units: what a run that was cut short left of them is of no use.
-        plans = StageFolder(shards.working(f"plans-of-{at_once}"))
         tars = shards.working("layout", "tars.json")
         files.write_json(tars, [raw.tar for raw in raws])
-        units = layout.get().units()
+        where = layout.get()
         plan = GroupPacked(
             sources=selected,
             pack=partial(route_rows, layout=layout, schema=schema),
-            units=units,
-            output_of=lambda unit: plans.table(unit.name),
+            units=where.blocks(),
+            output_of=lambda block: plans.table(block.name),
             work=partial(write_plan, schema=schema),
             payload=sum(files.sizes(selected).values()),
         )
+        # Units of another size are other units: what a run that was cut short left of them is of no use.
+        packed = shards.working(f"packed-by-{self.shards_at_once}")
         pack = MapUnits(
-            units=units,
-            output_of=lambda unit: shards.working(f"packed-by-{at_once}", f"{unit.name}.json"),
+            units=where.units(
+                most_at_once=self.shards_at_once, whole_blocks=not all(files.is_local(raw.tar) for raw in raws)
+            ),
+            output_of=lambda unit: files.join(packed, f"{unit.name}.json"),
             work=partial(
                 pack_unit,
                 shards=shards,
                 plans=plans,
                 tars=OnWorker(files.read_json, tars),
                 layout=layout,
+                form=FORMS[self.layout],
                 queries=queries,
             ),
         )
         yield Step("PlanShards", plan), Step("PackShards", pack)
-        yield {"shards": layout.get().num_shards}
+        yield {"shards": sum(layout.num_shards for layout in where.splits)}
+        if self.validation_share:
+            yield {f"{layout.split}_samples": layout.num_samples for layout in where.splits}
         return pack.outputs
 
 
