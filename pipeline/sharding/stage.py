@@ -267,7 +267,7 @@ class WriteShards(DecontaminationOptions, BlockOptions, Stage):
             shards,
             manifest=manifest,
             carried=wanted.carried,
-            samples=read_array(counted)[-queries.num_rows or None :],
+            samples=read_array(counted)[num_counts(self.validation_share, 0) :],
             cuts=queries,
             history=history,
         )
