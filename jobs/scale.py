@@ -15,11 +15,12 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from pipeline.base.options import options_of
+from pipeline.base.shard_format import TRAIN
 from pipeline.extraction.dedup import Duplicates
 from pipeline.fetching.grouped_rows import join_tables
 from pipeline.fetching.planning import HOST_BUCKETS, choose_unit_urls, group_units, plan_units, units_a_group
 from pipeline.fetching.stage import FetchImages
-from pipeline.sharding.layout import make_layout
+from pipeline.sharding.layout import SetLayout, make_layout
 from pipeline.sharding.stage import WriteShards
 from pipeline.sharding.stored_samples import cut_groups, num_buckets
 from pipeline.slicing import num_slices
@@ -241,12 +242,16 @@ def num_fetch_units(rows: int) -> int:
     return plan_units(histogram, unit_urls=_unit_urls(rows)).num_units
 
 
+def set_layout(rows: int) -> SetLayout:
+    """Where so many samples go."""
+    most, fewest = (int(_default(WriteShards, name)) for name in ("max_samples", "min_shards"))
+    return SetLayout((make_layout(TRAIN, np.array([rows]), max_samples=most, min_shards=fewest),), 0)
+
+
 def num_pack_units(rows: int) -> int:
-    """Runs of shards that are packed at once."""
-    most, fewest, at_once = (
-        int(_default(WriteShards, name)) for name in ("max_samples", "min_shards", "shards_at_once")
-    )
-    return len(make_layout(np.array([rows]), max_samples=most, min_shards=fewest, most_at_once=at_once).units())
+    """Runs of shards that are packed at once, of raw tars in a store."""
+    at_once = int(_default(WriteShards, "shards_at_once"))
+    return len(set_layout(rows).units(most_at_once=at_once, whole_blocks=True))
 
 
 def num_plan_groups(rows: int) -> int:

@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -12,10 +13,11 @@ from jobs.progress import show_progress
 from pipeline.base import files
 from pipeline.base.folders import ShardsFolder
 from pipeline.base.lineage import STAGE_NAME, read_stage
+from pipeline.sharding.forms import form_of, split_of
 from pipeline.sharding.verifying import (
+    KeyWatch,
     folder_problems,
     list_output_problems,
-    order_problems,
     query_problems,
     verify_shard,
 )
@@ -60,17 +62,18 @@ def _problems(
 ) -> Iterator[str]:
     outputs: list[dict[str, Any]] = read_stage(shards.path)["outputs"] if is_stage else []
     entries: list[dict[str, Any]] = []
+    form = form_of({})
     if has_manifest:
         try:
             manifest = files.read_json(shards.manifest)
-            entries = manifest["shards"]
+            entries, form = manifest["shards"], form_of(manifest)
             yield from folder_problems(shards, manifest)
         except (ValueError, KeyError, TypeError) as error:
             yield f"{files.basename(shards.manifest)}: not as write-shards writes it ({error!r})"
     names = {entry["name"] for entry in entries}  # their digests are in the manifest, too
     rest = [output for output in outputs if output["name"] not in names]
-    work = partial(verify_shard, folder=shards.path, decode=not arguments.no_decode)
-    reports, done = [], 0
+    work = partial(verify_shard, folder=shards.path, form=form, decode=not arguments.no_decode)
+    reports, done, watches = [], 0, defaultdict[str, KeyWatch](KeyWatch)
     with (
         mapping(arguments.workers) as each,
         show_progress("verify", len(rest) + len(entries), lambda: done, unit="file"),
@@ -78,10 +81,10 @@ def _problems(
         for problems in each(partial(list_output_problems, shards.path), rest):
             yield from problems
             done += 1
-        for report in each(work, entries):
+        for entry, report in zip(entries, each(work, entries), strict=True):
             yield from (f"{report.name}: {problem}" for problem in report.problems)
-            reports.append(report)
+            yield from watches[split_of(entry)].see(report)
+            reports.append(report._replace(keys=report.keys[:1]))
             done += 1
-    yield from order_problems(reports)
-    if entries and all(report.keys[0] for report in reports):  # else it follows from what was told already
+    if entries and all(report.keys for report in reports):  # else it follows from what was told already
         yield from query_problems(shards, reports)

@@ -18,6 +18,7 @@ from pipeline.base.folders import ShardsFolder
 from pipeline.base.funnel import funnel_lines
 from pipeline.base.rendering import render_template
 from pipeline.base.tables import read_table, write_table
+from pipeline.sharding.forms import form_of, shard_patterns, splits_of
 from pipeline.sharding.hugging_face import front_matter
 
 CARD_QUERIES = pa.schema(
@@ -102,13 +103,20 @@ def card_text(
 ) -> str:
     """The card as Markdown, with front matter for Hugging Face."""
     front = front_matter(
-        suffixes=manifest["images"], carried=carried, extra=_extra_keys(history), samples=manifest["samples"]
+        suffixes=manifest["images"],
+        carried=carried,
+        extra=_extra_keys(history),
+        samples=manifest["samples"],
+        form=form_of(manifest),
+        splits=splits_of(manifest),
     )
     return render_template(
         "pipeline.sharding",
         "card.md.j2",
         front=front,
         manifest=manifest,
+        members=["jpg", *(["json"] if form_of(manifest).has_json else []), "txt"],
+        patterns=shard_patterns(manifest),
         funnel=funnel_lines(history),
         switched_off=switched_off(history),
         queries=queries,

@@ -16,12 +16,13 @@ and ``resharder.py``; open_clip 3.3.0, `open_clip_train.data`; Hugging Face Hub,
 "WebDataset".
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 from pipeline.base import files
 from pipeline.base.folders import ShardsFolder
-from pipeline.base.shard_format import TRAIN
+from pipeline.base.shard_format import PAIR_KEY, TRAIN
 
 FormName = Literal["wit400m", "img2dataset", "open_clip", "datacomp", "hugging-face"]
 
@@ -65,6 +66,21 @@ class Form(NamedTuple):
             return f"data/{split}-{number:0{digits}d}-of-{num_shards:0{digits}d}.tar"
         name = f"{number:0{max(self.digits, len(str(num_shards - 1)))}d}.tar"
         return name if split == TRAIN else f"{split}/{name}"
+
+    def shard_pattern(self, split: str) -> str:
+        """A glob that fits the shards of a split, and none of another.
+
+        >>> [form.shard_pattern("validation") for form in (FORMS["wit400m"], FORMS["hugging-face"])]
+        ['validation/*.tar', 'data/validation-*.tar']
+        """
+        if self.tells_split:
+            return f"data/{split}-*.tar"
+        return "*.tar" if split == TRAIN else f"{split}/*.tar"
+
+    @property
+    def extra_keys(self) -> tuple[str, ...]:
+        """Of the JSON of samples, besides `SAMPLE_JSON_KEYS`: texts or null."""
+        return (PAIR_KEY, "status", "error_message") if self.is_numbered else ()
 
     def sample_keys(self, pair_keys: list[str], *, shard: int, num_shards: int, shard_samples: int) -> list[str]:
         """The keys of the samples of a shard.
@@ -112,6 +128,33 @@ def split_of(entry: Mapping[str, Any]) -> str:
     return str(entry.get("split", TRAIN))
 
 
+def splits_of(manifest: Mapping[str, Any]) -> list[str]:
+    """The splits that have shards, that for training first and in any case."""
+    return list(dict.fromkeys([TRAIN, *map(split_of, manifest["shards"])]))
+
+
+def brace_pattern(names: Sequence[str]) -> str:
+    """What webdataset and open_clip call some shards of one split, which follow one another.
+
+    >>> brace_pattern(["00000.tar", "00001.tar", "00002.tar"]), brace_pattern(["data/train-00000-of-00001.tar"])
+    ('{00000..00002}.tar', 'data/train-{00000..00000}-of-00001.tar')
+    """
+    (before, first, after), (_, last, _) = (
+        re.split(r"(?<!\d)(\d{5,})", name, maxsplit=1) for name in (names[0], names[-1])
+    )
+    return f"{before}{{{first}..{last}}}{after}"
+
+
+def shard_patterns(manifest: Mapping[str, Any]) -> dict[str, tuple[str, int]]:
+    """What webdataset and open_clip call the shards of each split that has some, and how many samples these hold."""
+    found = {}
+    for split in splits_of(manifest):
+        entries = [entry for entry in manifest["shards"] if split_of(entry) == split]
+        if entries:
+            found[split] = brace_pattern([entry["name"] for entry in entries]), sum(e["samples"] for e in entries)
+    return found
+
+
 def describe_split(split: str) -> dict[str, str]:
     """What the manifest says of the split of a shard."""
     return {} if split == TRAIN else {"split": split}
@@ -126,18 +169,12 @@ def stats_name(shard: str) -> str:
     return f"{shard.removesuffix('.tar')}_stats.json"
 
 
-def files_of(form: Form, shard: str) -> list[str]:
-    """The files of one shard: itself, its index, and its statistics where there are any."""
-    return [shard, shard.removesuffix(".tar") + ".parquet", *([stats_name(shard)] if form.is_numbered else [])]
-
-
-def write_stats(shards: ShardsFolder, form: Form, shard: str, *, samples: int) -> None:
-    """Writes the statistics of a shard, where the form has them.
+def write_stats(shards: ShardsFolder, shard: str, *, samples: int) -> None:
+    """Writes the statistics of a shard.
 
     They tell of the samples that are there; when they were fetched is not told, for bytes follow from the data alone.
     """
-    if form.is_numbered:
-        told = {"count": samples, "successes": samples, "failed_to_download": 0, "failed_to_resize": 0}
-        times = {"duration": 0.0, "start_time": 0.0, "end_time": 0.0}
-        stats = {**told, **times, "status_dict": {"success": samples}}
-        files.write_json(shards.file(stats_name(shard)), stats, sort_keys=False)
+    told = {"count": samples, "successes": samples, "failed_to_download": 0, "failed_to_resize": 0}
+    times = {"duration": 0.0, "start_time": 0.0, "end_time": 0.0}
+    stats = {**told, **times, "status_dict": {"success": samples}}
+    files.write_json(shards.file(stats_name(shard)), stats, sort_keys=False)

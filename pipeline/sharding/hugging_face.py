@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from pipeline.base.carried_columns import Carried
 from pipeline.base.shard_format import JSON_SUFFIX, SAMPLE_JSON_KEYS, TEXT_SUFFIX
+from pipeline.sharding.forms import Form
 
 _TEXTS: Final = {"dtype": "string"}
 _LISTS: Final = frozenset({"queries", "kept_for"})
@@ -33,7 +34,15 @@ _SIZE_CLASSES: Final = (
 )
 
 
-def front_matter(*, suffixes: Iterable[str], carried: Carried, extra: Sequence[str], samples: int) -> str:
+def front_matter(
+    *,
+    suffixes: Iterable[str],
+    carried: Carried,
+    extra: Sequence[str],
+    samples: int,
+    form: Form,
+    splits: Sequence[str],
+) -> str:
     """The front matter, between its lines of dashes.
 
     Args:
@@ -41,16 +50,24 @@ def front_matter(*, suffixes: Iterable[str], carried: Carried, extra: Sequence[s
         carried: Columns that samples carry.
         extra: Keys of every sample's JSON besides these and `SAMPLE_JSON_KEYS`, of texts.
         samples: How many there are.
+        form: Of the set.
+        splits: Names of those that have shards.
     """
+    described = {"name": JSON_SUFFIX, "struct": _json_features(carried, [*extra, *form.extra_keys])}
     features = [
         *({"name": suffix, "dtype": "image"} for suffix in sorted(suffixes)),
-        {"name": JSON_SUFFIX, "struct": _json_features(carried, extra)},
+        *([described] if form.has_json else []),
         {"name": TEXT_SUFFIX, "dtype": "string"},
         {"name": "__key__", "dtype": "string"},
         {"name": "__url__", "dtype": "string"},
     ]
     told = {
-        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "*.tar"}]}],
+        "configs": [
+            {
+                "config_name": "default",
+                "data_files": [{"split": split, "path": form.shard_pattern(split)} for split in splits],
+            }
+        ],
         "dataset_info": {"config_name": "default", "features": features},
         "size_categories": [_size_class(samples)],
         "task_categories": ["zero-shot-image-classification", "image-to-text", "text-to-image"],

@@ -4,10 +4,10 @@ Keys are hashes, so key order is a random order that every run repeats. A split'
 *blocks* of 16 to 31 shards (one block where there are fewer), each a random draw of the whole; within a block samples
 are dealt to shards host by host (`planning`), so that hosts are mixed in each shard as in its block, to within one
 sample. All shards of a split but the last are of one size: as large as allowed, or smaller where there would be too few
-for the processes that read them. To find the ranks of keys, survivors are counted by *bins* of them; only in a bin where
-a block's border falls are keys compared.
+for the processes that read them. To find the ranks of keys, survivors are counted by *bins* of them; only in a bin
+where a block's border falls are keys compared.
 
-A *pack unit* is a run of shards of a block that one worker writes at once. How many it has changes no byte of any shard.
+A *pack unit* is a run of shards of a block that one worker writes at once. How many it has changes no byte of any.
 """
 
 from collections.abc import Iterator
@@ -106,7 +106,7 @@ class Layout(NamedTuple):
         return np.arange(blocks + 1) * self.num_shards // max(1, blocks)
 
     def bins(self) -> tuple[Ints, Ints]:
-        """[blocks] each: the first and the last bin that holds samples of a block; blocks that meet in a bin share it."""
+        """[blocks] each: the first and the last bin that holds samples of a block; two that meet in a bin share it."""
         edges = self._rank_edges()
         return _find_bins(self.starts, edges[:-1]), _find_bins(self.starts, edges[1:] - 1)
 

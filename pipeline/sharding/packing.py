@@ -101,7 +101,8 @@ def write_shard(
     rows = source.plan.slice(first, len(keys))
     index = index_shard(rows, lengths, keys=keys if rewriting.form.is_numbered else None)
     write_table(shards.index(name), index, index.schema)
-    write_stats(shards, rewriting.form, name, samples=len(keys))
+    if rewriting.form.is_numbered:
+        write_stats(shards, name, samples=len(keys))
     return {**described, "images": count_images(rows["mime"])}
 
 
@@ -131,10 +132,10 @@ def copy_samples(
         buffer = buffers[number % 2][:size]
         starts = source.read(first + start, first + end, buffer)
         if not rewriting.is_needed:
-            shard.write(memoryview(buffer))
+            shard.write(buffer.data)
             lengths += np.diff(starts).tolist()
             continue
-        rows, view, places = source.plan.slice(first + start, end - start), memoryview(buffer), starts.tolist()
+        rows, view, places = source.plan.slice(first + start, end - start), buffer.data, starts.tolist()
         changes = rewriting.changes(rows, keys[start:end])
         samples = [
             rewriting.rewrite(view[begin:stop], key, change)

@@ -19,6 +19,7 @@ from pipeline.base import files
 from pipeline.base.folders import ShardsFolder
 from pipeline.base.lineage import STAGE_NAME
 from pipeline.base.shard_format import MANIFEST_NAME
+from pipeline.sharding.forms import stats_name
 
 T = TypeVar("T")
 
@@ -95,6 +96,7 @@ def _beside(shards: ShardsFolder, names: Sequence[str]) -> list[str]:
     there = files.list_stored(shards.path)
     start = f"{shards.path}/"
     known = [path.removeprefix(start) for path in (*map(shards.index, names), *shards.about_all)]
+    known += map(stats_name, names)  # where the form of the set has them
     card = [name for name in there if name.startswith(f"{files.basename(shards.card)}/")]
     return [name for name in dict.fromkeys([*known, *card]) if name in there]
 

@@ -21,10 +21,11 @@ from pipeline.base.drops import Counts, DropReason, add_counts, drop_counts
 from pipeline.base.folders import ShardsFolder
 from pipeline.base.lineage import STAGE_NAME, read_stage
 from pipeline.base.schemas import SHARD_INDEX
-from pipeline.base.shard_format import UID
+from pipeline.base.shard_format import PAIR_KEY, UID
 from pipeline.base.tables import read_schema, read_table, write_table
 from pipeline.base.tar import encode_json, fill_archive
 from pipeline.sharding.card import rewrite_card
+from pipeline.sharding.forms import describe_split, form_of, split_of, stats_name, write_stats
 from pipeline.sharding.packing import add_manifest, count_images, write_manifest
 from pipeline.sharding.query_counts import num_queries
 from pipeline.web.blocklists import KINDS, Blocklists
@@ -60,7 +61,7 @@ class Listed(NamedTuple):
 
     Attributes:
         shard: Its name.
-        keys: Of the samples.
+        keys: Of the samples, as they are called in the shard.
         queries: How many of them each query keeps, by its id.
         origins: Of each sample the addresses of its image and its page, and the file of the crawl.
     """
@@ -98,10 +99,14 @@ def trace_listed(shard: str, *, folder: str, lists: Blocklists) -> list[Trace]:
 def _listed_rows(shard: str, folder: str, lists: Blocklists, columns: Sequence[str]) -> pa.Table:
     """The rows of a shard's index that are listed, with some of its columns and their key."""
     index = ShardsFolder(folder).index(shard)
-    uid = [UID] if carries_uid(read_schema(index)) else []
-    table = read_table(index, list(dict.fromkeys(["key", "url", "sha256", "phash", *columns, *uid])))
+    schema = read_schema(index)
+    uid = [UID] if carries_uid(schema) else []
+    pair_key = PAIR_KEY if PAIR_KEY in schema.names else "key"  # lists name pairs, whatever samples are called
+    table = read_table(index, list(dict.fromkeys(["key", pair_key, "url", "sha256", "phash", *columns, *uid])))
     digests = pa.array([bytes.fromhex(digest) for digest in table["sha256"].to_pylist()], pa.binary(32))
-    looked_at = pa.table({"key": table["key"], "image_url": table["url"], "sha256": digests, "phash": table["phash"]})
+    looked_at = pa.table(
+        {"key": table[pair_key], "image_url": table["url"], "sha256": digests, "phash": table["phash"]}
+    )
     looked_at = looked_at.append_column(UID, table[UID]) if uid else looked_at
     return table.select(["key", *columns]).filter(pa.array(lists.rows(looked_at)))
 
@@ -136,10 +141,12 @@ def remove_samples(listed: Listed, report: str, *, folder: str, sha256: str) -> 
                 left.schema.get_field_index("offset"), left.schema.field("offset"), pa.array(lengths.cumsum() - lengths)
             )
             write_table(index, left, left.schema)
+            if files.exists(shards.file(stats_name(listed.shard))):
+                write_stats(shards, listed.shard, samples=left.num_rows)
             entry = {"name": listed.shard, "samples": left.num_rows, **made, "images": count_images(left["mime"])}
         else:
-            files.remove_file(path)
-            files.remove_file(index)
+            for name in _names_of(listed.shard):
+                files.remove_file(shards.file(name))
     files.write_json(report, {"entry": entry, **listed._asdict()}, sort_keys=False)
 
 
@@ -170,8 +177,12 @@ def finish(shards: ShardsFolder, before: ShardsFolder, reports: Mapping[str, str
     """
     manifest = files.read_json(before.manifest)
     found = dict(zip(reports, files.each(files.read_json, reports.values()), strict=True))
-    entries = [found[e["name"]]["entry"] if e["name"] in found else e for e in manifest["shards"]]
-    after = add_manifest([entry for entry in entries if entry])
+    entries = [
+        {**found[e["name"]]["entry"], **describe_split(split_of(e))} if e["name"] in found else e
+        for e in manifest["shards"]
+        if e["name"] not in found or found[e["name"]]["entry"]
+    ]
+    after = add_manifest(entries, form_of(manifest))
     fewer = np.zeros(num_queries(read_table(before.query_counts, ["query_id"])), np.int64)
     for report in found.values():
         for query, number in report["queries"].items():
@@ -317,7 +328,7 @@ def _tell_stage(
     changed |= {path.removeprefix(f"{shards.path}/") for path in shards.about_all}
     empty = {name for shard, report in found.items() if not report["entry"] for name in _names_of(shard)}
     known = [output for output in content["outputs"] if output["name"] not in changed]
-    anew = [_describe(shards, name) for name in sorted(changed - empty)]
+    anew = [_describe(shards, name) for name in sorted(changed - empty) if files.exists(shards.file(name))]
     outputs = sorted([*known, *anew], key=lambda output: str(output["name"]))
     gone = sum(len(report["keys"]) for report in found.values())
     counts = add_counts(content["counts"], {f"samples/drop/{DropReason.BLOCKED}": gone})
@@ -325,8 +336,9 @@ def _tell_stage(
     files.write_json(shards.file(STAGE_NAME), {**content, "outputs": outputs, "counts": counts})
 
 
-def _names_of(shard: str) -> tuple[str, str]:
-    return shard, shard.partition(".")[0] + ".parquet"
+def _names_of(shard: str) -> tuple[str, ...]:
+    """The files of one shard, some of which are there only in some forms of a set."""
+    return shard, shard.removesuffix(".tar") + ".parquet", stats_name(shard)
 
 
 def _describe(shards: ShardsFolder, name: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import pyarrow as pa
 from pipeline.base import files
 from pipeline.base.arrays import Ints
 from pipeline.base.shard_format import member_name
-from pipeline.base.tar import list_members, are_members
+from pipeline.base.tar import are_members, list_members
 from pipeline.sharding.ranges import cut_pieces, read_pieces
 
 _MOST_OPEN: Final = 256  # files of a source: a process may have 1,024
@@ -67,7 +67,7 @@ class Source:
         """
         starts = np.zeros(last - first + 1, np.int64)
         np.cumsum(self.lengths[first:last], out=starts[1:])
-        places, view = starts.tolist(), memoryview(buffer)
+        places, view = starts.tolist(), buffer.data
         if self._spool is not None:
             os.preadv(self._spool, [view], self._offsets[first])
         else:

@@ -8,8 +8,8 @@ import functools
 import hashlib
 import json
 import tarfile
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, BinaryIO, Final, NamedTuple
 
@@ -19,14 +19,18 @@ from pipeline.base.schemas import SHARD_INDEX
 from pipeline.base.shard_format import (
     IMAGE_SUFFIXES,
     JSON_SUFFIX,
+    PAIR_KEY,
     SAMPLE_JSON_KEYS,
+    SHARD_FOLDERS,
     TEXT_SUFFIX,
     UID,
     describe_probability,
 )
 from pipeline.base.tables import read_table
 from pipeline.pixels.images import ImageRules, normalize_image
-from pipeline.sharding.packing import count_images
+from pipeline.sharding.forms import Form
+from pipeline.sharding.layout import BLOCK_SHARDS
+from pipeline.sharding.packing import count_images, shard_sizes, wids_indexes
 
 _MOST_TOLD: Final = 5  # problems of one shard
 _AS_IT_IS: Final = ImageRules(reencode="never", min_side_px=1, max_aspect_ratio=1e9, max_pixels=89_478_485)
@@ -38,6 +42,7 @@ _SAME_NAMES: Final = tuple(
     if name in SAMPLE_JSON_KEYS and name not in (*_NAMED, UID, "phash", "keep_probability")
 )
 _BLOCK_BYTES: Final = 1 << 20
+_KEY_BYTES: Final = 16
 
 
 class FoundSample(NamedTuple):
@@ -61,23 +66,24 @@ class ShardReport(NamedTuple):
 
     Attributes:
         name: Of the shard.
-        keys: Of the first and the last sample; empty where there is none.
+        keys: Ids of the pairs of all samples, 16 bytes each, in the order of the shard.
         problems: In words.
         kept_for: How many samples its index says that each query keeps, by the query's id.
     """
 
     name: str
-    keys: tuple[str, str]
+    keys: bytes
     problems: tuple[str, ...]
     kept_for: Mapping[int, int]
 
 
-def verify_shard(entry: Mapping[str, Any], *, folder: str, decode: bool) -> ShardReport:
+def verify_shard(entry: Mapping[str, Any], *, folder: str, form: Form, decode: bool) -> ShardReport:
     """Reads a shard and its index.
 
     Args:
         entry: What the manifest says of it.
         folder: Of the shards.
+        form: Of the set.
         decode: Whether to decode images, too.
     """
     shards, name = ShardsFolder(folder), str(entry["name"])
@@ -86,9 +92,11 @@ def verify_shard(entry: Mapping[str, Any], *, folder: str, decode: bool) -> Shar
         index, is_own = table.to_pylist(), table.schema.field(UID) == SHARD_INDEX.field(UID)
         kept_for = Counter(query for row in index for query in row["kept_for"])
         images = count_images(table["mime"])
+        if form.is_numbered and PAIR_KEY not in table.column_names:
+            raise ValueError(f"no {PAIR_KEY}")
     except (OSError, ValueError, KeyError) as error:
-        return ShardReport(name, ("", ""), (f"index: {_one_line(error)}",), {})
-    problems, keys = list[str](), list[str]()
+        return ShardReport(name, b"", (f"index: {_one_line(error)}",), {})
+    problems, keys, pair_key = list[str](), list[str](), PAIR_KEY if form.is_numbered else "key"
     queries = _query_strings(shards.query_counts)
     if images != entry["images"]:
         problems.append(f"images {images} in its index, {entry['images']} in the manifest")
@@ -97,9 +105,9 @@ def verify_shard(entry: Mapping[str, Any], *, folder: str, decode: bool) -> Shar
             reading = _Reading(file)
             for number, sample in enumerate(_samples(reading)):
                 row = index[number] if number < len(index) else None
-                found = sample_problems(sample, row, decode=decode, queries=queries, own_uid=is_own)
+                found = sample_problems(sample, row, form=form, decode=decode, queries=queries, own_uid=is_own)
                 problems += [f"sample {sample.key}: {problem}" for problem in found]
-                keys.append(sample.key)
+                keys.append(row[pair_key] if row and form.is_numbered else sample.key)
             reading.finish()
     except (OSError, tarfile.TarError, ValueError) as error:
         problems.append(_one_line(error))
@@ -112,7 +120,16 @@ def verify_shard(entry: Mapping[str, Any], *, folder: str, decode: bool) -> Shar
     problems += [f"sample {key} comes after {before}" for before, key in pairwise(keys) if key <= before]
     if len(problems) > _MOST_TOLD:
         problems[_MOST_TOLD:] = [f"and {len(problems) - _MOST_TOLD:,} more"]
-    return ShardReport(name, (keys[0], keys[-1]) if keys else ("", ""), tuple(problems), kept_for)
+    return ShardReport(name, b"".join(map(_key_bytes, keys)), tuple(problems), kept_for)
+
+
+def _key_bytes(key: str) -> bytes:
+    """The id of a pair, of its key; nothing where it is none."""
+    try:
+        found = bytes.fromhex(key)
+    except ValueError:
+        return b""
+    return found if len(found) == _KEY_BYTES else b""
 
 
 @functools.lru_cache(maxsize=1)
@@ -126,39 +143,54 @@ def _query_strings(path: str) -> Mapping[int, str]:
 
 
 def sample_problems(
-    sample: FoundSample, row: Mapping[str, Any] | None, *, decode: bool, queries: Mapping[int, str], own_uid: bool
+    sample: FoundSample,
+    row: Mapping[str, Any] | None,
+    *,
+    form: Form,
+    decode: bool,
+    queries: Mapping[int, str],
+    own_uid: bool,
 ) -> Iterator[str]:
     """What is wrong with a sample.
 
     Args:
         sample: As it lies in its shard.
         row: Of the index; None: it has none.
+        form: Of the set.
         decode: Whether to decode the image.
         queries: By id; none: they are not compared.
         own_uid: Whether uids are keys, and not of the tables that pairs came from.
     """
     key, members = sample.key, sample.members
     images = sorted(members.keys() & set(IMAGE_SUFFIXES.values()))
-    if len(images) != 1 or members.keys() != {*images, TEXT_SUFFIX, JSON_SUFFIX}:
-        yield f"members {', '.join(sorted(members))}; one image, {TEXT_SUFFIX} and {JSON_SUFFIX} belong there"
+    others = [TEXT_SUFFIX, *([JSON_SUFFIX] if form.has_json else [])]
+    if len(images) != 1 or members.keys() != {*images, *others}:
+        yield f"members {', '.join(sorted(members))}; one image, {' and '.join(others)} belong there"
         return
     try:
-        told = json.loads(members[JSON_SUFFIX])
         text = members[TEXT_SUFFIX].decode()
+        told = json.loads(members[JSON_SUFFIX]) if form.has_json else None
     except ValueError as error:
         yield f"{_one_line(error)}"
         return
-    if not isinstance(told, dict) or (missing := set(SAMPLE_JSON_KEYS) - told.keys()):
+    names = {*SAMPLE_JSON_KEYS, *([PAIR_KEY] if form.is_numbered else [])}
+    if form.has_json and (not isinstance(told, dict) or (missing := names - told.keys())):
         yield f"no {', '.join(sorted(missing)) if isinstance(told, dict) else 'object'} in its {JSON_SUFFIX}"
         return
-    if told["key"] != key:
+    if told and told["key"] != key:
         yield f"its {JSON_SUFFIX} tells of key {told['key']!r}"
-    elif told["caption"] != text:
+    elif told and told["caption"] != text:
         yield f"its {JSON_SUFFIX} tells of another text"
     if row is None:
         yield "not in the index"
-    elif others := [name for name, value in _told_by_index(row, queries, own_uid=own_uid) if told[name] != value]:
-        yield f"another {', '.join(others)} in the index"
+        return
+    if told is None:
+        told = {"key": key, "caption": text, "width": row["width"], "height": row["height"]}
+    same = (
+        pair for pair in _told_by_index(row, queries, form=form, own_uid=own_uid) if form.has_json or pair[0] in told
+    )
+    if different := [name for name, value in same if told[name] != value]:
+        yield f"another {', '.join(different)} in the index"
     elif (row["offset"], row["length"]) != (sample.start, sample.end - sample.start):
         yield f"at byte {sample.start:,}, {sample.end - sample.start:,} bytes; another place in the index"
     elif (IMAGE_SUFFIXES.get(row["mime"]), row["bytes"]) != (images[0], len(members[images[0]])):
@@ -171,9 +203,11 @@ def sample_problems(
             yield f"its image has {image.width} x {image.height} pixels, not {told['width']} x {told['height']}"
 
 
-def _told_by_index(row: Mapping[str, Any], queries: Mapping[int, str], *, own_uid: bool) -> Iterator[tuple[str, Any]]:
+def _told_by_index(
+    row: Mapping[str, Any], queries: Mapping[int, str], *, form: Form, own_uid: bool
+) -> Iterator[tuple[str, Any]]:
     """What a row of an index says that the sample's JSON says too, as it is there."""
-    yield from ((name, row[name]) for name in _SAME_NAMES)
+    yield from ((name, row[name]) for name in (*_SAME_NAMES, *((PAIR_KEY,) if form.is_numbered else ())))
     yield "keep_probability", describe_probability(row["keep_probability"])
     if row["phash"] is not None:
         yield "phash", f"{row['phash'] & 0xFFFF_FFFF_FFFF_FFFF:016x}"
@@ -186,24 +220,25 @@ def _told_by_index(row: Mapping[str, Any], queries: Mapping[int, str], *, own_ui
 def folder_problems(shards: ShardsFolder, manifest: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong with the files that tell of all shards, and with which files there are."""
     entries = manifest["shards"]
-    sizes = {entry["name"]: entry["samples"] for entry in entries}
-    if len(sizes) < len(entries):
+    names = {entry["name"] for entry in entries}
+    if len(names) < len(entries):
         yield f"{files.basename(shards.manifest)}: a shard is listed twice"
     for name in ("samples", "bytes"):
         if manifest[name] != sum(entry[name] for entry in entries):
             yield f"{files.basename(shards.manifest)}: {manifest[name]} {name}, but its shards have another sum"
-    for path, found in ((shards.sizes, _sizes_of), (shards.wids, _sizes_of_wids)):
+    for path, wanted in {**shard_sizes(shards, manifest), **wids_indexes(shards, manifest)}.items():
         try:
-            same = found(files.read_json(path)) == sizes
+            same = _sizes_of(files.read_json(path)) == _sizes_of(wanted)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            yield f"{files.basename(path)}: {_one_line(error)}"
+            yield f"{_name_of(shards, path)}: {_one_line(error)}"
         else:
             if not same:
-                yield f"{files.basename(path)}: other shards or samples than in the manifest"
-    known = {*sizes, *(files.basename(shards.index(name)) for name in sizes)}
-    for path in files.list_files(shards.path):
-        if (name := files.basename(path)) not in known and name.endswith((".tar", ".parquet")):
-            yield f"{name}: not in the manifest"
+                yield f"{_name_of(shards, path)}: other shards or samples than in the manifest"
+    known = {*map(shards.file, names), *map(shards.index, names)}
+    for folder in (shards.path, *map(shards.file, SHARD_FOLDERS)):
+        for path in files.list_files(folder):
+            if path not in known and path.endswith((".tar", ".parquet")):
+                yield f"{_name_of(shards, path)}: not in the manifest"
 
 
 def query_problems(shards: ShardsFolder, reports: Sequence[ShardReport]) -> Iterator[str]:
@@ -230,12 +265,31 @@ def _name_of(shards: ShardsFolder, path: str) -> str:
     return path.removeprefix(f"{shards.path}/")
 
 
-def order_problems(reports: Sequence[ShardReport]) -> Iterator[str]:
-    """Shards whose keys do not go on where those of the shard before end: some sample may be in both."""
-    told = [report for report in reports if report.keys[0]]
-    for before, report in pairwise(told):
-        if report.keys[0] <= before.keys[1]:
-            yield f"{report.name}: begins with key {report.keys[0]}, but {before.name} ends with {before.keys[1]}"
+class KeyWatch:
+    """Watches the keys of shards, one after another in their order, for such as are there twice.
+
+    Samples lie in key order but for those of a block of shards (`layout`), which are mixed.
+    """
+
+    def __init__(self) -> None:
+        self._near: deque[tuple[str, frozenset[bytes]]] = deque()  # shards that may be of one block with the next
+        self._far = b"", ""  # the last key before those, and its shard
+
+    def see(self, report: ShardReport) -> Iterator[str]:
+        """What is wrong with the keys of the next shard of a split."""
+        keys = report.keys
+        own = frozenset(keys[start : start + _KEY_BYTES] for start in range(0, len(keys), _KEY_BYTES))
+        if not own:
+            return
+        for name, others in self._near:
+            if both := own & others:
+                yield f"{report.name}: holds sample {min(both).hex()}, as {name} does; {len(both):,} are in both"
+        if (first := min(own)) <= self._far[0]:
+            yield f"{report.name}: begins with key {first.hex()}, but {self._far[1]} ends with {self._far[0].hex()}"
+        self._near.append((report.name, own))
+        if len(self._near) == 2 * BLOCK_SHARDS - 1:
+            name, gone = self._near.popleft()
+            self._far = max(self._far, (max(gone), name))
 
 
 def list_output_problems(folder: str, output: Mapping[str, Any]) -> list[str]:
@@ -304,11 +358,9 @@ def _other_bytes(size: int, digest: str, told: Mapping[str, Any]) -> str:
 
 
 def _sizes_of(content: Any) -> dict[str, int]:
-    return dict(content)
-
-
-def _sizes_of_wids(content: Any) -> dict[str, int]:
-    return {entry["url"]: entry["nsamples"] for entry in content["shardlist"]}
+    """What a table of sizes or an index of wids says of shards."""
+    listed = content.get("shardlist")
+    return dict(content) if listed is None else {entry["url"]: entry["nsamples"] for entry in listed}
 
 
 def _one_line(error: Exception) -> str:

@@ -137,7 +137,7 @@ FAULTS = {
     "a doubled index": (lambda s: shutil.copy(s / "00000.parquet", s / "00099.parquet"), "00099.parquet: not in the"),
     "a tar in the place of another": (
         lambda s: shutil.copy(s / "00000.tar", s / "00001.tar"),
-        "00001.tar: begins with",
+        "00001.tar: holds sample",
     ),
     "an image that is cut": (
         lambda s: rewrite(s / "00004.tar", break_first_image()),

@@ -11,6 +11,7 @@ import tarfile
 from itertools import islice
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -121,7 +122,7 @@ def places_of(shard, index):
     return keys
 
 
-def test_shards_hold_every_survivor_once_in_key_order_and_all_are_full_but_the_last(tmp_path, units):
+def test_shards_hold_every_survivor_once_each_in_key_order_and_all_are_full_but_the_last(tmp_path, units):
     write_raw(tmp_path, units)
     counts = run_stage(stage_for(tmp_path, max_samples=25), workers=1, quiet=True)
     assert counts["samples/in"] == sum(row[3] == "ok" for unit in units for row in unit)
@@ -145,8 +146,9 @@ def test_shards_hold_every_survivor_once_in_key_order_and_all_are_full_but_the_l
         assert places_of(tmp_path / "shards" / name, index) == own
         assert len(names) == 3 * size == 3 * len(own)
         assert own == read_table(str(tmp_path / "shards" / name.replace(".tar", ".parquet")))["key"].to_pylist()
+        assert own == sorted(own)
         keys += own
-    assert keys == sorted(keys)
+    assert len(set(keys)) == len(keys) == counts["samples/kept"]
 
 
 def test_shards_of_known_images_are_the_known_bytes(tmp_path):
@@ -163,7 +165,7 @@ def test_shards_of_known_images_are_the_known_bytes(tmp_path):
     assert sizes == {"00000.tar": 14, "00001.tar": 14, "00002.tar": 12}
     paths = sorted((tmp_path / "shards").glob("*.tar"))
     digests = [hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in paths]
-    assert digests == ["40c87bddecb00963", "cef6953e4a007742", "fadf9aa0e994ca7d"]
+    assert digests == ["82c851f248b8acad", "b7d29f7aef9784ca", "2b11f9d16c0bd27d"]
 
 
 def test_webdataset_reads_the_shards(tmp_path, units):
@@ -327,12 +329,14 @@ def test_a_run_that_broke_off_goes_on_with_folders_in_another_order_and_gives_th
     raws = write_rounds(tmp_path, units)
     whole, broken = ({"output": str(tmp_path / name / "shards"), "max_samples": 9} for name in ("whole", "broken"))
     run_stage(stage_for(tmp_path, raw=raws, **whole), quiet=True)
-    tar, away = Path(raws[1]) / "raw-00002.tar", tmp_path / "away.tar"
-    tar.rename(away)
-    with pytest.raises(Exception, match=r"raw-00002\.tar"):
+    tar = Path(raws[1]) / "raw-00002.tar"
+    whole_tar = tar.read_bytes()
+    tar.write_bytes(whole_tar[:-600])
+    with pytest.raises(Exception, match=r"raw-00002\.tar ends before"):
         run_stage(stage_for(tmp_path, raw=raws, shards_at_once=2, **broken), quiet=True)
-    assert len(list(tmp_path.glob("broken/shards/_plans-of-2/*.parquet"))) == 4
-    away.rename(tar)
+    assert len(list(tmp_path.glob("broken/shards/_plans/*.parquet"))) == 1
+    assert 0 < len(list(tmp_path.glob("broken/shards/_packed-by-2/*.json"))) < 4, "the sample is in one shard"
+    tar.write_bytes(whole_tar)
     run_stage(stage_for(tmp_path, raw=raws[::-1], shards_at_once=at_once, **broken), quiet=True)
     assert shard_bytes(tmp_path / "broken") == shard_bytes(tmp_path / "whole")
 
@@ -356,11 +360,18 @@ def test_hosts_that_raw_tars_hold_together_are_mixed_in_every_shard(tmp_path):
         assert len(of_host) > 35
 
 
-@pytest.mark.parametrize("at_once", [1, 3, 32])
-def test_each_byte_of_a_raw_tar_is_asked_for_once_and_a_unit_asks_each_raw_tar_once(
-    tmp_path, units, one_unit, monkeypatch, at_once
-):
+@pytest.fixture
+def stored(tmp_path, units):
+    """Raw tars in a store."""
     write_raw(tmp_path, units)
+    store, folder = fsspec.filesystem("memory"), f"memory://{tmp_path.name}/raw"
+    store.put(str(tmp_path / "raw"), f"/{tmp_path.name}/raw", recursive=True)
+    yield folder
+    store.rm(f"/{tmp_path.name}", recursive=True)
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 32])
+def test_of_a_store_a_unit_asks_each_raw_tar_once_and_for_each_byte_once(tmp_path, stored, monkeypatch, at_once):
     asked, read_range = [], files.read_range
 
     def count(path, start, length):
@@ -369,22 +380,26 @@ def test_each_byte_of_a_raw_tar_is_asked_for_once_and_a_unit_asks_each_raw_tar_o
         return read_range(path, start, length)
 
     monkeypatch.setattr("pipeline.sharding.ranges.files.read_range", count)
-    run_stage(stage_for(tmp_path, max_samples=9, shards_at_once=at_once, duplicates="keep"), workers=1, quiet=True)
+    options = {"max_samples": 9, "shards_at_once": at_once, "duplicates": "keep"}
+    run_stage(stage_for(tmp_path, raw=(stored,), **options), workers=1, quiet=True)
     manifest = json.loads((tmp_path / "shards" / "manifest.json").read_text())
-    tars = {str(path): path.stat().st_size for path in (tmp_path / "raw").glob("*.tar")}
-    ranges = {path: sorted(place[1:] for place in asked if place[0] == path) for path in tars}
-    for path, size in tars.items():
-        starts, ends = zip(*ranges[path], strict=True)
-        assert (starts[0], *ends) == (*starts, size), "ranges follow one another, from the first byte to the last"
+    tars = {path: files.file_size(path) for path in files.list_files(stored, ".tar")}
     assert len(asked) <= len(tars) * -(-len(manifest["shards"]) // at_once)
+    if at_once >= len(manifest["shards"]):
+        for path, size in tars.items():
+            starts, ends = zip(*sorted(place[1:] for place in asked if place[0] == path), strict=True)
+            assert (starts[0], *ends) == (*starts, size), "ranges follow one another, from the first byte to the last"
+    local = stage_for(tmp_path, max_samples=9, duplicates="keep")
+    run_stage(dataclasses.replace(local, output=str(tmp_path / "local" / "shards")), workers=1, quiet=True)
+    assert shard_bytes(tmp_path / "local") == shard_bytes(tmp_path)
 
 
 def test_a_raw_tar_in_the_place_of_another_is_an_error(tmp_path, units):
     write_raw(tmp_path, units)
     one, other = (tmp_path / "raw" / f"raw-0000{number}.tar" for number in (3, 4))
-    (tmp_path / "away.tar").write_bytes(one.read_bytes())
-    one.write_bytes(other.read_bytes())
-    other.write_bytes((tmp_path / "away.tar").read_bytes())
+    data = one.read_bytes(), other.read_bytes()
+    for path, content in zip((one, other), data[::-1], strict=True):
+        path.write_bytes(content.ljust(max(map(len, data)), b"\0"))
     with pytest.raises(Exception, match=r"raw-0000[34]\.tar: sample [0-9a-f]{32} should be at byte \d+, but there is "):
         run_stage(stage_for(tmp_path), workers=1, quiet=True)
     assert not list((tmp_path / "shards").glob("0*.tar"))

@@ -4,13 +4,16 @@ import io
 import json
 import tarfile
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.base.shard_format import shard_name
-from pipeline.base.tar import END_OF_ARCHIVE, encode_member, list_members, update_json
+from pipeline.base.tar import END_OF_ARCHIVE, are_members, encode_member, list_members
 from pipeline.fetching.raw import encode_sample
+from pipeline.sharding.forms import FORMS
+from pipeline.sharding.samples import Rewriting, describe_selection
 
 
 @given(st.binary(max_size=2000), st.text("abcdef0123456789", min_size=1, max_size=32))
@@ -39,14 +42,50 @@ def test_a_name_that_does_not_fit_is_an_error():
 
 @given(st.binary(max_size=2000), st.text(max_size=300))
 @settings(max_examples=50)
-def test_a_sample_whose_json_is_updated_is_as_if_it_had_been_written_so(image, query):
-    def sample(provenance):
-        return encode_sample("00ff", image=image, mime="image/webp", text="café", provenance=provenance)
+def test_a_sample_whose_json_is_written_anew_is_as_if_it_had_been_written_so(image, query):
+    def sample(key, provenance):
+        return encode_sample(key, image=image, mime="image/webp", text="café", provenance=provenance)
 
-    updated = update_json(sample({"a": 1, "kept_for": ["x"]}), ".json", {"kept_for": [query]})
-    assert updated == sample({"a": 1, "kept_for": [query]})
-    with pytest.raises(ValueError, match=r"ends with \.cls"):
-        update_json(updated, ".cls", {})
+    before = memoryview(sample("00ff", {"a": 1, "kept_for": ["x"]}))
+    for form, key in (("wit400m", "00ff"), ("img2dataset", "000000017")):
+        updated = Rewriting(FORMS[form]).rewrite(before, key, {"kept_for": [query]})
+        assert updated == sample(key, {"a": 1, "kept_for": [query]})
+    text = Rewriting(FORMS["open_clip"]).rewrite(before, "00ff", {})
+    assert text == encode_member("00ff.webp", image) + encode_member("00ff.txt", "café".encode())
+
+
+def test_what_samples_say_of_their_selection_is_that_of_their_rows_also_in_a_part_of_a_table():
+    table = pa.table(
+        {"kept_for": [[0], [1, 2], [], [2]], "keep_probability": pa.array([1, 0.1, 0.5, 0.3], pa.float32())}
+    )
+    said = list(describe_selection(table.slice(1, 3), pa.array(["a", "b", "c"])))
+    assert said == [
+        {"kept_for": ["b", "c"], "keep_probability": 0.1},
+        {"kept_for": [], "keep_probability": 0.5},
+        {"kept_for": ["c"], "keep_probability": 0.3},
+    ]
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 1500)), min_size=1, max_size=5), st.data())
+def test_runs_of_members_are_told_from_damaged_ones_as_by_reading_them_one_by_one(given_members, data):
+    """All runs at once by their headers, and each by `list_members`."""
+    samples = [
+        encode_member(f"{key}.jpg", bytes(size)) + encode_member(f"{key}.txt", b"x") for key, size in given_members
+    ]
+    whole = bytearray(b"".join(samples))
+    place, bit = data.draw(st.integers(0, len(whole) - 1)), data.draw(st.integers(0, 7))
+    whole[place] ^= 1 << bit
+    starts = np.cumsum([0, *map(len, samples)])
+    prefixes = np.array([f"{key}." for key, _ in given_members], bytes)
+    for row, is_good in enumerate(are_members(np.frombuffer(whole, np.uint8), starts, prefixes).tolist()):
+        try:
+            found = list_members(bytes(whole[starts[row] : starts[row + 1]]))
+            wanted = all(member.name.startswith(f"{given_members[row][0]}.") for member in found)
+        except ValueError:
+            wanted = False
+        assert wanted if is_good else True, "what is called good is good"
+        if not starts[row] <= place < starts[row + 1]:
+            assert is_good, "and what is not touched is called good"
 
 
 @given(st.lists(st.tuples(st.text("abc.", min_size=1, max_size=100), st.binary(max_size=1500)), max_size=4))
@@ -77,6 +116,10 @@ def test_bytes_that_are_no_members_are_refused(data, message):
 @pytest.mark.parametrize("shards", [1, 9_999, 40_000, 100_000, 100_001, 250_000])
 def test_names_of_shards_sort_as_their_numbers_do(shards):
     numbers = sorted({0, 1, shards // 3, shards // 2, max(shards - 2, 0), shards - 1})
-    names = [shard_name(number, shards) for number in numbers]
-    assert names == sorted(names)
+    for form in FORMS.values():
+        for split in ("train", "validation"):
+            names = [form.shard_name(split, number, shards) for number in numbers]
+            assert names == sorted(set(names))
+            assert len(set(map(len, names))) == 1
+    names = [FORMS["wit400m"].shard_name("train", number, shards) for number in numbers]
     assert all(len(name) == len("00000.tar") for name in names) == (shards <= 100_000)
