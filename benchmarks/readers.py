@@ -16,6 +16,7 @@ import io
 import json
 import logging
 import os
+import re
 import sys
 import tarfile
 import tempfile
@@ -55,8 +56,24 @@ def digest(image: Image.Image) -> str:
     return hashlib.md5(image.convert("RGB").tobytes()).hexdigest()
 
 
+def splits(shards: Path) -> dict[str, list[str]]:
+    """The tars of each split that has some."""
+    found: dict[str, list[str]] = {}
+    for entry in json.loads((shards / "manifest.json").read_text())["shards"]:
+        found.setdefault(entry.get("split", "train"), []).append(str(shards / entry["name"]))
+    return found
+
+
 def tars(shards: Path) -> list[str]:
-    return [str(shards / entry["name"]) for entry in json.loads((shards / "manifest.json").read_text())["shards"]]
+    return [path for paths in splits(shards).values() for path in paths]
+
+
+def pattern_of(paths: list[str]) -> str:
+    """What the shards of a split are called in shells: those from the first number to the last."""
+    (before, first, after), (_, last, _) = (
+        re.split(r"(?<!\d)(\d{5,})(?=\D*(?:\d+\.tar|tar)$)", p) for p in (paths[0], paths[-1])
+    )
+    return f"{before}{{{first}..{last}}}{after}"
 
 
 def read_tars(shards: Path) -> Iterator[Sample]:
@@ -85,13 +102,15 @@ def read_webdataset(shards: Path) -> Iterator[Sample]:
 def read_wids(shards: Path) -> Iterator[Sample]:
     import wids
 
-    with tempfile.TemporaryDirectory() as cache:
-        dataset = wids.ShardListDataset(str(shards / "wids.json"), base=str(shards), cache_dir=cache)
-        for number in range(len(dataset)):
-            sample = dataset[number]
-            [image] = [sample[name] for name in (".jpg", ".png", ".webp") if name in sample]
-            image = Image.open(image) if isinstance(image, io.BytesIO) else image  # WebP it leaves to its user
-            yield digest(image), sample[".txt"]
+    for split in splits(shards):
+        index = shards / ("wids.json" if split == "train" else f"{split}-wids.json")
+        with tempfile.TemporaryDirectory() as cache:
+            dataset = wids.ShardListDataset(str(index), base=str(shards), cache_dir=cache)
+            for number in range(len(dataset)):
+                sample = dataset[number]
+                [image] = [sample[name] for name in (".jpg", ".png", ".webp") if name in sample]
+                image = Image.open(image) if isinstance(image, io.BytesIO) else image  # WebP it leaves to its user
+                yield digest(image), sample[".txt"]
 
 
 def read_by_loader(shards: Path) -> Iterator[Sample]:
@@ -99,8 +118,9 @@ def read_by_loader(shards: Path) -> Iterator[Sample]:
     import datasets
 
     with tempfile.TemporaryDirectory() as cache:
-        files = {"train": tars(shards)}
-        yield from _of_rows(datasets.load_dataset("webdataset", data_files=files, split="train", cache_dir=cache))
+        for split, paths in splits(shards).items():
+            found = datasets.load_dataset("webdataset", data_files={split: paths}, split=split, cache_dir=cache)
+            yield from _of_rows(found)
 
 
 def read_folder(shards: Path) -> Iterator[Sample]:
@@ -108,19 +128,21 @@ def read_folder(shards: Path) -> Iterator[Sample]:
     import datasets
 
     with tempfile.TemporaryDirectory() as cache:
-        yield from _of_rows(datasets.load_dataset(str(shards), split="train", cache_dir=cache))
+        for split in splits(shards):
+            yield from _of_rows(datasets.load_dataset(str(shards), split=split, cache_dir=cache))
 
 
 def stream_folder(shards: Path) -> Iterator[Sample]:
     import datasets
 
-    yield from _of_rows(datasets.load_dataset(str(shards), split="train", streaming=True))
+    for split in splits(shards):
+        yield from _of_rows(datasets.load_dataset(str(shards), split=split, streaming=True))
 
 
 def _of_rows(rows: Iterator[dict]) -> Iterator[Sample]:
     for row in rows:
         image = next(row[name] for name in ("jpg", "png", "webp") if row.get(name) is not None)
-        assert row["json"]["caption"] == row["txt"]
+        assert "json" not in row or row["json"]["caption"] == row["txt"]
         yield digest(image), row["txt"]
 
 
@@ -133,12 +155,12 @@ def read_img2dataset(shards: Path) -> Iterator[Sample]:
     by_text: dict[str, list[str]] = {}
     for pixels, text in read_tars(shards):
         by_text.setdefault(text, []).append(pixels)
-    with tempfile.TemporaryDirectory() as folder:
-        reader = Reader(str(shards), "parquet", "url", "caption", None, None, None, 10_000, set(), folder)
-        for _, path in reader:
-            with fsspec.open(path, "rb") as file:
-                for row in pa.ipc.open_file(file).read_all().to_pylist():
-                    yield by_text[row["caption"]].pop(), row["caption"]
+    for tables in {os.path.dirname(path) for path in tars(shards)}:
+        with tempfile.TemporaryDirectory() as folder:
+            for _, path in Reader(tables, "parquet", "url", "caption", None, None, None, 10_000, set(), folder):
+                with fsspec.open(path, "rb") as file:
+                    for row in pa.ipc.open_file(file).read_all().to_pylist():
+                        yield by_text[row["caption"]].pop(), row["caption"]
 
 
 def read_open_clip(shards: Path) -> Iterator[Sample]:
@@ -147,24 +169,25 @@ def read_open_clip(shards: Path) -> Iterator[Sample]:
     logging.disable(logging.WARNING)
     from open_clip_train.data import get_wds_dataset
 
-    names = [os.path.basename(path) for path in tars(shards)]
-    pattern = str(shards / f"{{{names[0][:-4]}..{names[-1][:-4]}}}.tar")
-    arguments = argparse.Namespace(
-        train_data=pattern,
-        train_num_samples=None,  # from sizes.json
-        train_data_upsampling_factors=None,
-        val_data=pattern,
-        val_num_samples=None,
-        dataset_resampled=False,
-        seed=0,
-        batch_size=1,
-        workers=8,
-        world_size=2,
-    )
-    get_wds_dataset(arguments, digest, is_train=True, tokenizer=lambda text: [text])  # wants as many shards
-    arguments.workers = 2
-    for digests, texts in get_wds_dataset(arguments, digest, is_train=False, tokenizer=lambda text: [text]).dataloader:
-        yield from zip(digests, texts, strict=True)
+    for paths in splits(shards).values():
+        pattern = pattern_of(paths)
+        arguments = argparse.Namespace(
+            train_data=pattern,
+            train_num_samples=None,  # from sizes.json
+            train_data_upsampling_factors=None,
+            val_data=pattern,
+            val_num_samples=None,
+            dataset_resampled=False,
+            seed=0,
+            batch_size=1,
+            workers=8,
+            world_size=2,
+        )
+        get_wds_dataset(arguments, digest, is_train=True, tokenizer=lambda text: [text])  # wants as many shards
+        arguments.workers = 2
+        loader = get_wds_dataset(arguments, digest, is_train=False, tokenizer=lambda text: [text]).dataloader
+        for digests, texts in loader:
+            yield from zip(digests, texts, strict=True)
 
 
 READERS: dict[str, tuple[str, Reader]] = {
