@@ -71,7 +71,7 @@ def tars(shards: Path) -> list[str]:
 def pattern_of(paths: list[str]) -> str:
     """What the shards of a split are called in shells: those from the first number to the last."""
     (before, first, after), (_, last, _) = (
-        re.split(r"(?<!\d)(\d{5,})(?=\D*(?:\d+\.tar|tar)$)", p) for p in (paths[0], paths[-1])
+        re.split(r"(?<!\d)(\d{5,})(?=\D*(?:\d+\.tar|tar)$)", p, maxsplit=1) for p in (paths[0], paths[-1])
     )
     return f"{before}{{{first}..{last}}}{after}"
 

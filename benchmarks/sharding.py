@@ -3,21 +3,26 @@
     python benchmarks/sharding.py --rows 1000000 4000000 --folder /tmp/sharding
     python benchmarks/sharding.py --pack 200000 --sample-bytes 6000 --folder /tmp/sharding
     python benchmarks/sharding.py --rows 10000000 --select --folder /tmp/sharding
+    python benchmarks/sharding.py --pack 60000 --sample-bytes 30000 --race 5 --folder /tmp/sharding
 
 With --rows there are indexes and no tars, and the run ends before packing, with --select before planning; with --pack
-everything runs, and the requests for bytes of raw tars are counted. A raw tar is all of one host, as fetch-images
-writes large ones; hosts have one to twenty raw tars. Of 100 samples 3 have the image and the text of another, and 3 a
-picture that is alike to another's; of 5 pictures one is of a product on white ground, of 200 one is blank.
-Everything runs in one process, so that CPU seconds and peak memory are those of a step; the memory is what comes on top
-of Python and the libraries.
+everything runs. With --race the shards are then packed again so many times, in turn with `cp` of the raw tars, by as
+many processes as --workers says; both begin with files that are in memory and end when all is on the disk. A raw tar is
+all of one host, as fetch-images writes large ones; hosts have one to twenty raw tars. Of 100 samples 3 have the image
+and the text of another, and 3 a picture that is alike to another's; of 5 pictures one is of a product on white ground,
+of 200 one is blank. Everything but the race runs in one process, so that CPU seconds and peak memory are those of a
+step; the memory is what comes on top of Python and the libraries.
 """
 
 import argparse
+import multiprocessing
+import os
 import resource
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,14 +34,15 @@ from jobs.runner import make_step
 from pipeline.base import files
 from pipeline.base.arrays import list_column
 from pipeline.base.drops import add_counts
-from pipeline.base.folders import BalancedFolder, RawFolder, ShardsFolder
+from pipeline.base.folders import BalancedFolder, RawFolder
 from pipeline.base.schemas import CUTS, OK_STATUS, RAW_INDEX
 from pipeline.base.shard_format import raw_name
 from pipeline.base.tables import read_column, write_table
 from pipeline.base.tar import encode_json, encode_member
 from pipeline.pixels.looks import LOOKS_BYTES, STEPS
+from pipeline.sharding.layout import PackUnit
 from pipeline.sharding.stage import WriteShards
-from pipeline.steps import Step
+from pipeline.steps import MapUnits, Step
 
 NUM_QUERIES = 10_000
 DUPLICATES = 0.03
@@ -75,6 +81,8 @@ def main() -> None:
     parser.add_argument("--rows-a-tar", type=int, default=10_000, metavar="N", help="Samples of a raw tar [10000]")
     parser.add_argument("--max-samples", type=int, default=10_000, metavar="N", help="Samples of a shard [10000]")
     parser.add_argument("--shards-at-once", type=int, default=32, metavar="N", help="Of write-shards [32]")
+    parser.add_argument("--race", type=int, default=0, metavar="N", help="With --pack: rounds against `cp` [0]")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="Processes that pack in these [1]")
     parser.add_argument("--sample-bytes", type=int, default=6000, metavar="N", help="Of an image, on average [6000]")
     arguments = parser.parse_args()
     for rows in [*arguments.rows, *([arguments.pack] if arguments.pack else [])]:
@@ -92,80 +100,114 @@ def main() -> None:
             shards_at_once=arguments.shards_at_once,
             near_duplicates=arguments.near_duplicates,
         )
-        last = "CountSurvivors" if arguments.select else ""
-        run_steps(stage, Engine(workers=1, memory=arguments.memory), is_packed=is_packed, last=last)
+        last = "CountSurvivors" if arguments.select else "" if is_packed else "PlanShards"
+        pack = run_steps(stage, Engine(workers=1, memory=arguments.memory), last=last)
+        if pack:
+            describe_hosts(stage)
+        if pack and arguments.race:
+            race(stage, pack, rounds=arguments.race, workers=arguments.workers)
 
 
-def run_steps(stage: WriteShards, engine: Engine, *, is_packed: bool, last: str = "") -> None:
-    """Runs the steps in this process, to the last if that is given, and prints what each took and dropped."""
-    with count_reads() as reads:
-        steps, answer = stage.steps(), None
-        while True:
-            try:
-                part = steps.send(answer)
-            except StopIteration:
-                break
-            answer = []
-            for step in () if isinstance(part, dict) else [part] if isinstance(part, Step) else part:
-                if step.label == "PackShards" and not is_packed:
-                    print(f"  {len(step.transform.outputs)} pack units")
-                    return
-                with measure() as costs:
-                    receipts = make_step(step, engine, stage.output)
-                answer.append({output: receipt.counts for output, receipt in receipts.items()})
-                print(f"  {step.label:<21}{costs[0]}", flush=True)
-                if step.label == "SelectSamples":
-                    counts = add_counts(*answer[-1].values())
-                    print(", ".join(f"{name} {number:,}" for name, number in counts.items()))
-                if step.label == last:
-                    return
-    describe_packing(stage, reads, num_units=len(receipts))
+def run_steps(stage: WriteShards, engine: Engine, *, last: str) -> MapUnits[PackUnit] | None:
+    """Runs the steps in this process, to the last if that is given, and prints what each took and dropped.
+
+    Returns:
+        The step that packs; None where it was not done.
+    """
+    steps, answer, pack = stage.steps(), None, None
+    while True:
+        try:
+            part = steps.send(answer)
+        except StopIteration:
+            return pack
+        answer = []
+        for step in () if isinstance(part, dict) else [part] if isinstance(part, Step) else part:
+            if step.label == "PackShards":
+                pack = step.transform
+                print(f"  {len(pack.outputs)} pack units")
+            with measure() as costs:
+                receipts = make_step(step, engine, stage.output)
+            answer.append({output: receipt.counts for output, receipt in receipts.items()})
+            print(f"  {step.label:<21}{costs[0]}", flush=True)
+            if step.label == "SelectSamples":
+                counts = add_counts(*answer[-1].values())
+                print(", ".join(f"{name} {number:,}" for name, number in counts.items()))
+            if step.label == last:
+                return None
 
 
-def describe_packing(stage: WriteShards, reads: Counter[str], *, num_units: int) -> None:
-    """Prints what was read of raw tars, and how mixed the hosts are in the shards."""
-    [raw] = stage.raw
-    tars = files.list_files(raw, ".tar")
-    stored, asked = sum(files.sizes(tars).values()), reads["bytes"]
-    print(
-        f"  {stored / 2**20:,.0f} MiB of raw tars, {asked / stored:.3f} of them read in {reads['requests']:,} requests"
-    )
-    print(f"  {len(tars):,} raw tars x {num_units} pack units = {len(tars) * num_units:,}")
-    shards = ShardsFolder(stage.output)
-    hosts = [hosts_of(path) for path in files.list_files(shards.path, ".parquet")]
+def race(stage: WriteShards, pack: MapUnits[PackUnit], *, rounds: int, workers: int) -> None:
+    """Packs the shards anew and copies the raw tars, in turn, and prints what each took."""
+    [raw], copies = stage.raw, f"{stage.output}-copied"
+    size = sum(files.sizes(files.list_files(raw, ".tar")).values())
+    ratios: dict[str, list[float]] = {"wall": [], "CPU": []}
+    with multiprocessing.get_context("fork").Pool(workers) as pool:
+        for _ in range(rounds):
+            files.remove_tree(copies)
+            files.make_folder(copies)
+            os.sync()
+            began = time.monotonic()
+            os.posix_spawnp("cp", ["cp", "-r", raw, copies], os.environ)
+            copied_cpu = os.wait3(0)[2]
+            sync_tree(copies)
+            copied = time.monotonic() - began
+            for folder in (
+                copies,
+                *(path for path in files.list_files(stage.output) if path.endswith((".tar", ".parquet"))),
+            ):
+                files.remove_tree(folder)
+            os.sync()
+            began = time.monotonic()
+            packed_cpu = sum(
+                pool.starmap(partial(pack_again, pack.work), zip(pack.units, pack.outputs, strict=True), chunksize=1)
+            )
+            packed = time.monotonic() - began
+            ratios["wall"].append(copied / packed)
+            ratios["CPU"].append((copied_cpu.ru_utime + copied_cpu.ru_stime) / packed_cpu)
+            print(
+                f"  {size / 2**20:,.0f} MiB: cp {copied:.2f} s, {copied_cpu.ru_utime + copied_cpu.ru_stime:.2f} CPU s; "
+                f"packed in {packed:.2f} s, {packed_cpu:.2f} CPU s",
+                flush=True,
+            )
+    for name, found in ratios.items():
+        print(
+            f"  {name}: packing has {np.median(found):.2f} of the bytes/s of cp, {min(found):.2f} to {max(found):.2f}"
+        )
+
+
+def sync_tree(folder: str) -> None:
+    """Waits until all files of a folder are on the disk, as each shard is when it is done."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with open(os.path.join(parent, name), "rb") as file:
+                os.fsync(file.fileno())
+
+
+def pack_again(work: Callable[[PackUnit, str], object], unit: PackUnit, report: str) -> float:
+    """Packs a unit; returns CPU seconds."""
+    before = time.process_time()
+    with files.record_writes():
+        work(unit, report)
+    return time.process_time() - before
+
+
+def describe_hosts(stage: WriteShards) -> None:
+    """Prints how mixed the hosts are in the shards."""
+    hosts = [hosts_of(path) for path in files.list_files(stage.output, ".parquet")]
     total = sum(hosts, Counter())
     shares = [
         (count / of_shard.total()) / (total[host] / total.total())
         for of_shard in hosts[:-1]
         for host, count in of_shard.items()
-        if total[host] * of_shard.total() >= 20 * total.total()
+        if total[host] * of_shard.total() >= total.total()
     ]
     if shares:
-        print(f"  hosts with 20 samples a shard or more have at most {max(shares):.2f} times their share of a shard")
+        print(f"  hosts with one sample a shard or more have at most {max(shares):.2f} times their share of a shard")
 
 
 def hosts_of(index: str) -> Counter[str]:
     """How many samples a shard has of each host."""
-    return Counter(url.split("/")[2] for url in read_column(index, "image_url").to_pylist())
-
-
-@contextmanager
-def count_reads() -> Iterator[Counter[str]]:
-    """Counts the requests for ranges of raw tars, and their bytes."""
-    reads: Counter[str] = Counter()
-    read_range = files.read_range
-
-    def count(path: str, start: int, length: int) -> bytes:
-        data = read_range(path, start, length)
-        if path.endswith(".tar"):
-            reads.update(requests=1, bytes=len(data))
-        return data
-
-    files.read_range = count
-    try:
-        yield reads
-    finally:
-        files.read_range = read_range
+    return Counter(url.split("/")[2] for url in read_column(index, "url").to_pylist())
 
 
 @contextmanager
