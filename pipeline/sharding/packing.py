@@ -26,7 +26,7 @@ from pipeline.sharding.layout import PackUnit, SetLayout
 from pipeline.sharding.samples import Rewriting
 from pipeline.sharding.sources import Source, open_source
 
-_CHUNK_BYTES: Final = 1 << 20  # of samples, about: what is read, checked, hashed and written at once
+_CHUNK_BYTES: Final = 4 << 20  # of samples, about: what is read, checked, hashed and written at once
 
 
 def pack_unit(
@@ -149,8 +149,8 @@ def copy_samples(
 def cut_chunks(lengths: Ints) -> list[tuple[int, int, int]]:
     """Samples that are read at once: the first, the one behind the last, and the bytes of all.
 
-    >>> cut_chunks(np.array([1 << 19, 1 << 19, 1 << 19, 1 << 21, 512]))
-    [(0, 2, 1048576), (2, 3, 524288), (3, 4, 2097152), (4, 5, 512)]
+    >>> cut_chunks(np.array([1 << 21, 1 << 21, 1 << 20, 1 << 23, 512]))
+    [(0, 2, 4194304), (2, 3, 1048576), (3, 4, 8388608), (4, 5, 512)]
     """
     chunks, start, size = [], 0, 0
     for row, length in enumerate(lengths.tolist()):

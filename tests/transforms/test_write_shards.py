@@ -7,6 +7,9 @@ import io
 import json
 import math
 import random
+import signal
+import subprocess
+import sys
 import tarfile
 from itertools import islice
 from pathlib import Path
@@ -339,6 +342,52 @@ def test_a_run_that_broke_off_goes_on_with_folders_in_another_order_and_gives_th
     tar.write_bytes(whole_tar)
     run_stage(stage_for(tmp_path, raw=raws[::-1], shards_at_once=at_once, **broken), quiet=True)
     assert shard_bytes(tmp_path / "broken") == shard_bytes(tmp_path / "whole")
+
+
+# Where a run is killed: a function of a module, and the call of it that is the end.
+KILLED_AT = (
+    ("pipeline.sharding.selecting:write_table", 2),  # select
+    ("pipeline.sharding.packing:copy_samples", 3),  # pack: in a shard
+    ("pipeline.sharding.packing:write_table", 2),  # between a shard and its index
+    ("pipeline.base.files:write_json", -1),  # finalise: among the tables of all shards
+)
+
+KILLER = """
+import importlib, os, signal, sys
+from pathlib import Path
+sys.path[:0] = [{home!r}]
+from jobs.runner import run_stage
+from pipeline.sharding.stage import WriteShards
+name, function = {place!r}.split(":")
+module, calls = importlib.import_module(name), []
+before = getattr(module, function)
+def call(*arguments, **options):
+    calls.append(arguments)
+    if len(calls) == {number} or ({number} < 0 and str(arguments[0]).endswith("wids.json")):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return before(*arguments, **options)
+setattr(module, function, call)
+run_stage(WriteShards(**{options!r}), workers=1, quiet=True)
+"""
+
+
+def test_a_run_that_is_killed_in_every_phase_gives_the_same_bytes(tmp_path, units):
+    write_raw(tmp_path, units)
+    run_stage(stage_for(tmp_path, max_samples=9), workers=1, quiet=True)
+    options = {"raw": (str(tmp_path / "raw"),), "balanced": str(tmp_path / "balanced"), "min_shards": 1}
+    options |= {"max_samples": 9, "output": str(tmp_path / "killed" / "shards")}
+    for place, number in KILLED_AT:
+        program = KILLER.format(home=str(Path(__file__).parents[2]), place=place, number=number, options=options)
+        killed = subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE, timeout=120)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        assert not (tmp_path / "killed" / "shards" / "manifest.json").exists()
+    run_stage(WriteShards(**options), workers=1, quiet=True)
+    whole, continued = (
+        {str(path.relative_to(shards)): path.read_bytes() for path in shards.rglob("*") if path.is_file()}
+        for shards in (tmp_path / "shards", tmp_path / "killed" / "shards")
+    )
+    assert whole.keys() == continued.keys()
+    assert {name for name in whole if whole[name] != continued[name]} <= {STAGE_NAME}, "which says when it was made"
 
 
 def test_hosts_that_raw_tars_hold_together_are_mixed_in_every_shard(tmp_path):
