@@ -1,7 +1,7 @@
 """How many survivors there are ► which shards there are, and where the samples of each are found.
 
 Keys are hashes, so key order is a random order that every run repeats. A split's samples are cut, in key order, into
-*blocks* of 16 to 31 shards (one block where there are fewer), each a random draw of the whole; within a block samples
+*blocks* of 16 to 32 shards (one block where there are fewer), each a random draw of the whole; within a block samples
 are dealt to shards host by host (`planning`), so that hosts are mixed in each shard as in its block, to within one
 sample. All shards of a split but the last are of one size: as large as allowed, or smaller where there would be too few
 for the processes that read them. To find the ranks of keys, survivors are counted by *bins* of them; only in a bin
@@ -25,7 +25,7 @@ from pipeline.sharding.stored_samples import key_words
 
 _BIN_BITS: Final = 20  # of 400 million keys, 400 in a bin
 NUM_BINS: Final = 1 << _BIN_BITS
-BLOCK_SHARDS: Final = 16
+BLOCK_SHARDS: Final = 32  # at most; half as many at least, where there are as many
 _WANTED_UNITS: Final = 64  # so that all workers have something to pack
 
 
@@ -102,7 +102,7 @@ class Layout(NamedTuple):
 
     def shard_edges(self) -> Ints:
         """[blocks + 1] shards with which a block begins, and the number of all."""
-        blocks = min(self.num_shards, max(1, self.num_shards // BLOCK_SHARDS))
+        blocks = -(-self.num_shards // BLOCK_SHARDS)
         return np.arange(blocks + 1) * self.num_shards // max(1, blocks)
 
     def bins(self) -> tuple[Ints, Ints]:

@@ -153,7 +153,7 @@ class WriteShards(DecontaminationOptions, BlockOptions, Stage):
     shards_at_once: int = option(
         32,
         "Shards that a worker packs at once. Where raw tars are not on its own disks, more are fewer requests, up to "
-        "31; it needs temporary disk (TMPDIR) for so many.",
+        "32; it needs temporary disk (TMPDIR) for so many.",
         minimum=1,
         identity=False,
     )

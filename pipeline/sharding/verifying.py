@@ -287,7 +287,7 @@ class KeyWatch:
         if (first := min(own)) <= self._far[0]:
             yield f"{report.name}: begins with key {first.hex()}, but {self._far[1]} ends with {self._far[0].hex()}"
         self._near.append((report.name, own))
-        if len(self._near) == 2 * BLOCK_SHARDS - 1:
+        if len(self._near) == BLOCK_SHARDS:
             name, gone = self._near.popleft()
             self._far = max(self._far, (max(gone), name))
 

@@ -14,8 +14,18 @@ from pipeline.base.ids import id_words, sorted_order, words_column
 from pipeline.base.row_messages import pack_rows, read_messages
 from pipeline.base.tables import write_table
 from pipeline.sharding.exact_duplicates import _RECORD, find_losers
-from pipeline.sharding.layout import NUM_BINS, PackUnit, count_survivors, key_bins, make_layout, slices_of_units
-from pipeline.sharding.planning import plan_unit
+from pipeline.sharding.layout import (
+    BLOCK_SHARDS,
+    NUM_BINS,
+    Block,
+    SetLayout,
+    count_survivors,
+    key_bins,
+    make_layout,
+    num_counts,
+    slices_of_blocks,
+)
+from pipeline.sharding.planning import plan_block
 from pipeline.sharding.ranges import Piece, cut_pieces, read_pieces
 from pipeline.sharding.selecting import SURVIVORS
 from pipeline.sharding.stored_samples import key_words
@@ -70,58 +80,80 @@ def survivors(keys, *, raw=0):
     return pa.Table.from_pylist(rows, SURVIVORS)
 
 
-@given(KEYS, st.integers(1, 12), st.integers(1, 4), st.integers(1, 3))
-def test_units_hold_all_samples_in_key_order_whichever_bins_they_meet_in(keys, max_samples, at_once, parts):
+@given(KEYS, st.integers(1, 3), st.integers(1, 3))
+def test_blocks_hold_all_samples_in_key_order_whichever_bins_they_meet_in(keys, max_samples, parts):
     tables = [survivors(keys[part::parts], raw=part) for part in range(parts)]
-    bins = [key_bins(key_words(table["key"])) for table in tables]
-    counts = np.bincount(np.concatenate(bins), minlength=NUM_BINS)
-    layout = make_layout(counts, max_samples=max_samples, min_shards=1, most_at_once=100)._replace(
-        shards_at_once=at_once
-    )
-    units, routed = layout.units(), {}
-    for table, its_bins in zip(tables, bins, strict=True):
-        for unit, first, last in slices_of_units(layout, its_bins):
-            routed.setdefault(unit, []).append(pack_rows(table.slice(first, last - first)))
-    assert layout.num_shards == -(-len(keys) // max_samples)
-    assert [unit.last - unit.first for unit in units[:-1]] == [max_samples * at_once] * (len(units) - 1)
-    planned = [
-        plan_unit(unit, read_messages(routed[unit.number][::-1], SURVIVORS))["key"].to_pylist() for unit in units
+    bins = np.concatenate([key_bins(key_words(table["key"])) for table in tables])
+    counts = np.bincount(bins, minlength=NUM_BINS)
+    where = SetLayout((make_layout("train", counts, max_samples=max_samples, min_shards=1),), 0)
+    routed = {}
+    for table in tables:
+        for block, rows in where.rows_by_block(table):
+            routed.setdefault(block, []).append(pack_rows(rows))
+    planned = []
+    for block in where.blocks():
+        plan = plan_block(block, read_messages(routed[block.number][::-1], SURVIVORS))["key"].to_pylist()
+        ends = np.cumsum(block.sizes).tolist()
+        shards = [plan[end - size : end] for size, end in zip(block.sizes, ends, strict=True)]
+        assert all(shard == sorted(shard) for shard in shards)
+        planned.append(sorted(plan))
+    assert [key for block in planned for key in block] == [f"{key:032x}" for key in sorted(keys)]
+
+
+def test_rows_go_to_one_block_but_where_blocks_meet_in_a_bin():
+    counts = np.zeros(NUM_BINS, np.int64)
+    counts[[3, 7, 9]] = 40, 40, 40
+    layout = make_layout("train", counts, max_samples=3, min_shards=1)
+    assert (layout.num_samples, layout.num_shards) == (120, 40)
+    blocks = layout.blocks(5)
+    assert [(block.number, block.first_shard, len(block.sizes), block.skip) for block in blocks] == [
+        (5, 0, 20, 0),
+        (6, 20, 20, 20),
     ]
-    assert [key for unit in planned for key in unit] == [f"{key:032x}" for key in sorted(keys)]
+    rows = np.repeat([3, 7, 9], 40)
+    assert list(slices_of_blocks(layout, rows)) == [(0, 0, 80), (1, 40, 120)]
 
 
-def test_rows_go_to_one_unit_but_where_units_meet_in_a_bin():
-    counts = np.zeros(NUM_BINS, np.int64)
-    counts[[3, 7, 9]] = 4, 4, 4
-    layout = make_layout(counts, max_samples=3, min_shards=1, most_at_once=2)
-    assert (layout.shards_at_once, layout.num_samples, layout.num_shards) == (1, 12, 4)
-    assert [unit[1:] for unit in layout.units()] == [(0, 3, 0), (3, 6, 3), (6, 9, 2), (9, 12, 1)]
-    rows = np.repeat([3, 7, 9], 4)
-    assert list(slices_of_units(layout, rows)) == [(0, 0, 4), (1, 0, 8), (2, 4, 12), (3, 8, 12)]
+@pytest.mark.parametrize(("samples", "at_once"), [(1, 1), (640, 1), (650, 2), (5_000, 8), (99_990, 32)])
+def test_units_are_as_large_as_asked_where_there_are_many_shards_and_no_larger_than_a_block(samples, at_once):
+    where = SetLayout((make_layout("train", np.array([samples]), max_samples=10, min_shards=1),), 0)
+    units = where.units(most_at_once=32, whole_blocks=False)
+    assert max(len(unit.sizes) for unit in units) == min(at_once, BLOCK_SHARDS, max(map(len, sizes_of(where))))
+    assert len(units) >= min(64, samples // 10) / 2
 
 
-@pytest.mark.parametrize(("samples", "at_once"), [(0, 1), (1, 1), (640, 1), (641, 2), (20_000, 32), (9_999_999, 32)])
-def test_units_are_as_large_as_asked_where_there_are_many_shards(samples, at_once):
-    counts = np.zeros(NUM_BINS, np.int64)
-    counts[-1] = samples
-    assert make_layout(counts, max_samples=10, min_shards=1, most_at_once=32).shards_at_once == at_once
+def sizes_of(where):
+    return [block.sizes for block in where.blocks()]
 
 
 def test_samples_that_were_counted_and_did_not_come_are_an_error():
     with pytest.raises(LostRows, match=": 3 samples were counted, 2 came"):
-        plan_unit(PackUnit(4, 10, 13, 1), survivors([1, 2, 3]))
+        plan_block(Block(4, "train", 10, (3,), 1), survivors([1, 2, 3]))
 
 
 def test_a_key_that_comes_twice_is_an_error():
-    rows = pa.concat_tables([survivors([1, 2, 4]), survivors([2, 3, 4], raw=1)])
+    rows = pa.concat_tables([survivors([1, 2, 4]), survivors([2, 3], raw=1)])
     with pytest.raises(ValueError, match=f"sample {2:032x} was fetched twice"):
-        plan_unit(PackUnit(0, 0, 6, 0), rows)
-    assert plan_unit(PackUnit(0, 0, 2, 0), rows)["key"].to_pylist() == [f"{key:032x}" for key in (1, 2)]
+        plan_block(Block(0, "train", 0, (5,), 0), rows)
+
+
+def test_both_splits_are_counted_and_together_they_are_all(tmp_path):
+    keys = range(0, 2**128, 2**121)
+    table = survivors(keys)
+    table = table.set_column(table.schema.get_field_index("phash"), "phash", pa.array(range(len(keys))))
+    write_table(str(tmp_path / "a.parquet"), table, SURVIVORS)
+    path = str(tmp_path / "a.parquet")
+    whole, parts = (count_survivors(path, num_queries=4, validation_share=share) for share in (0, 0.3))
+    assert (len(whole), len(parts)) == (num_counts(0, 4), num_counts(0.3, 4))
+    train, validation = parts[:NUM_BINS], parts[NUM_BINS : 2 * NUM_BINS]
+    assert (train + validation).tolist() == whole[:NUM_BINS].tolist()
+    assert 20 < validation.sum() < 60
+    assert parts[-4:].tolist() == whole[-4:].tolist()
 
 
 def test_survivors_are_counted_by_bin_and_by_query(tmp_path):
     write_table(str(tmp_path / "a.parquet"), survivors([0, 1, 2, 2**127, 2**128 - 1]), SURVIVORS)
-    counts = count_survivors(str(tmp_path / "a.parquet"), num_queries=4)
+    counts = count_survivors(str(tmp_path / "a.parquet"), num_queries=4, validation_share=0)
     places = np.flatnonzero(counts[:NUM_BINS])
     assert places.tolist() == [0, NUM_BINS // 2, NUM_BINS - 1]
     assert counts[places].tolist() == [3, 1, 1]
