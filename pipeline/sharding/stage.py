@@ -230,9 +230,7 @@ class WriteShards(DecontaminationOptions, BlockOptions, Stage):
         queries, counted = self._read_queries(), shards.working("layout", "survivors.npy")
         count = SumUnits(
             units=select.outputs,
-            array_of=partial(
-                count_survivors, num_queries=num_queries(queries), validation_share=self.validation_share
-            ),
+            array_of=partial(count_survivors, num_queries=num_queries(queries), validation_share=self.validation_share),
             size=num_counts(self.validation_share, num_queries(queries)),
             output=counted,
         )

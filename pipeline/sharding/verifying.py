@@ -9,7 +9,7 @@ import hashlib
 import json
 import tarfile
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, BinaryIO, Final, NamedTuple
 
