@@ -16,6 +16,7 @@ from clip_train.commands import (
     embed,
     export,
     finetune,
+    flag,
     import_,
     linear_probe,
     retrieval,
@@ -28,6 +29,7 @@ from clip_train.commands import (
 )
 from clip_train.config import TrainConfig
 from clip_train.errors import ClipTrainError, InputError
+from clip_train.use.flags.specs import describe_flags
 from pipeline.base.leaving import leave
 from pipeline.base.options import add_flags, options_from
 
@@ -71,6 +73,7 @@ COMMANDS: Mapping[str, Command] = {
     "embed": Command(embed.EmbedConfig, embed.run_embed, _SHARDS),
     "retrieve": Command(retrieve.RetrieveConfig, retrieve.run_retrieve, Operands("TEXT", "*", "Texts to search with.")),
     "score": Command(score.ScoreConfig, score.run_score, _SHARDS),
+    "flag": Command(flag.FlagConfig, flag.run_flag, _SHARDS, epilog=describe_flags()),
 }
 
 

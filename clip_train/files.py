@@ -4,6 +4,7 @@ In: a path. Out: values, or a path to write to that takes the place of the one w
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -64,6 +65,19 @@ def read_lines(path: str) -> list[str]:
         raise InputError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text") from error
+
+
+def file_digest(path: str) -> str:
+    """The SHA-256 of a file, hexadecimal.
+
+    Raises:
+        InputError: When the file cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
 
 
 def make_folder(path: str) -> None:

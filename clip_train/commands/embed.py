@@ -44,18 +44,19 @@ class EmbedConfig(ShardFolderOptions):
 
 def run_embed(config: EmbedConfig, paths: Sequence[str]) -> int:
     """Writes the features of shards."""
+    write = partial(write_features, config.output, format=config.format, dtype=config.dtype)
     encode_shards(
         config,
         paths,
         closing_name=FEATURES_NAME,
         table_path=partial(table_path, config.output, format=config.format),
-        write=partial(write_features, config.output, format=config.format, dtype=config.dtype),
+        writer=lambda model: write,
         kinds=config.kinds,
         identity=lambda model: {
             "features": config.kinds,
             "format": config.format,
             "dtype": config.dtype,
-            "dim": model.config.embed_dim,
+            **({"dim": model.config.embed_dim} if model else {}),
         },
     )
     return 0

@@ -39,5 +39,5 @@ def run_score(config: ScoreConfig, paths: Sequence[str]) -> int:
         cosines = (encoded.features[IMAGES] * encoded.features[TEXTS]).sum(dim=1)
         write_filled(path_of(name), pa.table([encoded.keys, cosines.numpy()], schema=SCORES), encoded.drops)
 
-    encode_shards(config, paths, closing_name=SCORES_NAME, table_path=path_of, write=write)
+    encode_shards(config, paths, closing_name=SCORES_NAME, table_path=path_of, writer=lambda model: write)
     return 0

@@ -1,4 +1,4 @@
-"""A folder with what a model makes of each shard: what embed and score have in common.
+"""A folder with what a model makes of each shard: what embed, score and flag have in common.
 
 In: an options record, shards. Out: a folder of tables; a line on stdout. The ranks of torchrun share the shards.
 """
@@ -15,13 +15,22 @@ from clip_train.models.clip import Clip
 from clip_train.training.checkpoint import model_digest
 from clip_train.training.distributed import choose_device, join_ranks
 from clip_train.use.output_folder import OutputFolder
-from clip_train.use.shard_features import IMAGES, TEXTS, EncodeOptions, Kind, ShardFeatures, encode_shard
+from clip_train.use.shard_features import (
+    IMAGES,
+    TEXTS,
+    EncodeOptions,
+    ImageMeasure,
+    Kind,
+    ShardFeatures,
+    TextMeasure,
+    encode_shard,
+)
 from pipeline.base.options import check_options, option
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShardFolderOptions:
-    """What embed and score ask for."""
+    """What embed, score and flag ask for."""
 
     checkpoint: str = option("", CHECKPOINT_HELP)
     output: str = option("", "Folder for what is written.")
@@ -39,9 +48,10 @@ def encode_shards(
     *,
     closing_name: str,
     table_path: Callable[[str], str],
-    write: Callable[[str, ShardFeatures], None],
+    writer: Callable[[Clip | None], Callable[[str, ShardFeatures], None]],
     kinds: Sequence[Kind] = (IMAGES, TEXTS),
-    identity: Callable[[Clip], Mapping[str, Any]] = lambda model: {},
+    measures: Sequence[ImageMeasure | TextMeasure] = (),
+    identity: Callable[[Clip | None], Mapping[str, Any]] = lambda model: {},
 ) -> None:
     """Fills a folder with what a model makes of shards; the ranks of torchrun share them.
 
@@ -50,26 +60,27 @@ def encode_shards(
         paths: Shards, or folders of them.
         closing_name: File that closes the folder.
         table_path: Where what is written of a shard is found, by the shard's name.
-        write: Writes the features of a shard, by its name.
-        kinds: What is encoded.
+        writer: Makes, given the model, what writes the features of a shard by its name.
+        kinds: What is encoded; nothing: then there is no model.
+        measures: What else is measured of each sample.
         identity: What else decides the files, beside the model, the shards and the precision.
 
     Raises:
         InputError: When something cannot be read, or the folder is of another making.
     """
-    require(config, "checkpoint", "output")
+    require(config, *(["checkpoint"] if kinds else []), "output")
     shards = list_shards(paths)
-    checkpoint = find_model(config.checkpoint)
+    checkpoint = find_model(config.checkpoint) if kinds else None
     with join_ranks(choose_device(config.device)) as ranks:
-        model = load_model(checkpoint, config.device)
+        model = load_model(checkpoint, config.device) if checkpoint else None
         whole = {
-            "model": model_digest(checkpoint),
+            **({"model": model_digest(checkpoint), "precision": config.precision} if checkpoint else {}),
             "shards": shards_digest(shards),
-            "precision": config.precision,
             **identity(model),
         }
-        options = EncodeOptions(kinds, config.batch_size, config.precision)
+        options = EncodeOptions(kinds, config.batch_size, config.precision, measures)
         reader = ShardReader(shards, max_open=1)
+        write = writer(model)
 
         def make(place: int, name: str) -> None:
             write(name, encode_shard(model, reader, place, options))
