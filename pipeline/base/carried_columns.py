@@ -13,10 +13,10 @@ from typing import Any, Final
 import pyarrow as pa
 
 from pipeline.base import schemas
-from pipeline.base.shard_format import SAMPLE_JSON_KEYS, UID
+from pipeline.base.shard_format import BOXES, SAMPLE_JSON_KEYS, UID
 from pipeline.base.tables import read_schema
 
-_WORKING: Final = ("same_id", "text_key", "preference", "unit", "raw")  # of tables on the way
+_WORKING: Final = ("same_id", "text_key", "preference", "unit", "raw", BOXES)  # of tables on the way
 _OTHER_JSON_KEYS: Final = ("exif", "status", "error_message")  # those of img2dataset, too
 OUR_COLUMNS: Final = frozenset(
     {

@@ -23,7 +23,7 @@ from pipeline.base.tables import read_some_groups, write_table
 from pipeline.base.tar import fill_archive
 from pipeline.sharding.forms import Form, describe_form, describe_split, split_of, write_stats
 from pipeline.sharding.layout import PackUnit, SetLayout
-from pipeline.sharding.samples import Rewriting
+from pipeline.sharding.samples import Rewriting, count_blurred, size_of_image, with_blurred
 from pipeline.sharding.sources import Source, open_source
 
 _CHUNK_BYTES: Final = 4 << 20  # of samples, about: what is read, checked, hashed and written at once
@@ -39,6 +39,7 @@ def pack_unit(
     layout: OnWorker[SetLayout],
     form: Form,
     queries: OnWorker[pa.Array] | None,
+    blur_quality: int | None = None,
 ) -> Counts:
     """Writes the shards of a pack unit and their indexes.
 
@@ -52,14 +53,16 @@ def pack_unit(
         form: Of the set.
         queries: Strings of all queries, if samples are to say anew which of them keep it in the end and how likely;
             None: samples say so already.
+        blur_quality: Of images that are encoded again because faces in them are blurred; None: none are.
 
     Raises:
         OSError: When a raw tar does not hold what its index says.
+        ValueError: When an image with faces to blur cannot be decoded.
     """
     groups = range(unit.first_group, unit.first_group + len(unit.sizes))
     plan = read_some_groups(plans.table(unit.block), groups).combine_chunks()
     where = layout.get()
-    rewriting = Rewriting(form, queries.get() if queries else None)
+    rewriting = Rewriting(form, queries.get() if queries else None, blur_quality)
     reports, first = [], 0
     with open_source(plan, tars.get()) as source:
         for place, size in enumerate(unit.sizes):
@@ -75,7 +78,7 @@ def pack_unit(
             reports.append(described | describe_split(unit.split))
             first += size
     files.write_json(report, reports, sort_keys=False)
-    return {}
+    return count_blurred(plan) if blur_quality is not None else {}
 
 
 def write_shard(
@@ -95,10 +98,12 @@ def write_shard(
         What the manifest says of it.
     """
     with files.write_hashed(shards.file(name)) as shard:
-        lengths = copy_samples(source, first, keys, shard, rewriting)
+        lengths, image_bytes = copy_samples(source, first, keys, shard, rewriting)
         shard.write(fill_archive(shard.bytes))
         described = {"name": name, "samples": len(keys), "bytes": shard.bytes, "sha256": shard.sha256}
     rows = source.plan.slice(first, len(keys))
+    if rewriting.blur_quality is not None:
+        rows = with_blurred(rows, image_bytes)
     index = index_shard(rows, lengths, keys=keys if rewriting.form.is_numbered else None)
     write_table(shards.index(name), index, index.schema)
     if rewriting.form.is_numbered:
@@ -108,7 +113,7 @@ def write_shard(
 
 def copy_samples(
     source: Source, first: int, keys: Sequence[str], shard: files.HashedFile, rewriting: Rewriting
-) -> list[int]:
+) -> tuple[list[int], list[int]]:
     """Copies samples, one after another.
 
     Args:
@@ -119,12 +124,12 @@ def copy_samples(
         rewriting: How samples change.
 
     Returns:
-        Bytes of each sample's members in the shard.
+        Bytes of each sample's members in the shard; and bytes of each image, if images change.
     """
     chunks = cut_chunks(source.lengths[first : first + len(keys)])
     # While one is hashed, the other is filled.
     buffers = [np.empty(max((size for _, _, size in chunks), default=0), np.uint8) for _ in range(2)]
-    lengths: list[int] = []
+    lengths, image_bytes = list[int](), list[int]()
     source.expect(first, first + chunks[0][1])
     for number, (start, end, size) in enumerate(chunks):
         if number + 1 < len(chunks):
@@ -138,12 +143,14 @@ def copy_samples(
         rows, view, places = source.plan.slice(first + start, end - start), buffer.data, starts.tolist()
         changes = rewriting.changes(rows, keys[start:end])
         samples = [
-            rewriting.rewrite(view[begin:stop], key, change)
-            for begin, stop, key, change in zip(places[:-1], places[1:], keys[start:end], changes, strict=True)
+            rewriting.rewrite(view[begin:stop], change)
+            for begin, stop, change in zip(places[:-1], places[1:], changes, strict=True)
         ]
         shard.write(b"".join(samples))
         lengths += map(len, samples)
-    return lengths
+        if rewriting.blur_quality is not None:
+            image_bytes += map(size_of_image, samples)
+    return lengths, image_bytes
 
 
 def cut_chunks(lengths: Ints) -> list[tuple[int, int, int]]:

@@ -95,7 +95,7 @@ def read_score_folder(given: str) -> ScoreFolder:
         raise FileNotFoundError(
             f"no finished scores in {path} (no {SCORES_NAME}); python -m clip_train score writes it, and flag"
         )
-    tables = _list_tables(path)
+    tables = list_tables(path)
     columns = _score_columns(read_schema(tables[0])) if tables else (_ONLY,)
     if not columns:
         raise ValueError(f"scores: {given!r}: its tables hold no numbers")
@@ -106,10 +106,11 @@ def read_score_folder(given: str) -> ScoreFolder:
 
 def score_tables(folder: ScoreFolder) -> list[ScoreTables]:
     """The tables of a folder of scores, some together."""
-    return [ScoreTables(paths, folder.columns) for paths in cut_groups(_list_tables(folder.path))]
+    return [ScoreTables(paths, folder.columns) for paths in cut_groups(list_tables(folder.path))]
 
 
-def _list_tables(path: str) -> list[str]:
+def list_tables(path: str) -> list[str]:
+    """The tables of a finished folder."""
     return [StageFolder(path).table(name) for name in files.read_json(files.join(path, SCORES_NAME))["rows"]]
 
 

@@ -21,8 +21,9 @@ from pipeline.base.ids import id_words, sorted_order
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.row_conditions import parse_condition
 from pipeline.base.schemas import RAW_INDEX
-from pipeline.base.shard_format import UID
+from pipeline.base.shard_format import BOXES, UID
 from pipeline.base.tables import write_table
+from pipeline.sharding.face_boxes import BOXES_FIELD, read_boxes
 from pipeline.sharding.scores import JoinedScores, read_joined
 from pipeline.sharding.stored_samples import RawGroup, read_group
 from pipeline.sharding.verdicts import STAYS, Mask, count_verdicts, verdicts_of, write_verdicts
@@ -151,7 +152,14 @@ def judge_rows(group: RawGroup, output: str, *, wanted: Wanted) -> Counts:
     return {}
 
 
-def write_survivors(group: RawGroup, output: str, *, verdicts: StageFolder, carried: Carried) -> Counts:
+def survivors_schema(carried: Carried, *, with_boxes: bool = False) -> pa.Schema:
+    """The schema of `SURVIVORS` with what samples carry, and boxes of their faces if these are blurred."""
+    return with_carried(SURVIVORS, (*carried, *([BOXES_FIELD] if with_boxes else [])))
+
+
+def write_survivors(
+    group: RawGroup, output: str, *, verdicts: StageFolder, carried: Carried, boxes: StageFolder | None = None
+) -> Counts:
     """Writes the samples of a group that stay (`SURVIVORS`), in key order.
 
     Args:
@@ -159,10 +167,14 @@ def write_survivors(group: RawGroup, output: str, *, verdicts: StageFolder, carr
         output: Where to write.
         verdicts: Of all rules.
         carried: Columns that samples carry.
+        boxes: Where the boxes of faces of all groups lie, if these are blurred.
     """
-    schema = with_carried(SURVIVORS, carried)
+    schema = survivors_schema(carried, with_boxes=boxes is not None)
     found = load_array(verdicts_of(group, folder=verdicts))
-    survivors = read_group(group, [name for name in schema.names if name != "raw"]).filter(pa.array(found == STAYS))
+    stored = [name for name in schema.names if name not in ("raw", BOXES)]
+    survivors = read_group(group, stored).filter(pa.array(found == STAYS))
+    if boxes is not None:
+        survivors = survivors.append_column(BOXES_FIELD, read_boxes(group, folder=boxes))
     counts = drop_counts("samples", survivors.num_rows, count_verdicts(found))
     write_table(output, survivors.take(sorted_order(id_words(survivors["pair_id"]))), schema, counts)
     return counts

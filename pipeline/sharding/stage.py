@@ -1,17 +1,18 @@
 """Raw tars ► final shards, their indexes, sizes, manifest and data card: the stage write-shards.
 
 In: raw tars with indexes (fetch-images), the final selection among them if one was made (balance-final), scores of the
-samples if they are to be chosen by any, and the cap's cuts (balance-pairs). Out, in one folder:
+samples if they are to be chosen by any, boxes of faces if these are to be blurred, and the cap's cuts
+(balance-pairs). Out, in one folder:
 ``00000.tar`` with ``00000.parquet`` (`SHARD_INDEX`, in the order of the shard), ``sizes.json``, ``wids.json``, the card
 (``README.md`` and ``card/``) and, last, ``manifest.json`` (read nothing that it does not name). Samples are copied as
-byte ranges: no image is decoded, no image byte is shuffled.
+byte ranges: no image is decoded, but for those with faces to blur; no image byte is shuffled.
 Source of the names: `pipeline.base.shard_format`.
 """
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Literal
 
 import pyarrow as pa
 
@@ -25,6 +26,7 @@ from pipeline.base.on_worker import OnWorker
 from pipeline.base.options import option
 from pipeline.base.packed import num_buckets as packed_buckets
 from pipeline.base.row_conditions import BadCondition, RowCondition, parse_condition
+from pipeline.base.shard_format import BOXES, FACES_BLURRED
 from pipeline.base.stage_folder import history_of
 from pipeline.base.tables import read_column, read_table
 from pipeline.sharding.alike import DISTANCE, MAX_DISTANCE, choose_axes, entries_a_picture
@@ -38,6 +40,15 @@ from pipeline.sharding.decontaminating import (
     write_report,
 )
 from pipeline.sharding.exact_duplicates import Duplicates, find_losing_rows, pack_samples
+from pipeline.sharding.face_boxes import (
+    UNSCANNED,
+    box_tables,
+    boxes_of,
+    find_boxes,
+    pack_boxes,
+    read_face_folder,
+    write_boxes,
+)
 from pipeline.sharding.forms import FORMS, FormName
 from pipeline.sharding.layout import SetLayout, count_survivors, num_counts, read_layout
 from pipeline.sharding.near_duplicates import RECORD, Alikeness, NearDuplicates, find_copies, pack_looks
@@ -46,6 +57,7 @@ from pipeline.sharding.planning import route_rows, write_plan
 from pipeline.sharding.query_counts import add_cuts, num_queries
 from pipeline.sharding.rules import GroupRule, judge_in_turn
 from pipeline.sharding.same_keys import find_same_pairs, pack_pairs
+from pipeline.sharding.samples import FACES_BLURRED_FIELD
 from pipeline.sharding.scores import (
     JoinedScores,
     ScoreFolder,
@@ -58,7 +70,7 @@ from pipeline.sharding.scores import (
     score_tables,
     write_scores,
 )
-from pipeline.sharding.selecting import SURVIVORS, Wanted, condition_schema, judge_rows, write_survivors
+from pipeline.sharding.selecting import Wanted, condition_schema, judge_rows, survivors_schema, write_survivors
 from pipeline.sharding.stored_samples import RawGroup, RawTar, group_raw_tars, list_raw_tars, num_buckets
 from pipeline.sharding.verdicts import verdicts_of
 from pipeline.steps import GroupPacked, MapUnits, Stage, Step, Steps, SumUnits
@@ -150,6 +162,20 @@ class WriteShards(DecontaminationOptions, BlockOptions, Stage):
     top_score_share: float | None = option(
         None, "With one score: keep the best of all scored samples, as large a share (DataComp: 0.3).", maximum=1
     )
+    blur_faces: str = option(
+        "",
+        "Folder of boxes (python -m clip_train flag --faces) of the raw tars or of shards made of them before: faces "
+        "are made unrecognisable, and the JSON of samples says how many.",
+        identity=False,
+    )
+    unscanned: Literal["refuse", "keep"] = option(
+        "refuse",
+        "With --blur-faces: what to do where samples are not in its tables; keep: they go in as they are.",
+        sparse=True,
+    )
+    encode_quality: int = option(
+        95, "Quality of images that are encoded again to blur faces.", minimum=1, maximum=100, sparse=True
+    )
     shards_at_once: int = option(
         32,
         "Shards that a worker packs at once. Where raw tars are not on its own disks, more are fewer requests, up to "
@@ -175,13 +201,17 @@ class WriteShards(DecontaminationOptions, BlockOptions, Stage):
             raise ValueError("write-shards: min-score and top-score-share want scores, not ''")
         if self.top_score_share is not None and self.top_score_share <= 0:
             raise ValueError(f"write-shards: top-score-share must be above 0, not {self.top_score_share}")
+        if not self.blur_faces and (self.unscanned, self.encode_quality) != ("refuse", 95):
+            raise ValueError("write-shards: unscanned and encode-quality want blur-faces, not ''")
 
     def inputs(self) -> list[str]:
-        """The raw folders, which must carry the same columns; the final selection or balanced folder; the scores."""
+        """The raw folders, which must carry the same columns; the final selection or balanced folder; scores, boxes."""
         scores = self._score_folders()
         self._check_where(scores)
+        self._check_boxes()
         lists, sets = [path for _, path in list_files(self.block)], self.evaluation_inputs()
-        return [*self._sources(), *(folder.closing_file for folder in scores), *lists, *sets]
+        tables = [*(folder.closing_file for folder in scores), *self._box_files()]
+        return [*self._sources(), *dict.fromkeys(tables), *lists, *sets]
 
     def _sources(self) -> list[str]:
         """Where the samples come from, and what selected them."""
@@ -195,10 +225,11 @@ class WriteShards(DecontaminationOptions, BlockOptions, Stage):
         return self.raw[0] if self.raw else self.balanced
 
     def stamp(self, path: str) -> Stamp:
-        """What an input that is a file is recognised by; of scores and evaluation sets, also what they are called."""
+        """What an input that is a file is recognised by; of scores, boxes and evaluation sets also how it is called."""
         if found := self.evaluation_stamp(path):
             return found
         names = {folder.closing_file: folder.names for folder in self._score_folders()}
+        names |= {box_file: (*names.get(box_file, ()), BOXES) for box_file in self._box_files()}
         return {**super().stamp(path), "name": ", ".join(names[path])} if path in names else super().stamp(path)
 
     def kin(self) -> list[Kinship]:
@@ -221,11 +252,16 @@ class WriteShards(DecontaminationOptions, BlockOptions, Stage):
             output_of=partial(verdicts_of, folder=verdicts[0]),
             work=partial(judge_rows, wanted=wanted),
         )
-        chosen = StageFolder(shards.working("selected"))
+        chosen, faces = StageFolder(shards.working("selected")), StageFolder(shards.working("faces"))
         select = MapUnits(
             units=groups,
             output_of=lambda group: chosen.table(group.name),
-            work=partial(write_survivors, verdicts=verdicts[-1], carried=wanted.carried),
+            work=partial(
+                write_survivors,
+                verdicts=verdicts[-1],
+                carried=wanted.carried,
+                boxes=faces if self.blur_faces else None,
+            ),
         )
         queries, counted = self._read_queries(), shards.working("layout", "survivors.npy")
         count = SumUnits(
@@ -234,13 +270,17 @@ class WriteShards(DecontaminationOptions, BlockOptions, Stage):
             size=num_counts(self.validation_share, num_queries(queries)),
             output=counted,
         )
-        *_, selected, _ = yield (
+        made = yield (
             Step("JudgeRows", judge),
             *(evaluation.steps(groups, before=verdicts[0], after=verdicts[1]) if evaluation else ()),
             *judge_in_turn(rules, groups, verdicts[-1 - len(rules) :]),
+            *self._join_faces(groups, raws, verdicts[-1], faces),
             Step("SelectSamples", select),
             Step("CountSurvivors", count),
         )
+        *before, selected, _ = made
+        if self.blur_faces:
+            self._check_scanned(add_counts(*before[-1].values()))
         reports = yield from self._pack(
             select.outputs,
             raws,
@@ -264,7 +304,7 @@ class WriteShards(DecontaminationOptions, BlockOptions, Stage):
         write_card(
             shards,
             manifest=manifest,
-            carried=wanted.carried,
+            carried=(*wanted.carried, *([FACES_BLURRED_FIELD] if self.blur_faces else [])),
             samples=read_array(counted)[num_counts(self.validation_share, 0) :],
             cuts=queries,
             history=history,
@@ -392,12 +432,47 @@ class WriteShards(DecontaminationOptions, BlockOptions, Stage):
         )
         return [rule for rule, is_asked in asked if is_asked]
 
+    def _box_files(self) -> list[str]:
+        """What closes the folder of boxes, if faces are blurred; raises as `read_face_folder` does."""
+        return [read_face_folder(self.blur_faces)] if self.blur_faces else []
+
+    def _check_boxes(self) -> None:
+        """Raises ValueError when samples say already how many faces were blurred in them."""
+        if self.blur_faces and FACES_BLURRED in {field.name for field in self._carried()}:
+            raise ValueError(f"{self.name}: blur-faces: samples carry {FACES_BLURRED!r} already: it was done before")
+
+    def _check_scanned(self, counts: Counts) -> None:
+        """Raises ValueError when faces were not looked for in some samples, unless these are to go in as they are."""
+        if self.unscanned == "refuse" and (number := counts.get(UNSCANNED, 0)):
+            raise ValueError(
+                f"{self.name}: blur-faces: {number:,} samples are not in the tables of {self.blur_faces!r}; run "
+                "python -m clip_train flag --faces over all of them, or say --unscanned keep"
+            )
+
+    def _join_faces(
+        self, groups: list[RawGroup], raws: Sequence[RawTar], verdicts: StageFolder, folder: StageFolder
+    ) -> list[Step]:
+        """Boxes of faces, brought to the rows of all groups that stay; no step where faces are not blurred."""
+        if not self.blur_faces:
+            return []
+        sources: list[RawGroup | ScoreTables] = [*groups, *box_tables(self.blur_faces)]
+        join = GroupPacked(
+            sources=sources,
+            pack=partial(pack_boxes, verdicts=verdicts, buckets=num_buckets(len(raws))),
+            find=find_boxes,
+            units=groups,
+            output_of=partial(boxes_of, folder=folder),
+            work=partial(write_boxes, verdicts=verdicts),
+            payload=3 * _payload_of(raws),
+        )
+        return [Step("JoinFaces", join)]
+
     def _pack(
         self, selected: Sequence[str], raws: list[RawTar], layout: OnWorker[SetLayout], queries: OnWorker[Any] | None
     ) -> Generator[Any, Any, Sequence[str]]:
         """Plans and writes the shards; returns the files that say what is in those of each pack unit."""
         shards, plans = (ShardsFolder(self.output), StageFolder(ShardsFolder(self.output).working("plans")))
-        schema = with_carried(SURVIVORS, self._carried())
+        schema = survivors_schema(self._carried(), with_boxes=bool(self.blur_faces))
         tars = shards.working("layout", "tars.json")
         files.write_json(tars, [raw.tar for raw in raws])
         where = layout.get()
@@ -424,6 +499,7 @@ class WriteShards(DecontaminationOptions, BlockOptions, Stage):
                 layout=layout,
                 form=FORMS[self.layout],
                 queries=queries,
+                blur_quality=self.encode_quality if self.blur_faces else None,
             ),
         )
         yield Step("PlanShards", plan), Step("PackShards", pack)
