@@ -5,6 +5,8 @@ import itertools
 import json
 import sys
 import tarfile
+import threading
+import types
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -20,6 +22,7 @@ from clip_train.data.shards import ShardReader, list_shards
 from clip_train.errors import InputError
 from clip_train.tokenizers.bpe import train_tokenizer
 from clip_train.training.checkpoint import save_model
+from clip_train.use.flags import reading
 from clip_train.use.flags.faces import Detector, apply_priors, fit_image, keep_best, load_detector, split_outputs
 from clip_train.use.flags.heads import find_layers, read_head
 from clip_train.use.flags.prompts import parse_prompts
@@ -309,6 +312,36 @@ def test_the_share_of_text_is_that_of_the_pieces_that_can_be_read(tmp_path):
     assert main(["flag", str(tmp_path / "0.tar"), "--flag", "text-share", "--output", str(tmp_path / "out")]) == 0
     none, one, three = columns(tmp_path / "out")["text_share"]
     assert none == 0 and 0.05 < one < 0.15 and 2 * one < three < 4 * one
+
+
+def test_pieces_of_text_count_if_they_are_more_than_a_letter_and_each_thread_has_its_reader(tmp_path, monkeypatch):
+    seen = []
+
+    class Reader:
+        """Takes the left half for a text where the first pixel is blue, and all of it for a letter."""
+
+        def __init__(self, params):
+            assert params["Det.limit_side_len"] == 64
+
+        def __call__(self, pixels, use_cls, text_score):
+            seen.append((threading.get_ident(), self, text_score))
+            height, width = pixels.shape[:2]
+            half = [[0, 0], [width / 2 - 1, 0], [width / 2 - 1, height], [0, height]]
+            all_of_it = [[0, 0], [width, 0], [width, height], [0, height]]
+            is_blue = pixels[0, 0].tolist() == [255, 0, 0]  # BGR
+            boxes = np.array([half, all_of_it]) if is_blue else None
+            return types.SimpleNamespace(boxes=boxes, txts=("SALE", " O ") if is_blue else None)
+
+    monkeypatch.setitem(sys.modules, "rapidocr", types.SimpleNamespace(RapidOCR=Reader))
+    monkeypatch.setattr(reading, "version", lambda name: "0")
+    pictures = [Image.new("RGB", (40, 20), "blue" if number % 2 else "red") for number in range(40)]
+    write_tar(tmp_path / "0.tar", [(str(n), encode(picture), "a text") for n, picture in enumerate(pictures)])
+    given = ["--flag", "text-share,side=64,confidence=0.7", "--output", str(tmp_path / "out")]
+    assert main(["flag", str(tmp_path / "0.tar"), *given]) == 0
+    assert columns(tmp_path / "out")["text_share"] == [0, 0.5] * 20
+    readers = {(thread, id(reader)) for thread, reader, _ in seen}
+    assert len({thread for thread, _ in readers}) == len({reader for _, reader in readers}) == len(readers)
+    assert {confidence for _, _, confidence in seen} == {0.7}
 
 
 # Boxes of faces
