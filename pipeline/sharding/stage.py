@@ -458,7 +458,7 @@ class WriteShards(DecontaminationOptions, BlockOptions, Stage):
         sources: list[RawGroup | ScoreTables] = [*groups, *box_tables(self.blur_faces)]
         join = GroupPacked(
             sources=sources,
-            pack=partial(pack_boxes, verdicts=verdicts, buckets=num_buckets(len(raws))),
+            pack=partial(pack_boxes, verdicts=verdicts, buckets=num_buckets(3 * len(raws))),
             find=find_boxes,
             units=groups,
             output_of=partial(boxes_of, folder=folder),
