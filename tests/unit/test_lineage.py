@@ -121,7 +121,10 @@ def test_every_folder_of_a_stage_says_who_makes_it():
     for stage in (MatchPairs, BalancePairs, FetchImages, BalanceFinal, TopUpPairs, WriteShards):
         for opt in options_of(stage):
             is_folder = opt.spec.help.startswith(("Folder of", "Folders of", "Balanced folder"))
-            assert bool(opt.spec.made_by) == (is_folder and opt.name not in ("scores", "blur_faces", "removals")), (stage, opt.name)
+            assert bool(opt.spec.made_by) == (is_folder and opt.name not in ("scores", "blur_faces", "removals")), (
+                stage,
+                opt.name,
+            )
 
 
 def test_a_folder_that_an_older_version_made_is_refused(world):
