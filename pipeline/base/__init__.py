@@ -5,5 +5,5 @@ tables Parquet in and out                       schemas       tables between sta
 arrays list columns, ``.npy``                   ids, packed   rows as numbers          funnel  counts in words
 stage_folder  identity, resume, ``_stage.json``        flow   the stages by name       tar     members as bytes
 shard_format  names in and around shards               matched_tables   pairs and the queries they hold
-table_groups  tables read together, rows found in them
+table_groups  tables read together, rows found in them      personal_data   what in texts is somebody's
 """
