@@ -20,7 +20,7 @@ from clip_train.use.flags.specs import parse_flags
 from clip_train.use.output_folder import write_filled
 from clip_train.use.shard_features import ShardFeatures
 from pipeline.base.options import option
-from pipeline.base.shard_format import BOXES, SCORE_COLUMNS, SCORES_NAME
+from pipeline.base.shard_format import BOXES, SAMPLE_JSON_KEYS, SCORE_COLUMNS, SCORES_NAME
 
 _FACES = "faces"
 _KEY = SCORE_COLUMNS[0]
@@ -43,7 +43,7 @@ def run_flag(config: FlagConfig, paths: Sequence[str]) -> int:
     """Writes the flags of shards."""
     if not config.flag and not config.faces:
         raise InputError("--flag or --faces must be given")
-    flags = parse_flags(config.flag, taken=[_KEY, BOXES, *([_FACES] if config.faces else [])])
+    flags = parse_flags(config.flag, taken=[*SAMPLE_JSON_KEYS, BOXES, *([_FACES] if config.faces else [])])
     detector = load_detector(config.faces) if config.faces else None
     fields = [(_KEY, pa.string()), *((name, pa.float32()) for name in flags.names)]
     fields += [(_FACES, pa.float32()), (BOXES, _BOXES_TYPE)] if detector else []

@@ -157,8 +157,9 @@ def test_a_run_goes_on_where_it_was_cut_short_and_other_flags_want_another_folde
         (["nsfw=prompts:a|"], "an empty side: no prompts"),
         (["nsfw=prompts:nowhere.txt|a"], "--flag nsfw: nowhere.txt: No such file"),
         (["NSFW=cosine"], "'NSFW' is no name"),
-        (["key=cosine"], "'key' is a column of its own"),
-        (["boxes=cosine"], "'boxes' is a column of its own"),
+        (["key=cosine"], "'key' is what samples say of themselves"),
+        (["width=cosine"], "'width' is what samples say of themselves"),
+        (["boxes=cosine"], "'boxes' is what samples say of themselves"),
         (["a=cosine", "a=personal"], "there are two of the name a"),
         (["cosine:1"], "'cosine:1': it is written cosine"),
         (["cosine,unit=share"], "--flag cosine: unit=share: no such setting (there are none)"),
@@ -599,5 +600,5 @@ def test_boxes_lie_beside_the_flags_of_the_same_run(red_detector, tmp_path):
 
 
 def test_a_name_that_the_boxes_take_is_refused(tmp_path, capsys):
-    with pytest.raises(InputError, match="'faces' is a column of its own"):
+    with pytest.raises(InputError, match="'faces' is what samples say of themselves"):
         parse_flags(["faces=personal"], taken=["key", "boxes", "faces"])

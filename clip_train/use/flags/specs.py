@@ -170,7 +170,7 @@ def parse_flags(specs: Sequence[str], *, taken: Sequence[str]) -> Flags:
     for spec in specs:
         name, _, rest = _split_name(spec)
         if not _NAME.fullmatch(name) or name in taken:
-            why = "is a column of its own" if name in taken else "is no name (a-z, 0-9, _, a letter first)"
+            why = "is what samples say of themselves" if name in taken else "is no name (a-z, 0-9, _, a letter first)"
             raise InputError(f"--flag {spec}: {name!r} {why}")
         if name in names:
             raise InputError(f"--flag {spec}: there are two of the name {name}")
