@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import tarfile
+import types
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from clip_train.__main__ import main as clip_train
+from clip_train.commands import flag
+from clip_train.use.shard_features import ImageMeasure
 from jobs.dry_run import plan_steps
 from jobs.runner import run_stage
 from pipeline.base import files
@@ -238,6 +242,17 @@ def test_boxes_may_lie_beside_scores_that_are_chosen_by(world):
     faces = str(world / "faces")
     counts = run_stage(stage_for(world, blur_faces=faces, scores=(faces,), where="faces < 2"), quiet=True)
     assert (counts["samples/kept"], counts["faces_blurred"]) == (NUM_SAMPLES - 1, 2)
+
+
+def test_what_the_trainer_flags_is_what_shards_are_chosen_and_blurred_by(world, monkeypatch):
+    box = np.array([[0.25, 0.25, 0.5, 0.5, 0.9]], np.float32)
+    detector = types.SimpleNamespace(measure=ImageMeasure(lambda image: box), identity={"model": "one face in each"})
+    monkeypatch.setattr(flag, "load_detector", lambda given: detector)
+    flags = str(world / "flags")
+    given = ["--flag", "personal", "--faces", "detector.onnx", "--output", flags, "--device", "cpu"]
+    assert clip_train(["flag", str(world / "raw"), *given]) == 0
+    counts = run_stage(stage_for(world, blur_faces=flags, scores=(flags,), where="personal = 0"), quiet=True)
+    assert counts["samples/kept"] == counts["faces_blurred"] == NUM_SAMPLES
 
 
 def test_a_dry_run_tells_of_the_step(world):
