@@ -20,7 +20,9 @@ from pipeline.extraction.dedup import Duplicates
 from pipeline.fetching.grouped_rows import join_tables
 from pipeline.fetching.planning import HOST_BUCKETS, choose_unit_urls, group_units, plan_units, units_a_group
 from pipeline.fetching.stage import FetchImages
+from pipeline.sharding.alike import DISTANCE
 from pipeline.sharding.layout import SetLayout, make_layout
+from pipeline.sharding.near_duplicates import buckets_of_looks
 from pipeline.sharding.stage import WriteShards
 from pipeline.sharding.stored_samples import cut_groups, num_buckets
 from pipeline.slicing import num_slices
@@ -305,6 +307,7 @@ def num_elements(label: str, rows: int, a_row: float) -> int:
     if label == "FindDuplicates":
         return sum(hop.elements for hop in Duplicates(num_rows=rows).hops(num_tables(rows)))
     sources, destinations = {
+        "FindNearDuplicates": (num_units("SelectSamples", rows), buckets_of_looks(rows, distance=DISTANCE)),
         "FindDuplicateSamples": (num_units("SelectSamples", rows), num_buckets(num_fetch_units(rows))),
         "PlanShards": (num_units("SelectSamples", rows), num_pack_units(rows)),
     }.get(label, (0, 0))

@@ -19,9 +19,9 @@ import pyarrow.compute as pc
 
 from pipeline.base.folders import StageFolder
 from pipeline.base.ids import Words, hash_texts, id_words
-from pipeline.base.packed import split_by_bucket, split_by_unit
+from pipeline.base.packed import num_buckets, split_by_bucket, split_by_unit
 from pipeline.pixels.looks import LOOKS_BYTES, looks_array
-from pipeline.sharding.alike import choose_axes, enter_cells
+from pipeline.sharding.alike import choose_axes, enter_cells, entries_a_picture
 from pipeline.sharding.comparing import mark_copies
 from pipeline.sharding.stored_samples import RawGroup
 from pipeline.sharding.verdicts import read_candidates
@@ -33,6 +33,20 @@ RECORD: Final = np.dtype(
     [("cell", "<u8"), ("key", ">u8", 2), ("unit", "<i4"), ("row", "<i4"), ("looks", "i1", (LOOKS_BYTES,))]
 )
 _ODD: Final = np.uint64(0x9E3779B97F4A7C15)  # of the golden ratio: spreads neighbours over all bits
+
+
+def payload_of_looks(samples: int, *, distance: float) -> int:
+    """Bytes of all records of some samples, about.
+
+    >>> [payload_of_looks(samples, distance=0.055) >> 20 for samples in (10_000_000, 400_000_000)]
+    [1239, 75386]
+    """
+    return round(samples * RECORD.itemsize * entries_a_picture(distance, choose_axes(samples)))
+
+
+def buckets_of_looks(samples: int, *, distance: float) -> int:
+    """In how many buckets the records of some samples are compared."""
+    return num_buckets(payload_of_looks(samples, distance=distance))
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,11 @@ from pipeline.base.folders import BalancedFolder, RawFolder, ShardsFolder, Stage
 from pipeline.base.lineage import Kinship, Stamp
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.options import option
-from pipeline.base.packed import num_buckets as packed_buckets
 from pipeline.base.row_conditions import BadCondition, RowCondition, parse_condition
 from pipeline.base.shard_format import BOXES, FACES_BLURRED
 from pipeline.base.stage_folder import history_of
 from pipeline.base.tables import read_column, read_table
-from pipeline.sharding.alike import DISTANCE, MAX_DISTANCE, choose_axes, entries_a_picture
+from pipeline.sharding.alike import DISTANCE, MAX_DISTANCE, choose_axes
 from pipeline.sharding.captions import find_repeats, pack_captions
 from pipeline.sharding.card import write_card
 from pipeline.sharding.decontaminating import (
@@ -51,7 +50,14 @@ from pipeline.sharding.face_boxes import (
 )
 from pipeline.sharding.forms import FORMS, FormName
 from pipeline.sharding.layout import SetLayout, count_survivors, num_counts, read_layout
-from pipeline.sharding.near_duplicates import RECORD, Alikeness, NearDuplicates, find_copies, pack_looks
+from pipeline.sharding.near_duplicates import (
+    Alikeness,
+    NearDuplicates,
+    buckets_of_looks,
+    find_copies,
+    pack_looks,
+    payload_of_looks,
+)
 from pipeline.sharding.packing import pack_unit, read_manifest, write_manifest
 from pipeline.sharding.planning import route_rows, write_plan
 from pipeline.sharding.query_counts import add_cuts, num_queries
@@ -398,16 +404,14 @@ class WriteShards(DecontaminationOptions, BlockOptions, Stage):
             find_losing_rows,
             payload,
         )
-        samples = payload // _RECORD_BYTES
-        num_axes = choose_axes(samples)
-        alikeness = Alikeness(self.near_duplicates == "pair", self.near_distance, self.near_mirrored, num_axes)
-        near_payload = round(samples * RECORD.itemsize * entries_a_picture(self.near_distance, num_axes))
+        samples, distance = payload // _RECORD_BYTES, self.near_distance
+        alikeness = Alikeness(self.near_duplicates == "pair", distance, self.near_mirrored, choose_axes(samples))
         near = GroupRule(
             "FindNearDuplicates",
             DropReason.NEAR_DUPLICATE,
-            partial(pack_looks, alikeness=alikeness, buckets=packed_buckets(near_payload)),
-            partial(find_copies, distance=self.near_distance),
-            near_payload,
+            partial(pack_looks, alikeness=alikeness, buckets=buckets_of_looks(samples, distance=distance)),
+            partial(find_copies, distance=distance),
+            payload_of_looks(samples, distance=distance),
         )
         pairs = GroupRule(
             "FindPairsFetchedTwice",
