@@ -106,8 +106,8 @@ def _carry_out(shards: ShardsFolder, plan: str, workers: int) -> str:
     with mapping(workers) as each:
         for _ in each(partial(_remove_samples, folder=shards.path), left):
             pass
-    add_origins(told["removals"], found, told["record"])
-    counts = finish(shards, _before(shards), reports, told["record"])
+        add_origins(told["removals"], found, told["record"])
+        counts = finish(shards, _before(shards), reports, record=told["record"], each=each)
     files.remove_tree(shards.working("removal"))
     gone = counts["samples/in"] - counts["samples/kept"]
     return f"remove: {gone:,} samples gone from {len(reports):,} shards; {counts['samples/kept']:,} are left"

@@ -21,6 +21,7 @@ from pipeline.fetching.grouped_rows import join_tables
 from pipeline.fetching.planning import HOST_BUCKETS, choose_unit_urls, group_units, plan_units, units_a_group
 from pipeline.fetching.stage import FetchImages
 from pipeline.sharding.alike import DISTANCE
+from pipeline.sharding.card.survey import num_parts
 from pipeline.sharding.layout import SetLayout, make_layout
 from pipeline.sharding.near_duplicates import buckets_of_looks
 from pipeline.sharding.stage import WriteShards
@@ -256,6 +257,11 @@ def num_pack_units(rows: int) -> int:
     return len(set_layout(rows).units(most_at_once=at_once, whole_blocks=True))
 
 
+def num_shards(rows: int) -> int:
+    """Of as many samples as they may have."""
+    return math.ceil(rows / int(_default(WriteShards, "max_samples")))
+
+
 def num_plan_groups(rows: int) -> int:
     """Groups of fetch units that are planned together."""
     return len(group_units(num_fetch_units(rows), size=units_a_group(_unit_urls(rows))))
@@ -274,6 +280,8 @@ def num_sources(label: str, rows: int) -> int:
         return num_units("SelectSamples", rows)
     if label == "PackShards":
         return num_fetch_units(rows) * num_pack_units(rows)
+    if label == "SurveyShards":
+        return num_shards(rows)
     if label == "PlanUnits":
         return num_routed(rows) * num_plan_groups(rows)
     return num_tables(rows)
@@ -291,6 +299,8 @@ def num_units(label: str, rows: int) -> int:
         return num_plan_groups(rows)
     if label in _OF_RAW_GROUPS:
         return len(cut_groups(range(num_fetch_units(rows))))
+    if label == "SurveyShards":
+        return num_parts(_shard_groups(rows))
     return num_pack_units(rows) if label in ("PlanShards", "PackShards") else num_tables(rows)
 
 
@@ -310,6 +320,7 @@ def num_elements(label: str, rows: int, a_row: float) -> int:
         "FindNearDuplicates": (num_units("SelectSamples", rows), buckets_of_looks(rows, distance=DISTANCE)),
         "FindDuplicateSamples": (num_units("SelectSamples", rows), num_buckets(num_fetch_units(rows))),
         "PlanShards": (num_units("SelectSamples", rows), num_pack_units(rows)),
+        "SurveyShards": (_shard_groups(rows), num_units("SurveyShards", rows)),
     }.get(label, (0, 0))
     return min(sources * destinations, rows) if sources else round(a_row * rows)
 
@@ -319,7 +330,7 @@ def num_puts(label: str, rows: int) -> int:
     beside = {
         "PlanUnits": num_fetch_units(rows),  # plans
         "FetchUnits": num_fetch_units(rows),  # tars
-        "PackShards": 2 * math.ceil(rows / int(_default(WriteShards, "max_samples"))),  # shards and their indexes
+        "PackShards": 2 * num_shards(rows),  # shards and their indexes
     }
     return _WRITES_A_UNIT * num_units(label, rows) + beside.get(label, 0)
 
@@ -328,6 +339,11 @@ def num_gets(label: str, rows: int, read_bytes: float) -> int:
     """How many requests the reads of a step take."""
     requests = 1 if label in ("PackShards", "PlanUnits") else _REQUESTS_A_FILE  # of a large file one range
     return num_sources(label, rows) * requests + math.ceil(read_bytes / _PART_BYTES)
+
+
+def _shard_groups(rows: int) -> int:
+    """Groups of shards that are surveyed together."""
+    return len(cut_groups(range(num_shards(rows))))
 
 
 def slices_of(payload: float, memory: int) -> int:

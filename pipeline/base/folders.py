@@ -266,9 +266,34 @@ class ShardsFolder(StageFolder):
         return self.file("card", "funnel.json")
 
     @property
+    def value_counts(self) -> str:
+        """How many samples have which host, language, size and so on."""
+        return self.file("card", "values.parquet")
+
+    @property
+    def score_counts(self) -> str:
+        """How many samples have which score, of those that samples were chosen by."""
+        return self.file("card", "scores.parquet")
+
+    @property
+    def about(self) -> str:
+        """What people say of the set, and versions of the software that made it."""
+        return self.file("card", "about.json")
+
+    @property
     def decontamination(self) -> str:
-        """What became of the evaluation sets that no sample may be of; only where there were some."""
+        """What became of the evaluation sets that samples were compared with, if they were."""
         return self.file("card", "decontamination.json")
+
+    @property
+    def page(self) -> str:
+        """The data card as a page."""
+        return self.file("card.html")
+
+    @property
+    def croissant(self) -> str:
+        """What machines are told of the set."""
+        return self.file("croissant.json")
 
     @property
     def removals(self) -> str:
@@ -278,8 +303,8 @@ class ShardsFolder(StageFolder):
     @property
     def about_all(self) -> list[str]:
         """The files that tell of all shards; which of them are there depends."""
-        told = [self.manifest, *self.all_sizes, *self.all_wids, self.readme, self.removals]
-        return [*told, self.query_counts, self.funnel]
+        told = [self.manifest, *self.all_sizes, *self.all_wids, self.readme, self.page, self.croissant, self.removals]
+        return [*told, self.query_counts, self.value_counts, self.funnel, self.about]
 
     @property
     def all_sizes(self) -> list[str]:

@@ -14,8 +14,8 @@ def summary_line(stage_name: str, counts: Mapping[str, int]) -> str:
     'match-pairs: 1,000 of 1,200 pairs (no_query 200)'
     """
     parts = []
-    for thing in _things(counts):
-        drops = _drops(counts, thing)
+    for thing in things_of(counts):
+        drops = drops_of(counts, thing)
         reasons = ", ".join(f"{reason} {number:,}" for reason, number in drops)
         text = f"{counts.get(f'{thing}/kept', 0):,} of {counts.get(f'{thing}/in', 0):,} {thing}"
         parts.append(f"{text} ({reasons})" if reasons else text)
@@ -32,9 +32,9 @@ def funnel_lines(stages: Iterable[Mapping[str, Any]]) -> list[str]:
     lines = [f"{'stage':<16}{'thing':<10}{'in':>12}{'kept':>12}   dropped"]
     for stage in stages:
         name, counts = stage["stage"], stage["counts"]
-        for thing in _things(counts):
+        for thing in things_of(counts):
             entered, kept = counts.get(f"{thing}/in", 0), counts.get(f"{thing}/kept", 0)
-            drops = [f"{reason} {number:,}" for reason, number in _drops(counts, thing)] or ["-"]
+            drops = [f"{reason} {number:,}" for reason, number in drops_of(counts, thing)] or ["-"]
             first, *others = _fold(drops, _DROPS_WIDTH)
             lines.append(f"{name:<16}{thing:<10}{entered:>12,}{kept:>12,}   {first}")
             lines += [" " * _DROPS_START + other for other in others]
@@ -57,11 +57,13 @@ def _fold(words: Iterable[str], width: int) -> list[str]:
     return lines
 
 
-def _things(counts: Mapping[str, int]) -> list[str]:
+def things_of(counts: Mapping[str, int]) -> list[str]:
+    """What was counted, if any came in."""
     return [name.removesuffix("/in") for name, number in counts.items() if name.endswith("/in") and number]
 
 
-def _drops(counts: Mapping[str, int], thing: str) -> list[tuple[str, int]]:
+def drops_of(counts: Mapping[str, int], thing: str) -> list[tuple[str, int]]:
+    """Why how many of a thing were dropped, the commonest reason first."""
     prefix = f"{thing}/drop/"
     drops = [(name.removeprefix(prefix), n) for name, n in counts.items() if n and name.startswith(prefix)]
     return sorted(drops, key=lambda drop: (-drop[1], drop[0]))

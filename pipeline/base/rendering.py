@@ -5,11 +5,12 @@ Markdown; SVG to put into a page. Pages extend ``page_layout.html.j2``, which ha
 on a phone, in light and dark (`PALETTE`), and make tables and figures by the macros of ``page_parts.html.j2``.
 """
 
+import functools
 import io
 import logging
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, select_autoescape
 
@@ -56,10 +57,36 @@ _STYLE = {
 }
 _INCHES = {"broad": (10, 4.4), "narrow": (5, 4)}  # of 72 units
 _NOTE = "note: "
+# What is not to be seen, but changes what is: control characters, and those that turn the direction of text around.
+_UNSEEN: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_LONG_WORD: Final = re.compile(r"\S{25}")  # no word of a language, and too broad for a column of a table
+_SHORT_CHARS: Final = 16
+
+
+class Share(float):
+    """A share of a whole, shown in per cent."""
+
+
+class Cell(NamedTuple):
+    """What a cell of a table shows.
+
+    Attributes:
+        text: As it is read.
+        kind: number; short: a text that stays in one line; long: one with a word that may be broken; or none of these.
+    """
+
+    text: str
+    kind: str
 
 
 def render_template(package: str, name: str, **values: Any) -> str:
     """Fills in a template of a package; in HTML, values are escaped, in Markdown by the filter `escape_markdown`."""
+    return _environment(package).get_template(name).render(values)
+
+
+@functools.cache
+def _environment(package: str) -> Environment:
+    """Where templates of a package are found, once compiled, and what they may use."""
     environment = Environment(
         loader=ChoiceLoader([PackageLoader(package, "."), PackageLoader(__package__, ".")]),
         autoescape=select_autoescape(["html.j2"]),
@@ -69,8 +96,8 @@ def render_template(package: str, name: str, **values: Any) -> str:
         keep_trailing_newline=True,
     )
     environment.globals["palette"] = PALETTE
-    environment.filters["escape_markdown"] = escape_markdown
-    return environment.get_template(name).render(values)
+    environment.filters |= {"escape_markdown": escape_markdown, "cell": show_cell, "shown": clean_text}
+    return environment
 
 
 def escape_markdown(text: str) -> str:
@@ -79,7 +106,33 @@ def escape_markdown(text: str) -> str:
     >>> print(escape_markdown("a|b*\nrock 'n' roll"))
     a\|b\* rock 'n' roll
     """
-    return re.sub(r"([\\`*_~\[\]<>|&])", r"\\\1", " ".join(text.splitlines()))
+    return re.sub(r"([\\`*_~\[\]<>|&])", r"\\\1", clean_text(" ".join(text.splitlines())))
+
+
+def clean_text(text: str) -> str:
+    r"""A text of anybody's with a mark in place of each character that nobody sees and that changes what is seen.
+
+    >>> clean_text("a\x00b \u202egpj.exe")
+    'a\ufffdb \ufffdgpj.exe'
+    """
+    return _UNSEEN.sub("\ufffd", text)
+
+
+def show_cell(value: object) -> Cell:
+    """What a cell shows of a value.
+
+    >>> [show_cell(value).text for value in (1234, 0.25, 12.5, Share(0.5), Share(0.00004), "a text")]
+    ['1,234', '0.250', '12.50', '50.0 %', '<0.1 %', 'a text']
+    """
+    if isinstance(value, Share):
+        return Cell("<0.1 %" if 0 < value < 0.0005 else f"{value:.1%}".replace("%", " %"), "number")
+    if isinstance(value, int):
+        return Cell(f"{value:,}", "number")
+    if isinstance(value, float):
+        digits = ",.2f" if abs(value) >= 1 or not value else ".3f" if abs(value) >= 0.1 else ".3g"
+        return Cell(format(value, digits), "number")
+    text = clean_text(str(value))
+    return Cell(text, "short" if len(text) <= _SHORT_CHARS else "long" if _LONG_WORD.search(text) else "")
 
 
 def note(text: str) -> str:

@@ -198,6 +198,19 @@ def history_of(stage: Maker) -> list[dict[str, Any]]:
     return _history([read_stage(folder) for folder in stage_folders(stage)])
 
 
+def versions_of(folders: Sequence[str], name: str) -> list[tuple[str, dict[str, str]]]:
+    """By which versions of which software some finished folders were made, and what is made now.
+
+    Args:
+        folders: Of the stages before.
+        name: Of the stage that is made now.
+    """
+    contents = [read_stage(folder) for folder in folders]
+    told = [(str(content["identity"]["stage"]), dict(content["versions"])) for content in contents]
+    told.append((name, _versions()))
+    return sorted((one for place, one in enumerate(told) if one not in told[:place]), key=lambda one: _place(one[0]))
+
+
 def _history(contents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     history: dict[tuple[str, str], dict[str, Any]] = {}
     for content in contents:
@@ -207,8 +220,12 @@ def _history(contents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         own |= {_SWITCHED_OFF: off} if (off := content.get(_SWITCHED_OFF)) else {}
         entries = [*content["history"], own]
         history |= {(entry["stage"], json.dumps(entry, sort_keys=True)): entry for entry in entries}
-    order = list(STAGES)
-    return [history[key] for key in sorted(history, key=lambda key: order.index(key[0]))]
+    return [history[key] for key in sorted(history, key=lambda key: _place(key[0]))]
+
+
+def _place(name: str) -> int:
+    """The place of a stage in the flow."""
+    return list(STAGES).index(name)
 
 
 def _file_stamp(stage: Maker, path: str) -> Stamp:

@@ -47,7 +47,7 @@ def blur_image(source: bytes, boxes: Sequence[Box], *, quality: int) -> bytes:
     if parts is None:
         raise ValueError(DropReason.BROKEN_IMAGE)
     size = Size(max(header.width, parts.extent[0]), max(header.height, parts.extent[1]))
-    decoded = decode(header.mime, size, parts, wanted=size, gray=False)
+    decoded = decode(header.mime, size, parts, wanted=size)
     picture = blur_boxes(to_srgb(decoded.pixels, decoded.icc), boxes)
     return _encode(turn(picture, decoded.orientation), header.mime, quality)
 

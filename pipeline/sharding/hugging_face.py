@@ -7,6 +7,7 @@ Source: Hugging Face Hub, "Dataset cards" and "Manual configuration"; `datasets.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from pipeline.base.carried_columns import Carried
 from pipeline.base.shard_format import JSON_SUFFIX, SAMPLE_JSON_KEYS, TEXT_SUFFIX
 from pipeline.sharding.forms import Form
 
+_LICENSE_ID: Final = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
 _TEXTS: Final = {"dtype": "string"}
 _LISTS: Final = frozenset({"queries", "kept_for"})
 _NUMBERS: Final = {
@@ -42,6 +44,8 @@ def front_matter(
     samples: int,
     form: Form,
     splits: Sequence[str],
+    title: str = "",
+    license: str = "",
 ) -> str:
     """The front matter, between its lines of dashes.
 
@@ -52,6 +56,8 @@ def front_matter(
         samples: How many there are.
         form: Of the set.
         splits: Names of those that have shards.
+        title: Of the set; empty: it has none.
+        license: That the set is given under, an identifier of the hub's or a text; empty: none is stated.
     """
     described = {"name": JSON_SUFFIX, "struct": _json_features(carried, [*extra, *form.extra_keys])}
     features = [
@@ -62,6 +68,8 @@ def front_matter(
         {"name": "__url__", "dtype": "string"},
     ]
     told = {
+        **({"pretty_name": title} if title else {}),
+        **_license(license),
         "configs": [
             {
                 "config_name": "default",
@@ -76,6 +84,17 @@ def front_matter(
     # YAML takes JSON as it is; a line for each of the outermost keys.
     lines = [f"{name}: {json.dumps(value)}" for name, value in told.items()]
     return "\n".join(["---", *lines, "---"])
+
+
+def _license(stated: str) -> dict[str, str]:
+    """What the hub is told of a licence.
+
+    >>> _license("cc-by-4.0"), _license("Ask us."), _license("")
+    ({'license': 'cc-by-4.0'}, {'license': 'other', 'license_name': 'Ask us.'}, {})
+    """
+    if not stated or _LICENSE_ID.fullmatch(stated):
+        return {"license": stated} if stated else {}
+    return {"license": "other", "license_name": stated}
 
 
 def _json_features(carried: Carried, extra: Sequence[str]) -> list[dict[str, Any]]:

@@ -24,7 +24,8 @@ from pipeline.base.schemas import SHARD_INDEX
 from pipeline.base.shard_format import PAIR_KEY, UID
 from pipeline.base.tables import read_schema, read_table, write_table
 from pipeline.base.tar import encode_json, fill_archive
-from pipeline.sharding.card import rewrite_card
+from pipeline.sharding.card.survey import Each
+from pipeline.sharding.card.writing import remake_card
 from pipeline.sharding.forms import describe_split, form_of, split_of, stats_name, write_stats
 from pipeline.sharding.packing import add_manifest, count_images, write_manifest
 from pipeline.sharding.query_counts import num_queries
@@ -163,7 +164,14 @@ def keep_before(shards: ShardsFolder, before: ShardsFolder) -> None:
             files.write_bytes_whole(copy, files.read_bytes(path))
 
 
-def finish(shards: ShardsFolder, before: ShardsFolder, reports: Mapping[str, str], record: Mapping[str, Any]) -> Counts:
+def finish(
+    shards: ShardsFolder,
+    before: ShardsFolder,
+    reports: Mapping[str, str],
+    *,
+    record: Mapping[str, Any],
+    each: Each,
+) -> Counts:
     """Writes what is told of all shards anew, after all were rewritten.
 
     Args:
@@ -171,6 +179,7 @@ def finish(shards: ShardsFolder, before: ShardsFolder, reports: Mapping[str, str
         before: What was told before.
         reports: Of each shard that was rewritten the report.
         record: What the log says of the removal besides.
+        each: `map`, or one in several processes, for the card, which shows nothing of what is gone.
 
     Returns:
         Counts of samples.
@@ -191,7 +200,7 @@ def finish(shards: ShardsFolder, before: ShardsFolder, reports: Mapping[str, str
     crawls = Counter(crawl for report in found.values() for _, _, crawl in report["origins"])
     counts = drop_counts("samples", after["samples"], {DropReason.BLOCKED: len(keys)})
     carried = _carried_by(shards, after)
-    rewrite_card(shards, before=before, manifest=after, carried=carried, fewer=fewer, counts=counts)
+    remake_card(shards, before=before, manifest=after, carried=carried, fewer=fewer, counts=counts, each=each)
     digests = {entry["name"]: entry["sha256"] for entry in manifest["shards"]}
     told = [
         {

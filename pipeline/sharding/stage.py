@@ -17,20 +17,22 @@ from typing import Any, ClassVar, Final, Literal
 import pyarrow as pa
 
 from pipeline.base import files
-from pipeline.base.arrays import read_array
-from pipeline.base.carried_columns import Carried, carried_by, with_carried
+from pipeline.base.arrays import load_array
+from pipeline.base.carried_columns import Carried, carried_by
 from pipeline.base.drops import Counts, DropReason, add_counts
 from pipeline.base.folders import BalancedFolder, RawFolder, ShardsFolder, StageFolder
 from pipeline.base.lineage import Kinship, Stamp
 from pipeline.base.on_worker import OnWorker
-from pipeline.base.options import option
+from pipeline.base.options import identity_of, option
 from pipeline.base.row_conditions import BadCondition, RowCondition, parse_condition
 from pipeline.base.shard_format import BOXES, FACES_BLURRED
-from pipeline.base.stage_folder import history_of
+from pipeline.base.stage_folder import history_of, versions_of
 from pipeline.base.tables import read_column, read_table
 from pipeline.sharding.alike import DISTANCE, MAX_DISTANCE, choose_axes
 from pipeline.sharding.captions import find_repeats, pack_captions
-from pipeline.sharding.card import write_card
+from pipeline.sharding.card.options import CardOptions
+from pipeline.sharding.card.scores import survey_scores
+from pipeline.sharding.card.writing import make_card
 from pipeline.sharding.decontaminating import (
     DecontaminationOptions,
     EvaluationSets,
@@ -87,7 +89,7 @@ _INDEX_BYTES_A_ROW: Final = 220  # about, of a raw index
 
 
 @dataclass(kw_only=True)
-class WriteShards(DecontaminationOptions, BlockOptions, Stage):
+class WriteShards(DecontaminationOptions, BlockOptions, CardOptions, Stage):
     """Writes WebDataset shards of equal size from raw tars, with a manifest and a data card."""
 
     name: ClassVar[str] = "write-shards"
@@ -287,6 +289,8 @@ class WriteShards(DecontaminationOptions, BlockOptions, Stage):
         *before, selected, _ = made
         if self.blur_faces:
             self._check_scanned(add_counts(*before[-1].values()))
+        working = StageFolder(shards.working("scored"))
+        scores = yield from survey_scores(groups, wanted.scores, verdicts=verdicts[-1], found=working)
         reports = yield from self._pack(
             select.outputs,
             raws,
@@ -305,15 +309,19 @@ class WriteShards(DecontaminationOptions, BlockOptions, Stage):
             write_report(shards.decontamination, reports_on_sets)
             yield count_report(reports_on_sets)
             counts = add_counts(counts, evaluation.read, count_report(reports_on_sets))
-        history = [*self._read_history(), {"stage": self.name, "counts": counts}]
+        own = {"stage": self.name, "counts": counts, "options": identity_of(self)}
+        history = [*self._read_history(), own]
         manifest = read_manifest(reports, FORMS[self.layout])
-        write_card(
+        yield from make_card(
             shards,
             manifest=manifest,
             carried=(*wanted.carried, *([FACES_BLURRED_FIELD] if self.blur_faces else [])),
-            samples=read_array(counted)[num_counts(self.validation_share, 0) :],
+            samples=load_array(counted)[num_counts(self.validation_share, 0) :],
             cuts=queries,
             history=history,
+            scores=scores,
+            said=self.said,
+            versions=versions_of(self._sources(), self.name),
         )
         write_manifest(shards, manifest)
 

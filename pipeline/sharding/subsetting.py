@@ -36,6 +36,7 @@ from pipeline.sharding.choosing import (
     read_ids,
 )
 from pipeline.sharding.exact_duplicates import Duplicates
+from pipeline.sharding.near_duplicates import NearDuplicates
 from pipeline.sharding.stage import WriteShards
 from pipeline.sharding.stored_samples import RawTar
 from pipeline.steps import MapUnits, Step
@@ -72,6 +73,9 @@ class Subset(WriteShards):
     )
     duplicates: Duplicates = option(
         "keep", "Of samples with the same image bytes keep one a text (pair), one at all (image), or all (keep)."
+    )
+    near_duplicates: NearDuplicates = option(
+        "keep", "Of samples whose pictures are alike keep one a text (pair), one at all (image), or all (keep)."
     )
 
     def __post_init__(self) -> None:

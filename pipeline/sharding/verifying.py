@@ -234,6 +234,14 @@ def folder_problems(shards: ShardsFolder, manifest: Mapping[str, Any]) -> Iterat
         else:
             if not same:
                 yield f"{_name_of(shards, path)}: other shards or samples than in the manifest"
+    digests = {entry["name"]: entry["sha256"] for entry in entries}
+    try:
+        same = _digests_of_croissant(files.read_json(shards.croissant)) == digests
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        yield f"{files.basename(shards.croissant)}: {_one_line(error)}"
+    else:
+        if not same:
+            yield f"{files.basename(shards.croissant)}: other shards or digests than in the manifest"
     known = {*map(shards.file, names), *map(shards.index, names)}
     for folder in (shards.path, *map(shards.file, SHARD_FOLDERS)):
         for path in files.list_files(folder):
@@ -361,6 +369,10 @@ def _sizes_of(content: Any) -> dict[str, int]:
     """What a table of sizes or an index of wids says of shards."""
     listed = content.get("shardlist")
     return dict(content) if listed is None else {entry["url"]: entry["nsamples"] for entry in listed}
+
+
+def _digests_of_croissant(content: Any) -> dict[str, str]:
+    return {told["name"]: told["sha256"] for told in content["distribution"] if told["@type"] == "cr:FileObject"}
 
 
 def _one_line(error: Exception) -> str:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.base import files
+from pipeline.base.plots import rank_curve
 from pipeline.base.tables import read_counts, read_table
 from pipeline.vocabulary.options import NO_WORDNET, VocabOptions
 from pipeline.vocabulary.plan import VocabPlan
@@ -22,7 +23,6 @@ from pipeline.vocabulary.report.survey import (
     count_log_bins,
     find_near,
     merge_near,
-    rank_curve,
 )
 from pipeline.vocabulary.title_views import sum_views
 from vocab.bigrams import BIGRAM_COUNTS, score_bigrams, select_bigrams, unpack_bigrams

@@ -276,8 +276,8 @@ def test_what_is_listed_goes_and_nothing_else_is_touched(shards, tmp_path, capsy
     after = {path.name: path.stat().st_mtime_ns for path in shards.iterdir() if path.name[0] == "0"}
     assert {name for name, time in after.items() if times[name] != time} == {"00001.tar", "00001.parquet"}
     changed = {name for name, digest in digests(shards).items() if before.get(name) != digest}
-    told = {"manifest.json", "sizes.json", "wids.json", "README.md", "_stage.json", "removals.jsonl"}
-    assert changed == {"00001.tar", "00001.parquet", *told}
+    told = {"manifest.json", "sizes.json", "wids.json", "README.md", "_stage.json", "removals.jsonl", "card.html"}
+    assert changed == {"00001.tar", "00001.parquet", "croissant.json", *told}
     [record] = map(json.loads, (shards / "removals.jsonl").read_text().splitlines())
     assert (record["reason"], record["samples"], set(record["keys"])) == ("asked for", 2, gone)
     assert [shard["name"] for shard in record["shards"]] == ["00001.tar"]

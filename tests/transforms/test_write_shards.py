@@ -424,7 +424,7 @@ def test_of_a_store_a_unit_asks_each_raw_tar_once_and_for_each_byte_once(tmp_pat
     asked, read_range = [], files.read_range
 
     def count(path, start, length):
-        if path.endswith(".tar"):
+        if path.endswith(".tar") and "/raw/" in path:  # the card asks the shards for some samples
             asked.append((path, start, start + length))
         return read_range(path, start, length)
 

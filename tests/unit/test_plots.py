@@ -5,8 +5,10 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from pipeline.base.plots import Layer, draw_histogram, draw_overlaps, draw_ranks, draw_stacks
 from pipeline.base.rendering import COLORS
-from pipeline.vocabulary.report.plots import Layer, draw_histogram, draw_overlaps, draw_ranks, draw_stacks
+
+LOG_VIEWS = {"kind": "title", "unit": "views", "things": "titles", "scales": ("log", "log")}
 
 
 def draw(plot, *args, figsize=None, **options):
@@ -36,7 +38,7 @@ def ticks(axis):
 
 def test_bars_are_as_high_as_their_numbers_and_grey_below_the_threshold():
     bars = [(0, 1, 10), (1, 2, 4000), (2, 3, 20)]
-    [axes] = draw(draw_histogram, bars, kind="title", unit="views", threshold=1, log=False).axes
+    [axes] = draw(draw_histogram, bars, kind="title", unit="views", things="titles", threshold=1).axes
     assert [patch.get_height() for patch in axes.patches] == [10, 4000, 20]
     assert kinds(axes.patches) == ["below", "title", "title"]
     [line] = axes.lines
@@ -47,6 +49,21 @@ def test_bars_are_as_high_as_their_numbers_and_grey_below_the_threshold():
     assert ticks(axes.xaxis) == ["0", "1", "2", "3"]
 
 
+def test_without_a_threshold_no_bar_is_grey_and_no_line_is_drawn():
+    bars = [(0.2, 0.25, 10), (0.25, 0.3, 4000)]
+    [axes] = draw(draw_histogram, bars, kind="total", unit="cosine", things="samples").axes
+    assert kinds(axes.patches) == ["total", "total"]
+    assert (len(axes.lines), texts(axes), axes.get_ylabel()) == (0, [], "samples")
+    assert {"0.2", "0.3"} <= set(ticks(axes.xaxis))
+
+
+def test_bars_behind_others_are_grey():
+    bars, behind = [(0, 1, 10)], [(0, 1, 30), (1, 2, 20)]
+    [axes] = draw(draw_histogram, bars, behind=behind, kind="total", unit="cosine", things="samples").axes
+    assert kinds(axes.patches) == ["below", "below", "total"]
+    assert [patch.get_height() for patch in axes.patches] == [30, 20, 10]
+
+
 @pytest.mark.parametrize(
     ("low", "high", "expected"),
     [
@@ -55,20 +72,20 @@ def test_bars_are_as_high_as_their_numbers_and_grey_below_the_threshold():
     ],
 )
 def test_ticks_of_logarithmic_axes_are_round_numbers(low, high, expected):
-    [axes] = draw(draw_histogram, [(low, high, 1)], kind="title", unit="views", threshold=low, log=True).axes
+    [axes] = draw(draw_histogram, [(low, high, 1)], threshold=low, **LOG_VIEWS).axes
     assert ticks(axes.xaxis)[: len(expected)] == expected
     assert ticks(axes.yaxis)[0] == "1"
 
 
 def test_a_histogram_of_one_bar_on_logarithmic_axes_is_drawn():
-    [axes] = draw(draw_histogram, [(70, 111, 1)], kind="title", unit="views", threshold=70, log=True).axes
+    [axes] = draw(draw_histogram, [(70, 111, 1)], threshold=70, **LOG_VIEWS).axes
     assert len(axes.patches) == 1
     assert all(text.isdecimal() for text in ticks(axes.xaxis))
 
 
 def test_curves_have_logarithmic_axes_and_those_without_points_are_left_out():
     curves = {"words": ("word", [(1, 1000), (10, 100)]), "bigrams": ("bigram", [])}
-    [axes] = draw(draw_ranks, curves, threshold=100).axes
+    [axes] = draw(draw_ranks, curves, unit="occurrences", marks={"threshold": 100}).axes
     words, mark = axes.lines
     assert words.get_xydata().tolist() == [[1, 1000], [10, 100]]
     assert mark.get_ydata()[0] == 100
@@ -104,12 +121,13 @@ PICTURES = {
         draw_ranks,
         {
             "curves": {"all words": ("below", [(1, 900_000), (30_000, 1)]), "bigrams": ("bigram", [(1, 8)])},
-            "threshold": 20,
+            "unit": "occurrences",
+            "marks": {"threshold of words: 20": 20},
         },
     ),
     "histogram": (
         draw_histogram,
-        {"bars": [(1, 10, 5), (10, 2e6, 40_000)], "kind": "title", "unit": "views", "threshold": 10, "log": True},
+        {"bars": [(1, 10, 5), (10, 2e6, 40_000)], "threshold": 10} | LOG_VIEWS,
     ),
     "shares": (
         draw_stacks,

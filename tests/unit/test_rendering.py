@@ -76,7 +76,9 @@ def test_a_picture_is_the_same_under_other_settings_and_without_a_home(checkout,
 
 
 def test_matplotlib_is_loaded_only_where_something_is_drawn(checkout):
-    code = "import sys, pipeline.sharding.card, pipeline.vocabulary.report.page; print('matplotlib' in sys.modules)"
+    code = (
+        "import sys, pipeline.sharding.card.page, pipeline.vocabulary.report.page; print('matplotlib' in sys.modules)"
+    )
     run = subprocess.run([sys.executable, "-c", code], cwd=checkout, capture_output=True, text=True, check=True)
     assert run.stdout == "False\n"
 
@@ -91,4 +93,4 @@ def test_a_cell_of_a_markdown_table_stays_one_cell_of_plain_text(text):
 
 def test_a_name_that_a_template_does_not_get_is_an_error():
     with pytest.raises(Exception, match="'front' is undefined"):
-        render_template("pipeline.sharding", "card.md.j2")
+        render_template("pipeline.sharding.card", "readme.md.j2")

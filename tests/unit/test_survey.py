@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipeline.base.plots import rank_curve
 from pipeline.vocabulary.report.survey import (
     Near,
     WordSurvey,
@@ -13,7 +14,6 @@ from pipeline.vocabulary.report.survey import (
     count_log_bins,
     find_near,
     merge_near,
-    rank_curve,
     survey_words,
 )
 

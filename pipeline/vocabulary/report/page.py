@@ -17,10 +17,10 @@ import pyarrow.compute as pc
 from pipeline.base.drops import Counts
 from pipeline.base.dump_names import find_date
 from pipeline.base.options import options_of
+from pipeline.base.plots import Layer, draw_histogram, draw_overlaps, draw_ranks, draw_stacks
 from pipeline.base.rendering import draw_svg, render_template
 from pipeline.base.sizes import show_bytes
 from pipeline.vocabulary.options import NO_WORDNET, VocabOptions
-from pipeline.vocabulary.report.plots import Layer, draw_histogram, draw_overlaps, draw_ranks, draw_stacks
 from pipeline.vocabulary.report.survey import script_of
 from pipeline.vocabulary.selected_sources import PMI_BIN_BITS, VIEWS_BINS_PER_DECADE, SelectedSources
 from vocab.queries import QuerySource, QueryTable
@@ -117,15 +117,16 @@ def _pictures(facts: ReportFacts) -> Iterator[tuple[str, Callable[["Figure"], No
         passed = [point for point in every if point.figure >= options.min_word_count]
         curves = {"all words": ("below", every), "words that pass": ("word", passed)}
         curves["bigrams that pass"] = ("bigram", surveys[QuerySource.BIGRAM].curve)
-        yield "ranks", partial(draw_ranks, curves=curves, threshold=options.min_word_count)
+        marks = {f"threshold of words: {options.min_word_count:,}": options.min_word_count}
+        yield "ranks", partial(draw_ranks, curves=curves, unit="occurrences", marks=marks)
     if bins := surveys[QuerySource.BIGRAM].histogram:
         bars = _bars(bins, lambda place: options.min_pmi + place * PMI_BIN_BITS)
-        draw = partial(draw_histogram, kind="bigram", unit="PMI, bits", threshold=options.min_pmi, log=False)
+        draw = partial(draw_histogram, kind="bigram", unit="PMI, bits", things="bigrams", threshold=options.min_pmi)
         yield "pmi", partial(draw, bars=bars)
     if bins := surveys[QuerySource.TITLE].histogram:
         bars = _bars(bins, lambda place: max(1, options.min_views * 10 ** (place / VIEWS_BINS_PER_DECADE)))
-        draw = partial(draw_histogram, kind="title", unit="views", threshold=options.min_views, log=True)
-        yield "views", partial(draw, bars=bars)
+        draw = partial(draw_histogram, kind="title", unit="views", things="titles", threshold=options.min_views)
+        yield "views", partial(draw, bars=bars, scales=("log", "log"))
     yield from query_pictures(facts.queries)
     if read := _read_rows(facts.counts):
         labels, entered, kept, _ = zip(*read, strict=True)

@@ -18,8 +18,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.base.plots import RankPoint, rank_curve
+
 _NEAREST = 12
-_CURVE_POINTS = 160
 
 
 class Figured(NamedTuple):
@@ -34,13 +35,6 @@ class Near(NamedTuple):
 
     above: list[Figured]  # at it, too
     below: list[Figured]
-
-
-class RankPoint(NamedTuple):
-    """How often the string of a rank occurs."""
-
-    rank: int  # from 1
-    figure: int
 
 
 @dataclass(kw_only=True)
@@ -62,27 +56,6 @@ class SourceSurvey:
     curve: list[RankPoint] = field(default_factory=list)
     histogram: dict[int, int] = field(default_factory=dict)
     near: Near = field(default_factory=lambda: Near([], []))
-
-
-def rank_curve(figures: npt.NDArray[np.int64], numbers: npt.NDArray[np.int64] | None = None) -> list[RankPoint]:
-    """The figures at some ranks, evenly spread over a logarithmic scale, first and last among them.
-
-    Args:
-        figures: In any order.
-        numbers: How many have each figure; None: one.
-
-    >>> rank_curve(np.array([3, 90, 7]))
-    [RankPoint(rank=1, figure=90), RankPoint(rank=2, figure=7), RankPoint(rank=3, figure=3)]
-    >>> rank_curve(np.array([3, 90]), np.array([2, 1]))
-    [RankPoint(rank=1, figure=90), RankPoint(rank=2, figure=3), RankPoint(rank=3, figure=3)]
-    """
-    if not len(figures):
-        return []
-    order = np.argsort(figures)[::-1]
-    last_ranks = np.cumsum(np.ones_like(figures) if numbers is None else numbers[order])
-    ranks = np.unique(np.geomspace(1, last_ranks[-1], _CURVE_POINTS).round().astype(np.int64))
-    at_ranks = figures[order[np.searchsorted(last_ranks, ranks)]]
-    return [RankPoint(*point) for point in zip(ranks.tolist(), at_ranks.tolist(), strict=True)]
 
 
 class WordSurvey(NamedTuple):
