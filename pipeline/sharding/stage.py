@@ -221,9 +221,13 @@ class WriteShards(DecontaminationOptions, BlockOptions, CardOptions, Stage):
         tables = [*(folder.closing_file for folder in scores), *self._box_files()]
         return [*self._sources(), *dict.fromkeys(tables), *lists, *sets]
 
-    def _sources(self) -> list[str]:
-        """Where the samples come from, and what selected them."""
+    def _folders(self) -> list[str]:
+        """Where the samples come from, and what selected them: folders of finished stages."""
         return list(dict.fromkeys([*self.raw, self._selected]))
+
+    def _sources(self) -> list[str]:
+        """These folders, and the files that say which of their samples are asked for."""
+        return self._folders()
 
     @property
     def _selected(self) -> str:
@@ -321,7 +325,7 @@ class WriteShards(DecontaminationOptions, BlockOptions, CardOptions, Stage):
             history=history,
             scores=scores,
             said=self.said,
-            versions=versions_of(self._sources(), self.name),
+            versions=versions_of(self._folders(), self.name),
         )
         write_manifest(shards, manifest)
 

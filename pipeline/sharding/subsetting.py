@@ -88,6 +88,9 @@ class Subset(WriteShards):
         """Nothing: there is one folder."""
         return []
 
+    def _folders(self) -> list[str]:
+        return list(self.shards)
+
     def _sources(self) -> list[str]:
         for path in self.ids:
             check_ids(path)
