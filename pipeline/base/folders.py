@@ -304,7 +304,7 @@ class ShardsFolder(StageFolder):
     def about_all(self) -> list[str]:
         """The files that tell of all shards; which of them are there depends."""
         told = [self.manifest, *self.all_sizes, *self.all_wids, self.readme, self.page, self.croissant, self.removals]
-        return [*told, self.query_counts, self.value_counts, self.funnel, self.about]
+        return [*told, self.query_counts, self.value_counts, self.score_counts, self.funnel, self.about]
 
     @property
     def all_sizes(self) -> list[str]:
