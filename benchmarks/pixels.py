@@ -24,10 +24,12 @@ from PIL import Image
 from scipy.ndimage import uniform_filter
 
 from pipeline.base import files
-from pipeline.pixels.hashing import perceptual_hash
+from pipeline.pixels.averages import average_cells
+from pipeline.pixels.hashing import hash_averages
 from pipeline.pixels.image_headers import Size
 from pipeline.pixels.images import ImageRules, normalize_image
 from pipeline.pixels.jpeg import decode_jpeg, encode_jpeg, read_jpeg
+from pipeline.pixels.looks import describe_averages
 from pipeline.pixels.resizing import fit_size, resize
 
 REDUCTIONS = (2, 4, 8)
@@ -104,6 +106,13 @@ def pillow_whole(source: bytes) -> None:
     Image.fromarray(with_draft(source, size)).save(io.BytesIO(), "JPEG", quality=QUALITY)
 
 
+def describe(picture: np.ndarray) -> None:
+    """What the stage finds out of a picture that it stores."""
+    averages = average_cells(picture)
+    hash_averages(averages)
+    describe_averages(averages)
+
+
 def cpu_ms(work: Callable[[], object], rounds: int = 5) -> float:
     """The least CPU of a few runs."""
     times = []
@@ -129,7 +138,7 @@ def measure_costs(sources: Sequence[bytes]) -> dict[str, float]:
             "decode": lambda source=source, size=size, wanted=wanted: decode_jpeg(source, size=size, wanted=wanted),
             "resize": lambda decoded=decoded, wanted=wanted: resize(decoded, wanted),
             "encode": lambda small=small: encode_jpeg(small, QUALITY),
-            "hash": lambda small=small: perceptual_hash(small),
+            "averages, hash, descriptor": lambda small=small: describe(small),
             "whole": lambda source=source: normalize_image(source, rules["always"]),
             "verified only": lambda source=source: normalize_image(source, rules["never"]),
             "whole by Pillow, not hashed": lambda source=source: pillow_whole(source),

@@ -90,7 +90,7 @@ def main() -> None:
         is_packed = rows == arguments.pack
         if not arguments.again:
             files.remove_tree(folder)
-            write_world(folder, arguments, rows, sample_bytes=arguments.sample_bytes if is_packed else 0)
+        write_world(folder, arguments, rows, sample_bytes=arguments.sample_bytes if is_packed else 0)
         print(f"{rows:,} rows in {-(-rows // arguments.rows_a_tar):,} raw tars", flush=True)
         stage = WriteShards(
             raw=(RawFolder(files.join(folder, "raw")).path,),
@@ -232,8 +232,13 @@ def status_bytes(name: str) -> int:
 def write_world(folder: str, arguments: argparse.Namespace, rows: int, *, sample_bytes: int) -> None:
     """Writes raw indexes, tars if samples have bytes, and the cuts of balanced pairs."""
     raw, balanced = RawFolder(files.join(folder, "raw")), BalancedFolder(files.join(folder, "balanced"))
-    hosts = [host for host, number in enumerate(TARS_A_HOST * rows) for _ in range(number)]
+    if files.exists(balanced.cuts):
+        return
+    num_tars = -(-rows // arguments.rows_a_tar)
+    hosts = [host for host, number in enumerate(TARS_A_HOST * num_tars) for _ in range(number)]
     for place, first in enumerate(range(0, rows, arguments.rows_a_tar)):
+        if files.exists(raw.index(raw_name(place))):
+            continue
         rng = np.random.default_rng((rows, place))
         number = min(arguments.rows_a_tar, rows - first)
         table = make_index(rng, f"www.host-{hosts[place]}.example", number, sample_bytes)
