@@ -8,6 +8,7 @@ of each caption, 40 bytes a sample: however frequent one is, what meets of it is
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -15,9 +16,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.base.drops import DropReason
 from pipeline.base.folders import StageFolder
 from pipeline.base.ids import Words, hash_ids, id_words
 from pipeline.base.packed import split_by_bucket, split_by_unit, straight_to
+from pipeline.sharding.rules import GroupRule
 from pipeline.sharding.stored_samples import RawGroup
 from pipeline.sharding.verdicts import read_candidates
 from vocab.normalize import normalize_column
@@ -39,6 +42,24 @@ def caption_ids(texts: pa.Array | pa.ChunkedArray) -> Words:
     known = pc.if_else(pc.equal(words, ""), pc.binary_join_element_wise("", column, "\0"), words)
     digests = [hashlib.blake2b(text.encode(), digest_size=16).digest() for text in known.to_pylist()]
     return id_words(pa.array(digests, pa.binary(16)))
+
+
+def cap_captions(max_repeats: int, *, seed: int, buckets: int, payload: int) -> GroupRule:
+    """The rule.
+
+    Args:
+        max_repeats: Samples of a caption that stay.
+        seed: Decides which.
+        buckets: In how many captions are compared.
+        payload: Bytes of a record for each sample, about.
+    """
+    return GroupRule(
+        "FindRepeatedCaptions",
+        DropReason.REPEATED_TEXT,
+        partial(pack_captions, max_repeats=max_repeats, seed=seed, buckets=buckets),
+        partial(find_repeats, max_repeats=max_repeats, seed=seed),
+        payload,
+    )
 
 
 def pack_captions(

@@ -6,18 +6,37 @@ names follow from their content): which rounds are given first does not matter. 
 """
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Final
 
 import numpy as np
 
+from pipeline.base.drops import DropReason
 from pipeline.base.folders import StageFolder
 from pipeline.base.ids import id_words
 from pipeline.base.packed import split_by_bucket, split_by_unit
+from pipeline.sharding.rules import GroupRule
 from pipeline.sharding.stored_samples import RawGroup
 from pipeline.sharding.verdicts import read_candidates
 
 _DIGEST_BYTES: Final = 32
 _RECORD: Final = np.dtype([("key", ">u8", 2), ("file", ">u8", 2), ("unit", "i4"), ("row", "i4")])
+
+
+def unique_pairs(*, buckets: int, payload: int) -> GroupRule:
+    """The rule.
+
+    Args:
+        buckets: In how many pairs are compared.
+        payload: Bytes of a record for each sample, about.
+    """
+    return GroupRule(
+        "FindPairsFetchedTwice",
+        DropReason.DUPLICATE_PAIR,
+        partial(pack_pairs, buckets=buckets),
+        find_same_pairs,
+        payload,
+    )
 
 
 def pack_pairs(group: RawGroup, *, verdicts: StageFolder, buckets: int) -> Iterator[tuple[int, bytes]]:

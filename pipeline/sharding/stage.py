@@ -29,7 +29,7 @@ from pipeline.base.shard_format import BOXES, FACES_BLURRED
 from pipeline.base.stage_folder import history_of, versions_of
 from pipeline.base.tables import read_column, read_table
 from pipeline.sharding.alike import DISTANCE, MAX_DISTANCE, choose_axes
-from pipeline.sharding.captions import find_repeats, pack_captions
+from pipeline.sharding.captions import cap_captions
 from pipeline.sharding.card.options import CardOptions
 from pipeline.sharding.card.scores import survey_scores
 from pipeline.sharding.card.writing import make_card
@@ -64,7 +64,7 @@ from pipeline.sharding.packing import pack_unit, read_manifest, write_manifest
 from pipeline.sharding.planning import route_rows, write_plan
 from pipeline.sharding.query_counts import add_cuts, num_queries
 from pipeline.sharding.rules import GroupRule, judge_in_turn
-from pipeline.sharding.same_keys import find_same_pairs, pack_pairs
+from pipeline.sharding.same_keys import unique_pairs
 from pipeline.sharding.samples import FACES_BLURRED_FIELD
 from pipeline.sharding.scores import (
     JoinedScores,
@@ -425,21 +425,8 @@ class WriteShards(DecontaminationOptions, BlockOptions, CardOptions, Stage):
             partial(find_copies, distance=distance),
             payload_of_looks(samples, distance=distance),
         )
-        pairs = GroupRule(
-            "FindPairsFetchedTwice",
-            DropReason.DUPLICATE_PAIR,
-            partial(pack_pairs, buckets=buckets),
-            find_same_pairs,
-            payload,
-        )
-        repeats, seed = self.max_caption_repeats, self.caption_seed
-        captions = GroupRule(
-            "FindRepeatedCaptions",
-            DropReason.REPEATED_TEXT,
-            partial(pack_captions, max_repeats=repeats, seed=seed, buckets=buckets),
-            partial(find_repeats, max_repeats=repeats, seed=seed),
-            payload,
-        )
+        pairs = unique_pairs(buckets=buckets, payload=payload)
+        captions = cap_captions(self.max_caption_repeats, seed=self.caption_seed, buckets=buckets, payload=payload)
         asked = (
             (pairs, len(self.raw) > 1),
             (exact, self.duplicates != "keep"),
