@@ -19,8 +19,8 @@ from pipeline.base.tables import read_table, write_table
 from pipeline.pixels.looks import Looks, looks_array
 from pipeline.sharding.alike import AlikeIndex
 
-# By how much a sample may differ from an evaluation image, as a share of its contrast: more than duplicates among samples
-# may, since what is missed costs more here than what is lost (`benchmarks/decontamination.py`).
+# By how much a sample may differ from an evaluation image, as a share of its contrast: more than near-duplicates may,
+# since what is missed costs more here than what is lost (`benchmarks/decontamination.py`).
 DISTANCE: Final = 0.08
 _ROWS_AT_ONCE: Final = 1 << 14  # compared with all perceptual hashes that were given: 64 of them fill 8 MB
 _HASHES_AT_ONCE: Final = 64
