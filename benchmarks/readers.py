@@ -146,6 +146,17 @@ def _of_rows(rows: Iterator[dict]) -> Iterator[Sample]:
         yield digest(image), row["txt"]
 
 
+def read_mlcroissant(shards: Path) -> Iterator[Sample]:
+    """The records that ``croissant.json`` tells of, after it was validated."""
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["CROISSANT_CACHE"] = cache  # it would take shards of one name for those of another set
+        import mlcroissant
+
+        dataset = mlcroissant.Dataset(jsonld=str(shards / "croissant.json"))
+        for record in dataset.records("samples"):
+            yield digest(record["samples/image"]), record["samples/caption"].decode()
+
+
 def read_img2dataset(shards: Path) -> Iterator[Sample]:
     """The tables beside the shards as a list of URLs to download: whether all captions are there."""
     import fsspec
@@ -196,6 +207,7 @@ READERS: dict[str, tuple[str, Reader]] = {
     "Hugging Face, webdataset": ("datasets", read_by_loader),
     "Hugging Face, the folder": ("datasets", read_folder),
     "Hugging Face, the folder as a stream": ("datasets", stream_folder),
+    "mlcroissant, the records": ("mlcroissant", read_mlcroissant),
     "img2dataset, the tables": ("img2dataset", read_img2dataset),
     "open_clip, training": ("open_clip_train", read_open_clip),
 }

@@ -95,7 +95,7 @@ class Histogram(NamedTuple):
 def render_page(facts: CardFacts) -> str:
     """The page."""
     pictures = {name: draw_svg(name, draw) for name, draw in _pictures(facts)}
-    values = facts.survey.values
+    values, totals = facts.survey.values, count_totals(facts.queries)
     return render_template(
         __package__,
         "card.html.j2",
@@ -104,12 +104,12 @@ def render_page(facts: CardFacts) -> str:
         size=show_bytes(facts.manifest["bytes"]),
         said=facts.said,
         contact_link=_link(facts.said.contact),
-        totals=count_totals(facts.queries),
+        totals=totals,
         num_hosts=_num_values(values, counting.IMAGE_HOST),
         sheets=_sheets(facts),
         funnel=_funnel_rows(facts.history),
         head=head_rows(facts.queries, _MOST_QUERIES),
-        tail=tail_rows(facts.queries, _MOST_QUERIES),
+        tail=tail_rows(facts.queries, _MOST_QUERIES) if totals.samples > _MOST_QUERIES else [],
         values={name: _value_rows(values, name) for name in counting.TEXTS},
         num_values={name: _num_values(values, name) for name in counting.TEXTS},
         licenses={name: _value_rows(values, name) for name in _license_names(values)},
@@ -143,7 +143,7 @@ def _pictures(facts: CardFacts) -> Iterator[tuple[str, Callable[["Figure"], None
             Layer("dropped", [dropped for *_, dropped in rows], ["below"] * len(rows)),
         ]
         yield "funnel", partial(draw_stacks, labels=[label for label, *_ in rows], layers=layers, shares=True)
-    columns = {"found": ("found in texts", "below"), "samples": ("in the shards", "word")}
+    columns = {"found": ("found in texts", "total"), "samples": ("in the shards", "word")}
     figures = {name: facts.queries[name].to_numpy() for name in columns}
     curves = {text: (kind, rank_curve(figures[name][figures[name] > 0])) for name, (text, kind) in columns.items()}
     if len(curves["found in texts"][1]) > 1:
