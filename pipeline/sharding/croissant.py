@@ -35,6 +35,7 @@ _CONTEXT: Final = {
     **{term: f"cr:{term}" for term in _TERMS.split()},
 }
 _MIMES: Final = {suffix: mime for mime, suffix in IMAGE_SUFFIXES.items()}
+_NUMBERED: Final = r"\d[^/]*$"
 _ADDRESSES: Final = frozenset({"url", "page_url"})
 _WORDS: Final = {
     "key": "Unique name of the sample.",
@@ -77,16 +78,18 @@ def describe_set(
     return told
 
 
-def index_pattern(shards: Sequence[str]) -> str:
-    """The pattern of the names of all shards' indexes, by the names of shards.
+def index_patterns(shards: Sequence[str]) -> list[str]:
+    """Patterns that fit the indexes of all shards, and no other table beside them.
 
-    >>> index_pattern(["00000.tar", "00017.tar"]), index_pattern(["data/train-00000-of-00016.tar"])
-    ('[0-9]*.parquet', 'data/train-[0-9]*.parquet')
+    Args:
+        shards: Their names, which may lie in folders, and whose first digits are their number.
+
+    >>> index_patterns(["00000.tar", "00017.tar", "validation/00000.tar"])
+    ['[0-9]*.parquet', 'validation/[0-9]*.parquet']
+    >>> index_patterns(["data/train-00000-of-00016.tar"])
+    ['data/train-[0-9]*.parquet']
     """
-    starts = {re.sub(r"\d.*", "", shard.rpartition("/")[2]) for shard in shards}
-    folder = shards[0].rpartition("/")
-    [start] = starts if len(starts) == 1 else [""]
-    return f"{folder[0]}{folder[1]}{start}[0-9]*.parquet"
+    return sorted({f"{re.sub(_NUMBERED, '', shard)}[0-9]*.parquet" for shard in shards})
 
 
 def _describe_tar(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,7 +111,7 @@ def _describe_index(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "name": "index",
         "description": "The index of each shard, a row a sample.",
         "encodingFormat": "application/x-parquet",
-        "includes": index_pattern([entry["name"] for entry in entries]),
+        "includes": index_patterns([entry["name"] for entry in entries]),
     }
 
 
