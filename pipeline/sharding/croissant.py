@@ -18,8 +18,9 @@ from pipeline.base.shard_format import IMAGE_SUFFIXES
 
 CONFORMS_TO: Final = "http://mlcommons.org/croissant/1.0"
 _TERMS: Final = (
-    "citeAs column extract field fileProperty fileObject fileSet format includes isLiveDataset jsonPath key md5 "
-    "parentField path recordSet references regex repeated replace separator source subField transform"
+    "citeAs column equivalentProperty extract field fileProperty fileObject fileSet format includes isLiveDataset "
+    "jsonPath key md5 parentField path recordSet references regex repeated replace samplingRate separator "
+    "source subField transform"
 )
 _CONTEXT: Final = {
     "@language": "en",

@@ -169,5 +169,5 @@ def test_evaluation_sets_and_removals_are_told():
     removal = {"stage": "remove", "counts": {"samples/in": 50, "samples/kept": 47, "samples/drop/blocked": 3}}
     text = words(render_page(facts([removal], decontamination=[report])))
     assert "cifar 10,000 0 1 5 77 60" in text
-    assert "3 samples were removed since the set was made, in 1 runs." in text
+    assert "3 samples were removed since the set was made, in 1 run." in text
     assert "was not compared" not in text
