@@ -110,6 +110,7 @@ def test_numbers_are_rounded_by_less_than_a_thousandth_towards_zero():
         pytest.param(range(1, 200_000, 50), "log", id="wide"),
         pytest.param(np.linspace(0.2, 0.4, 999), "linear", id="scores"),
         pytest.param(np.linspace(-1, 1, 999), "linear", id="signs"),
+        pytest.param(np.geomspace(1e-5, 1, 999), "linear", id="shares"),
         pytest.param([0, 1e-3, 1e6], "linear", id="outlier"),
         pytest.param([7], "linear", id="one"),
         pytest.param([0, 0.5], "linear", id="zero"),

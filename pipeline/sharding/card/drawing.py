@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _BARS: Final = 36
 _ENDS: Final = (0.002, 0.998)  # shares of samples between which bars begin and end
-_LOG_RATIO: Final = 30  # numbers whose ends are so far apart are drawn over a logarithmic axis
+_LOG_RATIO: Final = 30  # numbers from 1 on whose ends are so far apart are drawn over a logarithmic axis
 _SHARES: Final = (0.0, 0.05, 0.5, 0.95, 1.0)
 
 
@@ -68,7 +68,7 @@ def cut_bars(counts: pa.Table, parts: Sequence[str] = ("samples",)) -> Bars:
     numbers, samples = _sorted(counts, parts[0])
     low, high = (_at_share(numbers, samples, share) for share in _ENDS)
     whole = bool(np.all(numbers == np.round(numbers)))
-    if low > 0 and high > _LOG_RATIO * low:
+    if low >= 1 and high > _LOG_RATIO * low:
         scale, edges = "log", np.geomspace(low, high * (1 + NUMBER_STEP), _BARS + 1)
         edges = np.unique(np.ceil(edges)) if whole else edges
     else:
