@@ -21,7 +21,13 @@ Activation = Literal["gelu", "quick_gelu"]
 Crop = Literal["random", "center"]
 Texts = Literal["first", "random"]
 Pooling = Literal["cls", "mean"]
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+InferencePrecision = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
+Schedule = Literal["cosine", "constant", "inverse-sqrt"]
+PRECISION_HELP = (
+    "Of matrix products and convolutions: fp32 (IEEE, no TF32), tf32 (float32 that GPUs multiply with 10 bits of "
+    "mantissa), bf16 or fp16 (half precision; weights, norms and loss stay float32)."
+)
 ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
 
 
@@ -196,6 +202,7 @@ class TrainConfig:
 
     name: ClassVar[str] = "train"
 
+    config: str = option("", "TOML file of options; KEY=VALUE and flags go before it.", identity=False)
     shards: tuple[str, ...] = option((), "Shard folders or tars to train on.", identity=False)
     output: str = option("", "Folder for checkpoints, tokenizer and metrics.", identity=False)
     model: str = option("ViT-B/32", "Preset, or a JSON file with a model configuration.")
@@ -207,35 +214,56 @@ class TrainConfig:
     vocab_size: int = option(49_408, "Token ids of a tokenizer that is trained here.", minimum=515)
     tokenizer_texts: int = option(1_000_000, "Texts read, first to last, to train a tokenizer.", minimum=1)
     context_length: int | None = option(None, "Tokens kept of a text; the model's own without it.", minimum=3)
-    steps: int | None = option(None, "Optimizer steps; the epochs decide without it.", minimum=1)
-    epochs: int = option(32, "Passes over the shards.", minimum=1)
+    steps: int | None = option(None, "Optimizer steps; the epochs decide without it.", minimum=1, identity=False)
+    epochs: int = option(32, "Passes over the shards.", minimum=1, identity=False)
     batch_size: int = option(32_768, "Pairs in a step, all ranks together.", minimum=2)
     learning_rate: float = option(5e-4, "Peak learning rate.", minimum=0)
-    warmup_steps: int = option(2_000, "Steps of linear warm-up before the cosine decay.", minimum=0)
+    warmup_steps: int = option(2_000, "Steps of linear warm-up.", minimum=0)
+    schedule: Schedule = option(
+        "cosine", "Rate after the warm-up: half a cosine to zero, the peak, or the peak by the root of the step."
+    )
+    cooldown_steps: int = option(
+        0, "Last steps, in which a constant or inverse-sqrt rate falls to zero in a line.", minimum=0
+    )
     weight_decay: float = option(0.2, "Decoupled decay of weights that are not gains or biases.", minimum=0)
     beta1: float = option(0.9, "Adam's first decay rate.", minimum=0, maximum=1)
     beta2: float = option(0.98, "Adam's second decay rate.", minimum=0, maximum=1)
     epsilon: float = option(1e-6, "Adam's epsilon.", minimum=0)
     clip_norm: float | None = option(None, "Largest gradient norm; no limit without it.", minimum=0)
-    precision: Precision = option("bf16", "bf16: matrix products in bfloat16.")
+    precision: Precision = option("bf16", PRECISION_HELP)
     sync_batch_norm: bool = option(False, "Batch statistics over all ranks, for towers that have them (GPUs only).")
     crop: Crop = option("random", "Square crop of the resized image.")
     texts: Texts = option("first", "Of a sample with several texts: the first, or a random one each epoch.")
     shuffle_shards: int = option(16, "Shards whose samples are mixed with each other.", minimum=1)
     seed: int = option(0, "Seed of weights, order and crops.", minimum=0)
+    max_skipped: int = option(
+        10,
+        "Steps in a row left out, because loss or gradients are no finite numbers, that end the run.",
+        minimum=1,
+        identity=False,
+    )
     log_every: int = option(10, "Steps between lines of metrics.jsonl.", minimum=1, identity=False)
     save_every: int = option(1_000, "Steps between checkpoints.", minimum=1, identity=False)
+    save_minutes: float | None = option(
+        None,
+        "Minutes after which a checkpoint is saved besides; only steps count without it.",
+        minimum=0,
+        identity=False,
+    )
     keep_checkpoints: int = option(3, "Newest checkpoints kept.", minimum=1, identity=False)
     resume: bool = option(False, "Continue from the newest checkpoint in the output folder.", identity=False)
     workers: int = option(2, "Processes that read and decode, for each rank.", minimum=0, identity=False)
     cache_mb: int = option(
         512, "Decode each image once and keep it when all fit into this many MiB.", minimum=0, identity=False
     )
+    deterministic: bool = option(False, "Only kernels that give the same bits each time; slower.", identity=False)
     threads: int = option(0, "CPU threads for the model; 0: all cores.", minimum=0, identity=False)
     device: str = option("auto", "cpu, cuda, cuda:1…; auto takes a GPU when there is one.", identity=False)
 
     def __post_init__(self) -> None:
         check_options(self)
+        if self.schedule == "cosine" and self.cooldown_steps:
+            raise ValueError(f"cooldown-steps {self.cooldown_steps}: a cosine ends at zero by itself")
 
 
 def model_to_dict(config: ModelConfig) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from clip_train.errors import InputError
 from clip_train.models.text import trim_padding
 from clip_train.tokenizers.folder import TextTokenizer
 from clip_train.training.distributed import Ranks
-from clip_train.training.signals import STOPPING_SIGNALS
+from clip_train.training.signals import NOTED_SIGNALS
 
 _ASPECT_ALLOWANCE = 1.5  # resized images are kept whole for random crops: wider than square
 
@@ -158,7 +158,7 @@ def load_batches(dataset: BatchDataset, steps: range, *, workers: int, device: t
 
 
 def _start_worker(worker: int) -> None:
-    for number in STOPPING_SIGNALS:  # they often reach the whole process group; the parent saves, then ends us
+    for number in NOTED_SIGNALS:  # they often reach the whole process group; the parent saves, then ends us
         signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the parent's thread pool does not survive the fork
