@@ -193,6 +193,11 @@ def test_a_gpu_becomes_the_processs_own_and_each_rank_takes_the_one_of_its_numbe
 
 
 def test_the_first_tensor_that_is_not_finite_is_named():
-    state = {"a": torch.ones(2), "count": torch.tensor(3), "b": torch.tensor([1, math.inf]), "c": torch.tensor(math.nan)}
+    state = {
+        "a": torch.ones(2),
+        "count": torch.tensor(3),
+        "b": torch.tensor([1, math.inf]),
+        "c": torch.tensor(math.nan),
+    }
     assert first_not_finite(state) == "b"
     assert first_not_finite({"big": torch.full((9,), 3e38)}) is None
