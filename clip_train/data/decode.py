@@ -46,6 +46,8 @@ def read_image(source: str | bytes | Image.Image) -> Image.Image:
         return source.convert("RGB")
     if isinstance(source, bytes):
         return decode_image(source)
+    if not isinstance(source, str):
+        raise InputError(f"an image must be a path, a URL, bytes or a Pillow image, not {type(source).__name__}")
     encoded = fetch_image(source) if is_url(source) else _read_file(source)
     try:
         return decode_image(encoded)

@@ -18,6 +18,7 @@ from clip_train.config import (
     CbowConfig,
     EfficientNetConfig,
     HuggingFaceTextConfig,
+    InferencePrecision,
     ModelConfig,
     ResNetConfig,
     TextTransformerConfig,
@@ -27,6 +28,8 @@ from clip_train.config import (
 from clip_train.errors import InputError
 from clip_train.models.efficientnet import EfficientNet
 from clip_train.models.hugging_face import HuggingFaceText
+from clip_train.models.inputs import check_ids, check_images
+from clip_train.models.precision import choose_precision, float32_products, half_products
 from clip_train.models.resnet import ModifiedResNet
 from clip_train.models.text import BagOfWords, TextTransformer
 from clip_train.models.timm_tower import TimmTower
@@ -56,6 +59,8 @@ class Clip(nn.Module):
     Attributes:
         config: What the towers are.
         tokenizer: What made the ids the model was trained on; None when only tensors go in.
+        precision: What features are computed in without gradients, unless an autocast is active; ``auto`` is bf16 on
+            GPUs and fp32 on CPUs. Features come out in the type of the weights.
 
     Raises:
         InputError: When a tower needs a package that is missing, or the tokenizer is made for another text tower.
@@ -67,6 +72,7 @@ class Clip(nn.Module):
             _check_tokenizer(tokenizer, config)
         self.config = config
         self.tokenizer = tokenizer
+        self.precision: InferencePrecision = "auto"
         self.visual = IMAGE_TOWERS[type(config.image)](config.image, config.embed_dim)
         self.text = TEXT_TOWERS[type(config.text)](config.text, config.embed_dim)
         self.logit_scale = nn.Parameter(torch.tensor(INITIAL_LOGIT_SCALE))
@@ -88,14 +94,33 @@ class Clip(nn.Module):
         return ids.to(self.device)
 
     def encode_image(self, images: Tensor) -> Tensor:
-        """Image features ``[batch, embed_dim]``, not normalised."""
-        features: Tensor = self.visual(images)
-        return features
+        """Image features ``[batch, embed_dim]``, not normalised.
+
+        Raises:
+            InputError: When the images are not normalised floats of the model's size, on its device.
+        """
+        check_images(images, side=self.config.image.image_size, device=self.device)
+        return self._encode(self.visual, images.to(self.logit_scale.dtype))
 
     def encode_text(self, ids: Tensor) -> Tensor:
-        """Text features ``[batch, embed_dim]``, not normalised."""
-        features: Tensor = self.text(ids)
-        return features
+        """Text features ``[batch, embed_dim]``, not normalised.
+
+        Raises:
+            InputError: When the ids are longer than the context, or of another vocabulary.
+        """
+        text = self.config.text
+        check_ids(ids, context_length=text.context_length, vocab_size=text.vocab_size, device=self.device)
+        return self._encode(self.text, ids)
+
+    def _encode(self, tower: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+        """What a tower gives: in `precision` where nobody asks for gradients or has chosen, else as it is called."""
+        if not len(inputs):  # some towers cannot tell the shape of nothing
+            return self.logit_scale.new_empty(0, self.config.embed_dim)
+        if torch.is_grad_enabled() or torch.is_autocast_enabled(self.device.type):
+            return tower(inputs)
+        precision = choose_precision(self.precision, self.device)
+        with float32_products(precision), half_products(self.device, precision):
+            return tower(inputs).to(self.logit_scale.dtype)
 
     def forward(self, images: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Scaled cosines: ``[images, texts]``, and the same transposed."""

@@ -23,6 +23,7 @@ import torch
 from tokenizers import models, pre_tokenizers, trainers
 
 from clip_train.errors import InputError
+from clip_train.tokenizers.texts import check_context, list_texts
 
 TOKENIZER_NAME = "tokenizer.txt"
 START_TOKEN, END_TOKEN = "<|startoftext|>", "<|endoftext|>"
@@ -106,9 +107,10 @@ class ClipTokenizer:
             ``[texts, context_length]`` int32, padded with 0.
 
         Raises:
-            InputError: When a text is too long and `truncate` is false.
+            InputError: When a text is too long and `truncate` is false, or something is no text or no context.
         """
-        texts = [texts] if isinstance(texts, str) else list(texts)
+        check_context(context_length)
+        texts = list_texts(texts)
         out = np.zeros((len(texts), context_length), dtype=np.int32)
         for row, text, ids in zip(out, texts, self.encode(texts), strict=True):
             if len(ids) + 2 > context_length:

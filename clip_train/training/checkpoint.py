@@ -37,6 +37,7 @@ TRAINING_NAME = "training.pt"
 _FORMAT = 1
 _PREFIX, _ASIDE = "step-", ".tmp"
 _FILES_KEY, _DIGEST_KEY = "files", "digest"
+_CHANGED = "other content than was written"
 _NO_CONFIGURATION = "not a checkpoint's configuration; other formats come in by python -m clip_train import"
 
 
@@ -116,12 +117,17 @@ def list_checkpoints(output: str) -> list[str]:
 def find_checkpoint(path: str) -> str:
     """The checkpoint that a path means: itself, or the newest whole one of a run's folder.
 
+    Of one that is named the configuration may have been changed by hand; that is told on stderr.
+
     Raises:
         InputError: When there is none, or the one that is named is damaged.
     """
-    if os.path.isfile(os.path.join(path, CONFIG_NAME)):
-        if damage := find_damage(path, all_files=False):
+    if os.path.isfile(config := os.path.join(path, CONFIG_NAME)):
+        values = _read_values(config)
+        if damage := _find_file_damage(path, values, all_files=False):
             raise InputError(f"{path} is damaged: {damage}")
+        if not _is_as_written(values):
+            print(f"{config}: {_CHANGED}", file=sys.stderr)
         return path
     if not list_checkpoints(path):
         raise InputError(f"{path}: no checkpoint, and no run with checkpoints")
@@ -164,6 +170,12 @@ def find_damage(checkpoint: str, *, all_files: bool) -> str | None:
         values = _read_values(os.path.join(checkpoint, CONFIG_NAME))
     except InputError as error:
         return str(error).removeprefix(f"{checkpoint}/")
+    if not _is_as_written(values):
+        return f"{CONFIG_NAME}: {_CHANGED}"
+    return _find_file_damage(checkpoint, values, all_files=all_files)
+
+
+def _find_file_damage(checkpoint: str, values: Mapping[str, Any], *, all_files: bool) -> str | None:
     for name, (size, digest) in values.get(_FILES_KEY, {}).items():
         path = os.path.join(checkpoint, name)
         if name == TRAINING_NAME and not all_files:
@@ -320,21 +332,23 @@ def _write_info(folder: str, info: CheckpointInfo) -> None:
 
 
 def _read_values(path: str) -> dict[str, Any]:
-    """A configuration as it was written; one without a digest of itself is not looked into further."""
     try:
         with open(path, encoding="utf-8") as file:
             values: dict[str, Any] = json.load(file)
         check_format(values, _FORMAT, where=path)
-        digest = values.pop(_DIGEST_KEY, None)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, InputError):
-            raise
+    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
         raise InputError(f"{path}: {_NO_CONFIGURATION}") from error
-    if (digest is not None or _FILES_KEY in values) and digest != _values_digest(values):
-        raise InputError(f"{path}: other content than was written")
     return values
+
+
+def _is_as_written(values: Mapping[str, Any]) -> bool:
+    """Whether a configuration has the digest of its text; one from before there were digests has none to differ."""
+    others = {name: value for name, value in values.items() if name != _DIGEST_KEY}
+    if _DIGEST_KEY not in values and _FILES_KEY not in values:
+        return True
+    return values.get(_DIGEST_KEY) == _values_digest(others)
 
 
 def _values_digest(values: Mapping[str, Any]) -> str:

@@ -119,8 +119,11 @@ def test_the_published_vocabulary_has_the_published_ids():
 
 @pytest.mark.parametrize(
     ("wrapper", "tower"),
-    [("module.", ""), ("_orig_mod.", ""), ("module.", "text.")],
-    ids=["data parallel", "compiled", "a text tower of its own"],
+    [
+        *(("module.", ""), ("_orig_mod.", ""), ("module.", "text.")),
+        *(("_orig_mod.module.", ""), ("module._orig_mod.", ""), ("module.module._orig_mod.", "text._orig_mod.")),
+    ],
+    ids=lambda value: value or "flat",
 )
 def test_training_checkpoints_of_open_clip_are_read_under_their_wrappers(tmp_path, wrapper, tower):
     model = make_model()
@@ -134,11 +137,42 @@ def test_training_checkpoints_of_open_clip_are_read_under_their_wrappers(tmp_pat
     assert_same_model(back, model)
 
 
-def test_a_bare_file_takes_gelu_from_open_clip_and_quick_gelu_from_openai(tmp_path):
+@pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model"])
+def test_weights_are_found_under_the_usual_keys_and_inside_wrapped_towers(tmp_path, key):
+    model = make_model()
+    state = {name.removeprefix("text."): tensor for name, tensor in model.state_dict().items()}
+    state = {
+        name.replace("visual.", "visual._orig_mod.").replace("resblocks.1", "resblocks.1.module"): tensor
+        for name, tensor in state.items()
+    }
+    torch.save({"step": 3, key: state}, tmp_path / "x.pt")
+    assert_same_model(read_model(str(tmp_path / "x.pt"), format="openai"), model)
+
+
+def test_one_tensor_under_two_wrapped_names_is_refused(tmp_path):
+    torch.save({"logit_scale": torch.ones(()), "module.logit_scale": torch.zeros(())}, tmp_path / "x.pt")
+    with pytest.raises(InputError, match=r"logit_scale is there twice, once as module\.logit_scale"):
+        read_model(str(tmp_path / "x.pt"), format="openai")
+
+
+def test_a_bare_file_takes_gelu_from_open_clip_and_quick_gelu_from_openai(tmp_path, capsys):
     write_model(make_model(), str(tmp_path / "x.pt"), format="openai")
     found = [read_model(str(tmp_path / "x.pt"), format=format).config for format in ("open-clip", "openai")]
     assert [config.text.activation for config in found] == ["gelu", "quick_gelu"]
     assert [config.image.activation for config in found] == ["gelu", "quick_gelu"]
+    [line] = capsys.readouterr().err.splitlines()
+    assert "weights do not say their non-linearity; taken as gelu" in line and "--activation quick_gelu" in line
+
+
+def test_the_name_of_a_bare_file_or_of_its_run_says_quick_gelu_and_what_is_asked_for_goes_before_it(tmp_path, capsys):
+    state = {name.removeprefix("text."): tensor for name, tensor in make_model().state_dict().items()}
+    torch.save({"name": "run-model_ViT-B-32-quickgelu-lr_1", "state_dict": state}, tmp_path / "epoch_1.pt")
+    torch.save(state, tmp_path / "vit_quick_gelu.pt")
+    for name in ("epoch_1.pt", "vit_quick_gelu.pt"):
+        assert read_model(str(tmp_path / name), format="open-clip").config.text.activation == "quick_gelu"
+        assert "taken as quick_gelu, as its name says" in capsys.readouterr().err
+        asked = read_model(str(tmp_path / name), format="open-clip", activation="gelu")
+        assert asked.config.text.activation == "gelu" and not capsys.readouterr().err
 
 
 def test_a_bare_file_is_read_by_a_configuration_that_comes_with_open_clip(tmp_path):
