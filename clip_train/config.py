@@ -207,6 +207,7 @@ class TrainConfig:
     output: str = option("", "Folder for checkpoints, tokenizer and metrics.", identity=False)
     model: str = option("ViT-B/32", "Preset, or a JSON file with a model configuration.")
     init: str = option("", "Checkpoint, run or imported folder whose weights and tokenizer training starts from.")
+    image_init: str = option("", "Checkpoint, run or imported folder whose image tower training starts from.")
     text_init: str = option("", "Folder of a Hugging Face encoder whose weights the text tower starts from.")
     tokenizer: str = option(
         "", "Merges file, or folder of an encoder's tokenizer; without it one is trained on the texts of the shards."
@@ -229,6 +230,21 @@ class TrainConfig:
     beta1: float = option(0.9, "Adam's first decay rate.", minimum=0, maximum=1)
     beta2: float = option(0.98, "Adam's second decay rate.", minimum=0, maximum=1)
     epsilon: float = option(1e-6, "Adam's epsilon.", minimum=0)
+    layer_decay: float = option(
+        1.0, "Learning rate of a block as a multiple of that of the block above it.", minimum=0.01, maximum=1
+    )
+    freeze: tuple[str, ...] = option(
+        (), "Parts that keep their weights: image, text, or image:N, text:N for the input and the first N blocks."
+    )
+    ema: float | None = option(
+        None,
+        "Decay of a moving average of the weights; checkpoints then hold it as the model.",
+        minimum=0,
+        maximum=1,
+    )
+    patch_dropout: float = option(
+        0.0, "Share of an image's patches that a vision transformer leaves out in training.", minimum=0, maximum=0.95
+    )
     clip_norm: float | None = option(None, "Largest gradient norm; no limit without it.", minimum=0)
     precision: Precision = option("bf16", PRECISION_HELP)
     sync_batch_norm: bool = option(False, "Batch statistics over all ranks, for towers that have them (GPUs only).")
@@ -256,6 +272,10 @@ class TrainConfig:
     cache_mb: int = option(
         512, "Decode each image once and keep it when all fit into this many MiB.", minimum=0, identity=False
     )
+    gradient_checkpointing: bool = option(
+        False, "Compute activations of the blocks twice instead of keeping them: less memory.", identity=False
+    )
+    compile: bool = option(False, "Compile both towers (torch.compile); texts get few lengths.", identity=False)
     deterministic: bool = option(False, "Only kernels that give the same bits each time; slower.", identity=False)
     threads: int = option(0, "CPU threads for the model; 0: all cores.", minimum=0, identity=False)
     device: str = option("auto", "cpu, cuda, cuda:1…; auto takes a GPU when there is one.", identity=False)

@@ -214,15 +214,16 @@ def read_info(checkpoint: str) -> CheckpointInfo:
 
 
 def read_newest(checkpoints: Sequence[str]) -> CheckpointInfo:
-    """What the last of some checkpoints says that can say something.
+    """What the last of some checkpoints says whose configuration is as it was written.
 
     Raises:
-        InputError: When none can; about the last.
+        InputError: When there is none such.
     """
     for checkpoint in reversed(checkpoints):
         with contextlib.suppress(InputError):
-            return read_info(checkpoint)
-    return read_info(checkpoints[-1])
+            if _is_as_written(_read_values(os.path.join(checkpoint, CONFIG_NAME))):
+                return read_info(checkpoint)
+    raise InputError(f"{checkpoints[-1]}: {_CHANGED}, and no checkpoint before it is whole")
 
 
 def load_weights(checkpoint: str, model: Clip) -> None:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from torch.nn.parallel import DistributedDataParallel
 
 from clip_train.config import TrainConfig
@@ -105,12 +106,16 @@ def run_steps(run: Run, stop: StopSignals) -> TrainSummary:
             seed_step(config.seed, step, ranks)
             images = normalize_pixels(batch.images.to(run.device, non_blocking=True))
             ids = batch.ids.to(run.device, non_blocking=True)
+            if config.compile:
+                ids = pad_to_few_lengths(ids, model.config.text.context_length, model.config.text.pad_id)
             with half_products(run.device, config.precision):
                 loss = pair_loss(images, ids)
             gradient_norm = run.updates.apply(loss)
             model.clamp_logit_scale()
 
             step += 1
+            if run.average is not None:
+                run.average.update(step)
             received, is_save_due = maxima_over_ranks((stop.received or 0, saves.is_due(step, stop)), ranks)
             ending = bool(received) or step == run.total_steps
             saving = ending or bool(is_save_due)
@@ -132,6 +137,17 @@ def run_steps(run: Run, stop: StopSignals) -> TrainSummary:
             if ending:
                 break
     return TrainSummary(step, run.total_steps, shown_loss, checkpoint, 0 if step == run.total_steps else received)
+
+
+def pad_to_few_lengths(ids: Tensor, context_length: int, pad_id: int) -> Tensor:
+    """Token ids as long as the next of at most eight lengths, for each length is compiled by itself.
+
+    >>> [pad_to_few_lengths(torch.ones(2, n), 77, 0).shape[1] for n in (3, 16, 17, 70)]
+    [16, 16, 32, 77]
+    """
+    unit = 8 * math.ceil(context_length / 64)
+    length = min(context_length, unit * math.ceil(ids.shape[1] / unit))
+    return pad(ids, (0, length - ids.shape[1]), value=pad_id)
 
 
 class SaveTimes:

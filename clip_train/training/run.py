@@ -15,10 +15,13 @@ from clip_train.data.order import EpochOrder
 from clip_train.data.shards import Shard, ShardReader, list_shards, shards_digest
 from clip_train.errors import DivergedError, InputError
 from clip_train.models.clip import Clip
+from clip_train.models.vision import VisionTransformer
 from clip_train.presets import find_preset
 from clip_train.tokenizers.bpe import ClipTokenizer, train_tokenizer
 from clip_train.tokenizers.encoder import EncoderTokenizer
 from clip_train.tokenizers.folder import TextTokenizer
+from clip_train.training.average import WeightAverage
+from clip_train.training.blocks import freeze_parts, recompute_blocks
 from clip_train.training.checkpoint import (
     MODEL_NAME,
     CheckpointInfo,
@@ -53,6 +56,7 @@ class Run:
     model: Clip
     optimizer: torch.optim.Optimizer
     updates: Updates
+    average: WeightAverage | None
     resumed: str | None  # the checkpoint it goes on from
     first_step: int
     total_steps: int
@@ -65,24 +69,30 @@ class Run:
             InputError: When it cannot be written.
         """
         self.updates.settle()
-        weights = self.model.state_dict()
+        trained = self.model.state_dict()
+        weights = trained if self.average is None else self.average.state_dict()
         if (name := first_not_finite(weights)) is not None:
             raise DivergedError(f"{name} is not finite at step {step}; try a lower learning rate")
         if not self.ranks.is_first:
             return ""
+        training = {"optimizer": self.optimizer.state_dict(), "updates": self.updates.state_dict()}
+        if self.average is not None:
+            training["weights"] = trained
         return save_checkpoint(
             self.config.output,
             CheckpointInfo(step, self.model.config, dataclasses.asdict(self.config), self.data_digest),
             model=self.model,
             weights=weights,
-            training={"optimizer": self.optimizer.state_dict(), "updates": self.updates.state_dict()},
+            training=training,
             keep=self.config.keep_checkpoints,
         )
 
     def go_on(self, checkpoint: str) -> None:
         """Takes up weights, optimiser and counts where a checkpoint left them."""
-        state = load_training(checkpoint)
-        fill_weights(self.model, load_state(checkpoint, self.device), where=os.path.join(checkpoint, MODEL_NAME))
+        state, weights = load_training(checkpoint), load_state(checkpoint, self.device)
+        fill_weights(self.model, state.get("weights", weights), where=os.path.join(checkpoint, MODEL_NAME))
+        if self.average is not None:
+            self.average.load_state_dict(weights)
         self.optimizer.load_state_dict(state["optimizer"])
         if "updates" in state:  # not in checkpoints from before steps could be left out
             self.updates.load_state_dict(state["updates"])
@@ -103,6 +113,7 @@ def set_up(config: TrainConfig, device: torch.device, ranks: Ranks) -> Run:
         start_weights(model, config)
     if config.sync_batch_norm:
         model = sync_batch_norm(model, device)
+    prepare_model(model, config)
     optimizer = build_optimizer(model, config)
     updates = Updates(
         model, optimizer, clip_norm=config.clip_norm, precision=config.precision, max_skipped=config.max_skipped
@@ -116,6 +127,7 @@ def set_up(config: TrainConfig, device: torch.device, ranks: Ranks) -> Run:
         model=model,
         optimizer=optimizer,
         updates=updates,
+        average=None if config.ema is None else WeightAverage(model, config.ema),
         resumed=resumed,
         first_step=first_step,
         total_steps=total_steps,
@@ -123,6 +135,24 @@ def set_up(config: TrainConfig, device: torch.device, ranks: Ranks) -> Run:
     if resumed:
         run.go_on(resumed)
     return run
+
+
+def prepare_model(model: Clip, config: TrainConfig) -> None:
+    """Freezes, drops, recomputes and compiles what a run's options say.
+
+    Raises:
+        InputError: When the model has no such part.
+    """
+    freeze_parts(model, config.freeze)
+    if config.patch_dropout:
+        if not isinstance(model.visual, VisionTransformer):
+            raise InputError(f"patch-dropout {config.patch_dropout}: a {model.config.image.kind} has no patches")
+        model.visual.patch_dropout = config.patch_dropout
+    if config.gradient_checkpointing:
+        recompute_blocks(model)
+    if config.compile:
+        for tower in (model.visual, model.text):
+            tower.compile(dynamic=False)
 
 
 def count_steps(config: TrainConfig, num_samples: int, ranks: Ranks, *, first_step: int = 0) -> int:
@@ -170,6 +200,7 @@ def find_resumable(config: TrainConfig, data_digest: str) -> str | None:
         raise InputError(f"{newest.path} was trained on other shards; a run is resumed on the same data")
     for name, value in identity_of(config).items():
         trained = info.train.get(name, getattr(TrainConfig, name))
+        trained = tuple(trained) if isinstance(trained, list) else trained  # JSON has no tuples
         if trained != value:
             raise InputError(f"{newest.path} was trained with {name.replace('_', '-')} {trained}, not {value}")
     for path in newest.damaged:

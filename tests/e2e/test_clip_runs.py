@@ -403,3 +403,43 @@ def test_a_wrong_option_is_one_line_that_names_it(words, message, tmp_path, monk
     assert main(["train", *words]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert message in line
+
+
+VARIANTS = {
+    "dropped patches": ["--patch-dropout", "0.5"],
+    "average": ["--ema", "0.9"],
+    "frozen, by depth": ["--freeze", "image:1", "--layer-decay", "0.5"],
+    "recomputed": ["--gradient-checkpointing"],
+    "fp16": ["--precision", "fp16"],
+    "deterministic": ["--deterministic", "--precision", "tf32"],
+}
+
+
+@pytest.mark.parametrize("flags", VARIANTS.values(), ids=VARIANTS)
+def test_every_kind_of_run_goes_on_as_if_it_had_not_stopped(shards, tmp_path, flags):
+    flags = [*flags, "--schedule", "constant", "--cooldown-steps", "0"]
+    assert main(command(shards, tmp_path / "one", "--steps", "8", *flags)) == 0
+    assert main(command(shards, tmp_path / "two", "--steps", "5", *flags)) == 0
+    assert main(["train", "--output", str(tmp_path / "two"), "--resume", "--steps", "8"]) == 0
+    assert_same_run(tmp_path / "two", tmp_path / "one")
+    if "--gradient-checkpointing" in flags:
+        plain = flags[1:]
+        assert main(command(shards, tmp_path / "plain", "--steps", "8", *plain)) == 0
+        assert metrics(tmp_path / "plain") == pytest.approx(metrics(tmp_path / "one"), rel=1e-4)
+
+
+def test_a_checkpoint_with_an_average_is_used_by_it_and_goes_on_from_the_weights(shards, tmp_path):
+    assert main(command(shards, tmp_path / "plain", "--steps", "4")) == 0
+    assert main(command(shards, tmp_path / "run", "--steps", "4", "--ema", "0.99")) == 0
+    averaged = load_file(newest(tmp_path / "run") / "model.safetensors")
+    weights = torch.load(newest(tmp_path / "run") / "training.pt")["weights"]
+    torch.testing.assert_close(weights, load_file(newest(tmp_path / "plain") / "model.safetensors"), rtol=0, atol=0)
+    assert not torch.equal(averaged["visual.proj"], weights["visual.proj"])
+
+
+def test_a_locked_image_tower_is_taken_from_a_checkpoint_and_stays(shards, whole, tmp_path):
+    flags = ["--steps", "4", "--image-init", str(whole), "--freeze", "image", "--seed", "5"]
+    assert main(command(shards, tmp_path, *flags)) == 0
+    tuned, before = (load_file(newest(output) / "model.safetensors") for output in (tmp_path, whole))
+    same = {name for name in before if torch.equal(tuned[name], before[name])}
+    assert same == {name for name in before if name.startswith("visual.")}
