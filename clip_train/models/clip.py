@@ -29,7 +29,7 @@ from clip_train.errors import InputError
 from clip_train.models.efficientnet import EfficientNet
 from clip_train.models.hugging_face import HuggingFaceText
 from clip_train.models.inputs import check_ids, check_images
-from clip_train.models.precision import choose_precision, float32_products, half_products
+from clip_train.models.precision import inference_products
 from clip_train.models.resnet import ModifiedResNet
 from clip_train.models.text import BagOfWords, TextTransformer
 from clip_train.models.timm_tower import TimmTower
@@ -113,14 +113,12 @@ class Clip(nn.Module):
         return self._encode(self.text, ids)
 
     def _encode(self, tower: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
-        """What a tower gives: in `precision` where nobody asks for gradients or has chosen, else as it is called."""
         if not len(inputs):  # some towers cannot tell the shape of nothing
             return self.logit_scale.new_empty(0, self.config.embed_dim)
-        if torch.is_grad_enabled() or torch.is_autocast_enabled(self.device.type):
-            return tower(inputs)
-        precision = choose_precision(self.precision, self.device)
-        with float32_products(precision), half_products(self.device, precision):
-            return tower(inputs).to(self.logit_scale.dtype)
+        is_own = not torch.is_grad_enabled() and not torch.is_autocast_enabled(self.device.type)
+        with inference_products(self.device, self.precision):
+            features = tower(inputs)
+        return features.to(self.logit_scale.dtype) if is_own else features
 
     def forward(self, images: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Scaled cosines: ``[images, texts]``, and the same transposed."""

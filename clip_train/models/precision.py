@@ -50,6 +50,17 @@ def choose_precision(precision: InferencePrecision, device: torch.device) -> Pre
 
 
 @contextlib.contextmanager
+def inference_products(device: torch.device, precision: InferencePrecision) -> Iterator[None]:
+    """Computes in a precision where nobody asks for gradients or has an autocast of his own; else nothing changes."""
+    if torch.is_grad_enabled() or torch.is_autocast_enabled(device.type):
+        yield
+        return
+    chosen = choose_precision(precision, device)
+    with float32_products(chosen), half_products(device, chosen):
+        yield
+
+
+@contextlib.contextmanager
 def repeatable_kernels(wanted: bool) -> Iterator[None]:
     """Where wanted, only kernels that give the same bits each time, and no search for the fastest one.
 

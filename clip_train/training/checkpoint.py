@@ -117,17 +117,14 @@ def list_checkpoints(output: str) -> list[str]:
 def find_checkpoint(path: str) -> str:
     """The checkpoint that a path means: itself, or the newest whole one of a run's folder.
 
-    Of one that is named the configuration may have been changed by hand; that is told on stderr.
+    Of one that is named the configuration may have been changed by hand.
 
     Raises:
         InputError: When there is none, or the one that is named is damaged.
     """
     if os.path.isfile(config := os.path.join(path, CONFIG_NAME)):
-        values = _read_values(config)
-        if damage := _find_file_damage(path, values, all_files=False):
+        if damage := _find_file_damage(path, _read_values(config), all_files=False):
             raise InputError(f"{path} is damaged: {damage}")
-        if not _is_as_written(values):
-            print(f"{config}: {_CHANGED}", file=sys.stderr)
         return path
     if not list_checkpoints(path):
         raise InputError(f"{path}: no checkpoint, and no run with checkpoints")
@@ -227,12 +224,14 @@ def read_newest(checkpoints: Sequence[str]) -> CheckpointInfo:
 
 
 def load_weights(checkpoint: str, model: Clip) -> None:
-    """Reads a checkpoint's weights into a model.
+    """Reads a checkpoint's weights into a model; that its configuration was changed since is told on stderr.
 
     Raises:
         InputError: When they are missing, broken or those of another model.
     """
     fill_weights(model, load_state(checkpoint, model.device), where=os.path.join(checkpoint, MODEL_NAME))
+    if not _is_as_written(_read_values(config := os.path.join(checkpoint, CONFIG_NAME))):
+        print(f"{config}: {_CHANGED}", file=sys.stderr)
 
 
 def load_state(checkpoint: str, device: torch.device | None = None) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ from torch.nn.functional import normalize
 from clip_train.data.decode import Preprocess, normalize_pixels, read_image
 from clip_train.errors import InputError
 from clip_train.models.clip import Clip
+from clip_train.models.precision import inference_products
 from clip_train.models.text import trim_padding
 from clip_train.tokenizers.texts import list_texts
 from clip_train.training.distributed import Ranks, gather_turns, take_turns
@@ -122,7 +123,8 @@ def _encode(
 ) -> Tensor:
     model.eval()
     batches = batched(read_pixels(take_turns(images, ranks), model.config.image.image_size), batch_size)
-    features = [encode(normalize_pixels(torch.stack(batch).to(model.device))) for batch in batches]
+    with inference_products(model.device, model.precision):
+        features = [encode(normalize_pixels(torch.stack(batch).to(model.device))) for batch in batches]
     return gather_turns(torch.cat([model.logit_scale.new_empty(0, width), *features]), ranks)
 
 

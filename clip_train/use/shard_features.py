@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from clip_train.config import Precision
 from clip_train.data.decode import Preprocess, decode_image, normalize_pixels
 from clip_train.data.shards import SampleSpans, ShardReader
 from clip_train.errors import InputError
@@ -31,7 +30,6 @@ class EncodeOptions(NamedTuple):
 
     kinds: Sequence[Kind] = (IMAGES, TEXTS)
     batch_size: int = 256
-    precision: Precision = "fp32"  # bf16: matrix products in bfloat16
 
 
 class ShardFeatures(NamedTuple):
@@ -54,7 +52,7 @@ class _Sample(NamedTuple):
 
 @torch.inference_mode()
 def encode_shard(model: Clip, reader: ShardReader, shard: int, options: EncodeOptions) -> ShardFeatures:
-    """Encodes the samples of a shard; texts that are too long are cut.
+    """Encodes the samples of a shard, in the model's precision; texts that are too long are cut.
 
     Args:
         model: A model with its tokenizer.
@@ -68,18 +66,17 @@ def encode_shard(model: Clip, reader: ShardReader, shard: int, options: EncodeOp
     kept: list[_Sample] = []
     drops: Counter[str] = Counter()
     features = {kind: [torch.empty(0, model.config.embed_dim)] for kind in options.kinds}
-    with torch.autocast(model.device.type, torch.bfloat16, enabled=options.precision == "bf16"):
-        for batch in batched(_read_samples(reader, shard, model.config.image.image_size, options), options.batch_size):
-            usable = [sample for sample in batch if not sample.refusal]
-            drops.update(sample.refusal for sample in batch if sample.refusal)
-            kept += [sample._replace(pixels=None) for sample in usable]
-            if IMAGES in features and usable:
-                pixels = torch.stack([sample.pixels for sample in usable if sample.pixels is not None])
-                encoded = model.encode_image(normalize_pixels(pixels.to(model.device)))
-                features[IMAGES].append(normalize(encoded.float(), dim=-1).cpu())
-            if TEXTS in features and usable:
-                texts = [sample.text for sample in usable if sample.text is not None]
-                features[TEXTS].append(encode_texts(model, texts, truncate=True).cpu())
+    for batch in batched(_read_samples(reader, shard, model.config.image.image_size, options), options.batch_size):
+        usable = [sample for sample in batch if not sample.refusal]
+        drops.update(sample.refusal for sample in batch if sample.refusal)
+        kept += [sample._replace(pixels=None) for sample in usable]
+        if IMAGES in features and usable:
+            pixels = torch.stack([sample.pixels for sample in usable if sample.pixels is not None])
+            encoded = model.encode_image(normalize_pixels(pixels.to(model.device)))
+            features[IMAGES].append(normalize(encoded.float(), dim=-1).cpu())
+        if TEXTS in features and usable:
+            texts = [sample.text for sample in usable if sample.text is not None]
+            features[TEXTS].append(encode_texts(model, texts, truncate=True).cpu())
     return ShardFeatures(
         keys=[sample.key for sample in kept],
         urls=[sample.url for sample in kept],

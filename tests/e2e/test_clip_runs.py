@@ -250,6 +250,17 @@ def test_a_damaged_checkpoint_is_not_used_either_and_the_run_stays_as_it_is(whol
     assert newest(output).name == "step-00000012"
 
 
+def test_a_configuration_that_was_changed_by_hand_is_told_where_it_is_named(whole, tmp_path, capsys):
+    import clip_train
+
+    shutil.copytree(newest(whole), tmp_path / "changed")
+    config = tmp_path / "changed" / "config.json"
+    config.write_text(config.read_text().replace('"gelu"', '"quick_gelu"'))
+    model, _ = clip_train.load(tmp_path / "changed", "cpu")
+    assert model.config.image.activation == "quick_gelu"
+    assert capsys.readouterr().err == f"{config}: other content than was written\n"
+
+
 def test_when_every_checkpoint_is_damaged_nothing_is_begun_anew(whole, tmp_path, capsys):
     output = tmp_path / "run"
     shutil.copytree(whole, output)

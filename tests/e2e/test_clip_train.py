@@ -344,8 +344,7 @@ def test_a_broken_checkpoint_is_refused_by_name(trained, tmp_path, capsys):
     config["model"]["embed_dim"] = 32
     (broken / "config.json").write_text(json.dumps(config))
     assert main(command) == 2
-    told = capsys.readouterr().err
-    assert "config.json: other content than was written" in told and "weights do not fit the model" in told
+    assert "weights do not fit the model" in capsys.readouterr().err
     (broken / "model.safetensors").write_bytes(b"x" * 50)
     assert main(command) == 2
     assert "is damaged: model.safetensors has 50 bytes, not" in capsys.readouterr().err
