@@ -27,6 +27,7 @@ from clip_train.config import (
 from clip_train.errors import InputError
 from clip_train.models.efficientnet import EfficientNet
 from clip_train.models.hugging_face import HuggingFaceText
+from clip_train.models.packing import PackedTexts, pack_texts
 from clip_train.models.resnet import ModifiedResNet
 from clip_train.models.text import BagOfWords, TextTransformer
 from clip_train.models.timm_tower import TimmTower
@@ -92,8 +93,15 @@ class Clip(nn.Module):
         features: Tensor = self.visual(images)
         return features
 
-    def encode_text(self, ids: Tensor) -> Tensor:
-        """Text features ``[batch, embed_dim]``, not normalised."""
+    def pack_texts(self, ids: Tensor) -> Tensor | PackedTexts:
+        """Ids as the text tower likes them best: packed, where it takes that, else as they are.
+
+        Done before the ids go to a GPU it spares waiting for the GPU to count them.
+        """
+        return pack_texts(ids) if isinstance(self.text, TextTransformer) else ids
+
+    def encode_text(self, ids: Tensor | PackedTexts) -> Tensor:
+        """Text features ``[batch, embed_dim]``, not normalised; packed ids are for the text transformer only."""
         features: Tensor = self.text(ids)
         return features
 
