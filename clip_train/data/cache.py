@@ -171,14 +171,12 @@ class ShardCache:
     @contextlib.contextmanager
     def _locked(self, place: str) -> Iterator[None]:
         """Keeps other processes from making the same; where no lock can be had, two may."""
-        try:
-            os.makedirs(self._folder, exist_ok=True)
-            lock = open(os.path.join(self._folder, f"{os.path.basename(place)[:2]}.lock"), "wb")
-        except OSError:
-            yield
-            return
-        with lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with contextlib.ExitStack() as held:
+            with contextlib.suppress(OSError):
+                os.makedirs(self._folder, exist_ok=True)
+                name = f"{os.path.basename(place)[:2]}.lock"
+                lock = held.enter_context(open(os.path.join(self._folder, name), "wb"))
+                fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
 

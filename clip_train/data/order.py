@@ -18,7 +18,6 @@ from typing import Final, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-
 BLOCK: Final = 2**14  # positions of a mixed stream in which each set has its share
 
 
@@ -103,7 +102,7 @@ class MixedOrder:
         quotas: Samples of each set in a block of `BLOCK`.
 
     Raises:
-        ValueError: When sets and weights differ in number, a weight is not positive, or one is too small, or a set empty.
+        ValueError: When sets and weights differ in number, a weight is not positive or too small, or a set is empty.
     """
 
     def __init__(

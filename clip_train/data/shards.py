@@ -12,7 +12,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Never, NamedTuple
+from typing import NamedTuple, Never
 
 from clip_train.data.cache import Opened, ShardCache
 from clip_train.data.patterns import expand_braces

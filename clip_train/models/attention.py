@@ -118,10 +118,10 @@ class SelfAttention(nn.Module):
 
     def _heads(self, x: Tensor, num_parts: int) -> tuple[Tensor, ...]:
         """``[tokens, parts * width]`` to a ``[tokens, heads, dim]`` for each part."""
-        return x.unflatten(-1, (num_parts, self.heads, -1)).unbind(dim=1)
+        return x.view(len(x), num_parts, self.heads, x.shape[1] // (num_parts * self.heads)).unbind(dim=1)
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return x.view(*x.shape[:2], self.heads, x.shape[2] // self.heads).transpose(1, 2)
 
     def _merge(self, x: Tensor) -> Tensor:
         return x.transpose(1, 2).flatten(2)
@@ -164,7 +164,6 @@ class ResidualAttentionBlock(nn.Module):
         token = token + self.mlp(self.ln_2(token))
         return token
 
-
     def mix_packed(self, x: Tensor, packing: Packing) -> Tensor:
         """The block at every token of packed sequences, each of which sees itself and those before it."""
         x = x + self.attn.mix_packed(self.ln_1(x), packing)
@@ -202,7 +201,6 @@ class Transformer(nn.Module):
         for block in before:
             x = block(x, causal=causal)
         return last.read(x, positions, causal=causal)
-
 
     def read_packed(self, x: Tensor, packing: Packing) -> Tensor:
         """The stack, causal, at the last token of packed sequences.

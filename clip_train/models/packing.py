@@ -48,9 +48,9 @@ class PackedTexts(NamedTuple):
 
     def to(self, device: torch.device) -> Self:
         """The same on another device."""
-        rows, columns, bounds, longest = self.packing
-        moved = (tensor.to(device, non_blocking=True) for tensor in (rows, columns, bounds))
-        return self._replace(ids=self.ids.to(device, non_blocking=True), packing=Packing(*moved, longest))
+        tensors = (self.ids, *self.packing[:3])
+        ids, rows, columns, bounds = (tensor.to(device, non_blocking=True) for tensor in tensors)
+        return self._replace(ids=ids, packing=Packing(rows, columns, bounds, self.packing.longest))
 
 
 def end_positions(ids: Tensor) -> Tensor:

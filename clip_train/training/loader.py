@@ -7,6 +7,7 @@ does not grow with the batch. A sample that has no readable image or no text, or
 tar, keeps its place in the batch as an empty one, is marked and is counted; the loss leaves it out.
 """
 
+import itertools
 import os
 import queue
 import signal
@@ -120,7 +121,7 @@ class BatchDataset(Dataset[Batch]):
         num_pieces = -(-self.local_size // PIECE_PAIRS)
         bounds = [self.local_size * number // num_pieces for number in range(num_pieces + 1)]
         for step in steps:
-            for start, stop in zip(bounds, bounds[1:], strict=False):
+            for start, stop in itertools.pairwise(bounds):
                 yield Piece(step, start, stop)
 
     def read(self, piece: Piece) -> Batch:
