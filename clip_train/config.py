@@ -196,7 +196,14 @@ class TrainConfig:
 
     name: ClassVar[str] = "train"
 
-    shards: tuple[str, ...] = option((), "Shard folders or tars to train on.", identity=False)
+    shards: tuple[str, ...] = option(
+        (),
+        "Shard folders or tars to train on, on disk or as URLs; names may hold {00000..00041}, {a,b} and wildcards.",
+        identity=False,
+    )
+    weights: tuple[float, ...] = option(
+        (), "A number for each of --shards: its share of the stream; without them all shards are one set."
+    )
     output: str = option("", "Folder for checkpoints, tokenizer and metrics.", identity=False)
     model: str = option("ViT-B/32", "Preset, or a JSON file with a model configuration.")
     init: str = option("", "Checkpoint, run or imported folder whose weights and tokenizer training starts from.")
@@ -221,6 +228,13 @@ class TrainConfig:
     sync_batch_norm: bool = option(False, "Batch statistics over all ranks, for towers that have them (GPUs only).")
     crop: Crop = option("random", "Square crop of the resized image.")
     texts: Texts = option("first", "Of a sample with several texts: the first, or a random one each epoch.")
+    max_unreadable_share: float = option(
+        0.1,
+        "Largest share of samples, of those seen, that may have no readable image or no text; more end the run.",
+        minimum=0,
+        maximum=1,
+        identity=False,
+    )
     shuffle_shards: int = option(16, "Shards whose samples are mixed with each other.", minimum=1)
     seed: int = option(0, "Seed of weights, order and crops.", minimum=0)
     log_every: int = option(10, "Steps between lines of metrics.jsonl.", minimum=1, identity=False)
@@ -231,6 +245,12 @@ class TrainConfig:
     cache_mb: int = option(
         512, "Decode each image once and keep it when all fit into this many MiB.", minimum=0, identity=False
     )
+    shard_cache: str = option(
+        "",
+        "Folder for indexes of tars that have none, and copies of far shards; by default one of your user's.",
+        identity=False,
+    )
+    shard_cache_gb: int = option(100, "Most GB of copies of far shards that are kept.", minimum=1, identity=False)
     threads: int = option(0, "CPU threads for the model; 0: all cores.", minimum=0, identity=False)
     device: str = option("auto", "cpu, cuda, cuda:1…; auto takes a GPU when there is one.", identity=False)
 

@@ -47,6 +47,7 @@ def save_checkpoint(
     *,
     model: Clip,
     optimizer: torch.optim.Optimizer,
+    unreadable: Mapping[str, int],
     keep: int,
 ) -> str:
     """Writes a checkpoint of a run, then deletes all but the newest `keep`.
@@ -60,7 +61,11 @@ def save_checkpoint(
         aside = os.path.join(folder, f".{os.path.basename(path)}.tmp")
         shutil.rmtree(aside, ignore_errors=True)
         os.makedirs(aside)
-        training = {"optimizer": optimizer.state_dict(), "random": _random_state()}
+        training = {
+            "optimizer": optimizer.state_dict(),
+            "random": _random_state(),
+            "unreadable": dict(unreadable),
+        }
         torch.save(training, os.path.join(aside, TRAINING_NAME))
         _write_model(aside, info, model)
         publish(aside, path)
@@ -182,13 +187,16 @@ def fill_weights(model: torch.nn.Module, state: Mapping[str, Tensor], *, where: 
     model.load_state_dict(dict(state))
 
 
-def load_training(checkpoint: str, optimizer: torch.optim.Optimizer) -> None:
-    """Reads optimiser and random state, so that a run goes on where it stopped."""
-    state = torch.load(os.path.join(checkpoint, TRAINING_NAME), map_location="cpu", weights_only=True)
+def load_training(checkpoint: str, optimizer: torch.optim.Optimizer) -> Mapping[str, Any]:
+    """Reads optimiser and random state, so that a run goes on where it stopped; returns all that was kept."""
+    state: Mapping[str, Any] = torch.load(
+        os.path.join(checkpoint, TRAINING_NAME), map_location="cpu", weights_only=True
+    )
     optimizer.load_state_dict(state["optimizer"])
     torch.set_rng_state(state["random"]["cpu"])
     if torch.cuda.is_available() and state["random"]["cuda"]:
         torch.cuda.set_rng_state_all(state["random"]["cuda"])
+    return state
 
 
 def load_tokenizer(checkpoint: str) -> TextTokenizer | None:

@@ -18,6 +18,7 @@ from clip_train.config import TrainConfig
 from clip_train.data.decode import normalize_pixels
 from clip_train.errors import DivergedError
 from clip_train.models.clip import Clip
+from clip_train.models.packing import PackedTexts
 from clip_train.training.distributed import Ranks, choose_device, join_ranks, max_over_ranks, mean_over_ranks
 from clip_train.training.loader import load_batches
 from clip_train.training.loss import contrastive_loss
@@ -46,10 +47,10 @@ class PairLoss(nn.Module):
         self.model = model
         self._ranks = ranks
 
-    def forward(self, images: Tensor, ids: Tensor) -> Tensor:
-        """The loss of a batch of normalised images and token ids."""
+    def forward(self, images: Tensor, ids: Tensor | PackedTexts, readable: Tensor | None = None) -> Tensor:
+        """The loss of a batch of normalised images and token ids, of which only some pairs may take part."""
         image_features, text_features = self.model.encode_image(images), self.model.encode_text(ids)
-        return contrastive_loss(image_features, text_features, self.model.logit_scale.exp(), self._ranks)
+        return contrastive_loss(image_features, text_features, self.model.logit_scale.exp(), self._ranks, readable)
 
 
 def train(config: TrainConfig) -> TrainSummary:
@@ -57,6 +58,7 @@ def train(config: TrainConfig) -> TrainSummary:
 
     Raises:
         InputError: When the options, the shards or the checkpoint to resume do not fit.
+        DataError: When too large a share of the samples cannot be read, or a far shard cannot be fetched.
         DivergedError: When the loss is no longer a number.
     """
     device = choose_device(config.device)
@@ -82,10 +84,11 @@ def run_steps(run: Run, stop: StopSignals) -> TrainSummary:
                 step, peak=config.learning_rate, warmup_steps=config.warmup_steps, total_steps=run.total_steps
             )
             set_learning_rate(optimizer, learning_rate)
+            readable = run.unreadable.add(batch.readable)
             images = normalize_pixels(batch.images.to(run.device, non_blocking=True))
-            ids = batch.ids.to(run.device, non_blocking=True)
+            ids = model.pack_texts(batch.ids).to(run.device)
             with torch.autocast(run.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-                loss = pair_loss(images, ids)
+                loss = pair_loss(images, ids, readable)
             optimizer.zero_grad()
             loss.backward()
             gradient_norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm or math.inf)
@@ -105,7 +108,7 @@ def run_steps(run: Run, stop: StopSignals) -> TrainSummary:
                     learning_rate=learning_rate,
                     logit_scale=model.logit_scale.exp().item(),
                     gradient_norm=gradient_norm.item(),
-                    unreadable=batch.num_unreadable,
+                    unreadable=run.unreadable.take_new(),
                 )
                 if not math.isfinite(shown_loss):
                     raise DivergedError(f"loss is {shown_loss} at step {step}; try a lower learning rate")

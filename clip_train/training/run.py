@@ -6,12 +6,15 @@ In: a `TrainConfig`. Out: a `Run`, all that the loop works on, new or from the n
 import dataclasses
 import math
 import os
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from clip_train.config import ModelConfig, TrainConfig
-from clip_train.data.order import EpochOrder
-from clip_train.data.shards import Shard, ShardReader, list_shards, shards_digest
+from clip_train.data.cache import GB, ShardCache
+from clip_train.data.order import EpochOrder, MixedOrder, Order
+from clip_train.data.shards import Shard, ShardReader, list_sets, shards_digest
 from clip_train.errors import InputError
 from clip_train.files import make_folder
 from clip_train.models.clip import Clip
@@ -33,6 +36,7 @@ from clip_train.training.distributed import Ranks, broadcast
 from clip_train.training.initialization import start_weights, sync_batch_norm
 from clip_train.training.loader import BatchDataset, fits_in_memory
 from clip_train.training.optimizer import build_optimizer
+from clip_train.training.unreadable import UnreadableCount
 from pipeline.base.options import identity_of
 
 
@@ -47,6 +51,7 @@ class Run:
     data_digest: str
     model: Clip
     optimizer: torch.optim.Optimizer
+    unreadable: UnreadableCount
     resumed: str | None  # the checkpoint it goes on from
     first_step: int
     total_steps: int
@@ -61,18 +66,23 @@ class Run:
             info,
             model=self.model,
             optimizer=self.optimizer,
+            unreadable=self.unreadable.state_dict(),
             keep=self.config.keep_checkpoints,
         )
 
 
 def set_up(config: TrainConfig, device: torch.device, ranks: Ranks) -> Run:
     """Opens the shards and makes, or reads from the newest checkpoint, what the loop works on."""
-    shards = list_shards(config.shards)
-    total_steps = count_steps(config, sum(shard.num_samples for shard in shards), ranks)
+    cache = ShardCache(config.shard_cache, max_bytes=config.shard_cache_gb * GB)
+    sets = list_sets(config.shards, cache=cache, lenient=True)
+    shards = [shard for group in sets for shard in group]
+    order = make_order(config, sets)
+    total_steps = count_steps(config, order.num_samples, ranks)
     data_digest = shards_digest(shards)
     resumed = find_resumable(config, data_digest)
     make_folder(config.output)
-    tokenizer = _choose_tokenizer(config, shards, resumed, ranks)
+    reader = ShardReader(shards, max_open=2 * config.shuffle_shards * len(sets), cache=cache, lenient=True)
+    tokenizer = _choose_tokenizer(config, reader, resumed, ranks)
     model_config = choose_model(config, tokenizer)
     torch.manual_seed(config.seed)
     model = Clip(model_config, tokenizer).to(device)
@@ -81,21 +91,42 @@ def set_up(config: TrainConfig, device: torch.device, ranks: Ranks) -> Run:
     if config.sync_batch_norm:
         model = sync_batch_norm(model, device)
     optimizer = build_optimizer(model, config)
+    unreadable = UnreadableCount(config.max_unreadable_share, ranks)
     if resumed:
         load_weights(resumed, model)
-        load_training(resumed, optimizer)
+        state = load_training(resumed, optimizer)
+        if "unreadable" in state:  # not in checkpoints from before they were counted
+            unreadable.load_state_dict(state["unreadable"])
     return Run(
         config=config,
         ranks=ranks,
         device=device,
-        dataset=_make_dataset(config, shards, model=model_config, tokenizer=tokenizer, ranks=ranks),
+        dataset=_make_dataset(config, reader, order, model=model_config, tokenizer=tokenizer, ranks=ranks),
         data_digest=data_digest,
         model=model,
         optimizer=optimizer,
+        unreadable=unreadable,
         resumed=resumed,
         first_step=read_info(resumed).step if resumed else 0,
         total_steps=total_steps,
     )
+
+
+def make_order(config: TrainConfig, sets: Sequence[Sequence[Shard]]) -> Order:
+    """The order of the samples: all sets as one, or mixed by weights.
+
+    Raises:
+        InputError: When the weights do not fit the sets.
+    """
+    sizes = [[shard.num_samples for shard in group] for group in sets]
+    if not config.weights:
+        return EpochOrder(
+            [size for group in sizes for size in group], seed=config.seed, shuffle_shards=config.shuffle_shards
+        )
+    try:
+        return MixedOrder(sizes, config.weights, seed=config.seed, shuffle_shards=config.shuffle_shards)
+    except ValueError as error:
+        raise InputError(f"weights: {error}") from error
 
 
 def count_steps(config: TrainConfig, num_samples: int, ranks: Ranks) -> int:
@@ -137,13 +168,18 @@ def find_resumable(config: TrainConfig, data_digest: str) -> str | None:
     if info.data_digest != data_digest:
         raise InputError(f"{found[-1]} was trained on other shards; a run is resumed on the same data")
     for name, value in identity_of(config).items():
-        if info.train.get(name, getattr(TrainConfig, name)) != value:
+        if _as_saved(info.train.get(name, getattr(TrainConfig, name))) != _as_saved(value):
             flag = name.replace("_", "-")
             raise InputError(f"{found[-1]} was trained with {flag} {info.train.get(name)}, not {value}")
     return found[-1]
 
 
-def _choose_tokenizer(config: TrainConfig, shards: list[Shard], resumed: str | None, ranks: Ranks) -> TextTokenizer:
+def _as_saved(value: Any) -> Any:
+    """A value as it comes back from JSON."""
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _choose_tokenizer(config: TrainConfig, reader: ShardReader, resumed: str | None, ranks: Ranks) -> TextTokenizer:
     start = resumed or (find_checkpoint(config.init) if config.init else None)
     tokenizer = load_tokenizer(start) if start else None
     if tokenizer is not None:
@@ -152,32 +188,38 @@ def _choose_tokenizer(config: TrainConfig, shards: list[Shard], resumed: str | N
         return tokenizer
     if start and not config.tokenizer:
         raise InputError(f"{start} has no tokenizer: give the one that it was trained with as --tokenizer")
-    return broadcast(_make_tokenizer(config, shards, ranks), ranks)
+    return broadcast(_make_tokenizer(config, reader, ranks), ranks)
 
 
-def _make_tokenizer(config: TrainConfig, shards: list[Shard], ranks: Ranks) -> TextTokenizer | None:
+def _make_tokenizer(config: TrainConfig, reader: ShardReader, ranks: Ranks) -> TextTokenizer | None:
     if not ranks.is_first:
         return None
     if os.path.isdir(config.tokenizer):
         return EncoderTokenizer.load(config.tokenizer)
     if config.tokenizer:
         return ClipTokenizer.load(config.tokenizer)
-    texts = ShardReader(shards, max_open=1).texts(config.tokenizer_texts)
-    return train_tokenizer(texts, vocab_size=config.vocab_size)
+    tokenizer = train_tokenizer(reader.texts(config.tokenizer_texts), vocab_size=config.vocab_size)
+    reader.close()
+    return tokenizer
 
 
 def _make_dataset(
-    config: TrainConfig, shards: list[Shard], *, model: ModelConfig, tokenizer: TextTokenizer, ranks: Ranks
+    config: TrainConfig,
+    reader: ShardReader,
+    order: Order,
+    *,
+    model: ModelConfig,
+    tokenizer: TextTokenizer,
+    ranks: Ranks,
 ) -> BatchDataset:
-    sizes = [shard.num_samples for shard in shards]
     return BatchDataset(
-        ShardReader(shards, max_open=2 * config.shuffle_shards),
-        EpochOrder(sizes, seed=config.seed, shuffle_shards=config.shuffle_shards),
+        reader,
+        order,
         tokenizer=tokenizer,
         model=model,
         batch_size=config.batch_size,
         ranks=ranks,
         crop_seed=config.seed if config.crop == "random" else None,
         text_seed=config.seed if config.texts == "random" else None,
-        keep_decoded=fits_in_memory(sum(sizes), model.image.image_size, config.cache_mb),
+        keep_decoded=fits_in_memory(order.num_samples, model.image.image_size, config.cache_mb),
     )
