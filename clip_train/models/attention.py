@@ -13,22 +13,25 @@ Dao 2023 (FlashAttention-2, sequences of several lengths).
 import functools
 import inspect
 from collections.abc import Callable
-from typing import cast
+from typing import Final, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, scaled_dot_product_attention
+from torch.nn.functional import linear, scaled_dot_product_attention, silu
 
 from clip_train.extras import find_module
 from clip_train.models.packing import Packing
+
+
+_QUICK: Final = 1.702
 
 
 class QuickGELU(nn.Module):
     """The approximation of GELU that CLIP's published weights were trained with."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Applies x * sigmoid(1.702 x)."""
-        return x * torch.sigmoid(1.702 * x)
+        """Applies x * sigmoid(1.702 x), written so that its gradient is one kernel of torch's."""
+        return silu(x * _QUICK) * (1 / _QUICK)
 
 
 def build_activation(name: str) -> nn.Module:
