@@ -108,10 +108,10 @@ def resize_pixels(pixels: Pixels, side: int) -> Pixels:
     short = min(height, width)
     if short == side:
         return pixels
-    image = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    image = torch.from_numpy(pixels)[None].permute(0, 3, 1, 2)  # and the result has its channels last, too
     size = side * height // short, side * width // short
     resized = interpolate(image, size, mode="bicubic", antialias=True)
-    return resized[0].permute(1, 2, 0).contiguous().numpy()
+    return resized.permute(0, 2, 3, 1)[0].numpy()
 
 
 def is_elongated(pixels: Pixels) -> bool:

@@ -22,7 +22,6 @@ from torch.nn.functional import linear, scaled_dot_product_attention, silu
 from clip_train.extras import find_module
 from clip_train.models.packing import Packing
 
-
 _QUICK: Final = 1.702
 
 

@@ -54,7 +54,7 @@ class Sample(NamedTuple):
     encoded: bytes  # empty where the pixels are kept
     pixels: Pixels | None  # [height, width, 3], the shorter side is the model's
     texts: list[str]  # those that may be drawn
-    ids: Tensor | None  # [context] int32, where there is one text
+    ids: Tensor | None  # [context] int32, where there is one text and decoded samples are kept
 
 
 class Piece(NamedTuple):
@@ -129,20 +129,26 @@ class BatchDataset(Dataset[Batch]):
         start = piece.step * self._batch_size + self._rank * self.local_size
         drawn = self._order.draw(start + piece.start, start + piece.stop)
         images = np.zeros((len(drawn), self._side, self._side, 3), dtype=np.uint8)
-        ids: list[Tensor] = []
-        readable = torch.zeros(len(drawn), dtype=torch.bool)
+        readable = np.zeros(len(drawn), dtype=bool)
+        ids: dict[int, Tensor] = {}
+        texts: dict[int, str] = {}
         for row, place in enumerate(drawn):
             sample = self._load(place)
             crop = self._crop(place, sample) if sample is not None else None
-            if sample is not None and crop is not None:
-                images[row], readable[row] = crop, True
-                ids.append(self._ids(place, sample))
+            if sample is None or crop is None:
+                texts[row] = ""
+                continue
+            images[row], readable[row] = crop, True
+            if sample.ids is None:
+                texts[row] = self._draw_text(place, sample)
             else:
-                ids.append(self._tokenize(""))
+                ids[row] = sample.ids
+        if texts:
+            ids |= dict(zip(texts, self._tokenize(list(texts.values())), strict=True))
         return Batch(
             images=torch.from_numpy(images).permute(0, 3, 1, 2),
-            ids=trim_padding(torch.stack(ids), self._tokenizer.pad_id),
-            readable=readable,
+            ids=trim_padding(torch.stack([ids[row] for row in range(len(drawn))]), self._tokenizer.pad_id),
+            readable=torch.from_numpy(readable),
         )
 
     def _load(self, place: Drawn) -> Sample | None:
@@ -164,25 +170,24 @@ class BatchDataset(Dataset[Batch]):
         texts = members.all_texts() if self._text_seed is not None else [first]
         if not first:
             raise InputError(f"sample {members.key} has no text")
-        ids = self._tokenize(texts[0]) if len(texts) == 1 else None
-        sample = Sample(members.image, None, texts, ids)
+        sample = Sample(members.image, None, texts, None)
         if not self.keeps_decoded:
             return sample
+        if len(texts) == 1:
+            sample = sample._replace(ids=self._tokenize(texts)[0])
         pixels = decode_pixels(members.image, self._side)
         if is_elongated(pixels):  # larger than the model needs: decoded anew each time
             return sample
-        return Sample(b"", resize_pixels(pixels, self._side), texts, ids)
+        return sample._replace(encoded=b"", pixels=resize_pixels(pixels, self._side))
 
-    def _ids(self, place: Drawn, sample: Sample) -> Tensor:
-        """The ids of the sample's text, or of one that is drawn by seed, epoch and place."""
-        if sample.ids is not None:
-            return sample.ids
-        assert self._text_seed is not None
-        drawn = np.random.default_rng([self._text_seed, *place]).integers(len(sample.texts))
-        return self._tokenize(sample.texts[drawn])
+    def _draw_text(self, place: Drawn, sample: Sample) -> str:
+        """The sample's text, or one that is drawn by seed, epoch and place."""
+        if self._text_seed is None or len(sample.texts) == 1:
+            return sample.texts[0]
+        return sample.texts[np.random.default_rng([self._text_seed, *place]).integers(len(sample.texts))]
 
-    def _tokenize(self, text: str) -> Tensor:
-        return self._tokenizer.tokenize(text, self._context_length, truncate=True)[0]
+    def _tokenize(self, texts: list[str]) -> Tensor:
+        return self._tokenizer.tokenize(texts, self._context_length, truncate=True)
 
     def _crop(self, place: Drawn, sample: Sample) -> Pixels | None:
         """The square that is seen in this epoch; None when the image cannot be decoded."""
