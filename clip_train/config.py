@@ -203,7 +203,14 @@ class TrainConfig:
     name: ClassVar[str] = "train"
 
     config: str = option("", "TOML file of options; KEY=VALUE and flags go before it.", identity=False)
-    shards: tuple[str, ...] = option((), "Shard folders or tars to train on.", identity=False)
+    shards: tuple[str, ...] = option(
+        (),
+        "Shard folders or tars to train on, on disk or as URLs; names may hold {00000..00041}, {a,b} and wildcards.",
+        identity=False,
+    )
+    weights: tuple[float, ...] = option(
+        (), "A number for each of --shards: its share of the stream; without them all shards are one set."
+    )
     output: str = option("", "Folder for checkpoints, tokenizer and metrics.", identity=False)
     model: str = option("ViT-B/32", "Preset, or a JSON file with a model configuration.")
     init: str = option("", "Checkpoint, run or imported folder whose weights and tokenizer training starts from.")
@@ -250,6 +257,13 @@ class TrainConfig:
     sync_batch_norm: bool = option(False, "Batch statistics over all ranks, for towers that have them (GPUs only).")
     crop: Crop = option("random", "Square crop of the resized image.")
     texts: Texts = option("first", "Of a sample with several texts: the first, or a random one each epoch.")
+    max_unreadable_share: float = option(
+        0.1,
+        "Largest share of samples, of those seen, that may have no readable image or no text; more end the run.",
+        minimum=0,
+        maximum=1,
+        identity=False,
+    )
     shuffle_shards: int = option(16, "Shards whose samples are mixed with each other.", minimum=1)
     seed: int = option(0, "Seed of weights, order and crops.", minimum=0)
     max_skipped: int = option(
@@ -272,6 +286,12 @@ class TrainConfig:
     cache_mb: int = option(
         512, "Decode each image once and keep it when all fit into this many MiB.", minimum=0, identity=False
     )
+    shard_cache: str = option(
+        "",
+        "Folder for indexes of tars that have none, and copies of far shards; by default one of your user's.",
+        identity=False,
+    )
+    shard_cache_gb: int = option(100, "Most GB of copies of far shards that are kept.", minimum=1, identity=False)
     gradient_checkpointing: bool = option(
         False, "Compute activations of the blocks twice instead of keeping them: less memory.", identity=False
     )

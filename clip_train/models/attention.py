@@ -1,24 +1,36 @@
-"""Pre-norm transformer blocks, read at every token or, exactly and for less, at one token.
+"""Pre-norm transformer blocks, read at every token or, exactly and for less, at one token of each sequence.
 
-In: tokens ``[batch, length, width]``. Out: the same shape, or ``[batch, width]``.
+In: tokens ``[batch, length, width]``, or ``[tokens, width]`` of sequences that are packed one behind another. Out: the
+same shape, or ``[batch, width]``. Of packed sequences everything but attention is computed for real tokens only;
+attention runs on the packed tokens too where the GPU has a kernel for it, else on padded copies of queries, keys and
+values, whose padding no token looks at.
 Parameter names are those of CLIP's published weights (``resblocks.0.attn.in_proj_weight``).
 
-Source: Vaswani et al. 2017; Radford et al. 2019 (pre-norm); Hendrycks & Gimpel 2016 (GELU and x * sigmoid(1.702 x)).
+Source: Vaswani et al. 2017; Radford et al. 2019 (pre-norm); Hendrycks & Gimpel 2016 (GELU and x * sigmoid(1.702 x));
+Dao 2023 (FlashAttention-2, sequences of several lengths).
 """
 
-from typing import cast
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Final, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, scaled_dot_product_attention
+from torch.nn.functional import linear, scaled_dot_product_attention, silu
+
+from clip_train.extras import find_module
+from clip_train.models.packing import Packing
+
+_QUICK: Final = 1.702
 
 
 class QuickGELU(nn.Module):
     """The approximation of GELU that CLIP's published weights were trained with."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Applies x * sigmoid(1.702 x)."""
-        return x * torch.sigmoid(1.702 * x)
+        """Applies x * sigmoid(1.702 x), written so that its gradient is one kernel of torch's."""
+        return silu(x * _QUICK) * (1 / _QUICK)
 
 
 def build_activation(name: str) -> nn.Module:
@@ -71,8 +83,47 @@ class SelfAttention(nn.Module):
         out: Tensor = self.out_proj(self._merge(mixed)[:, 0])
         return out
 
+    def mix_packed(self, x: Tensor, packing: Packing) -> Tensor:
+        """Every token of packed sequences attends to itself and those before it in its sequence."""
+        projected = linear(x, self.in_proj_weight, self.in_proj_bias)
+        if (attend := _packed_attention(x.device, projected.dtype)) is not None:
+            queries, keys, values = self._heads(projected, 3)
+            bounds, longest = packing.bounds, packing.longest
+            mixed = attend(queries, keys, values, bounds, bounds, longest, longest, window_size=(-1, 0)).flatten(1)
+        else:
+            queries, keys, values = (self._split(part) for part in packing.pad(projected).chunk(3, dim=-1))
+            mixed = packing.unpad(self._merge(scaled_dot_product_attention(queries, keys, values, is_causal=True)))
+        out: Tensor = self.out_proj(mixed)
+        return out
+
+    def read_packed(self, x: Tensor, packing: Packing) -> Tensor:
+        """What `mix_packed` gives at the last token of each sequence, ``[sequences, width]``."""
+        width = x.shape[-1]
+        queries = linear(x[packing.ends], self.in_proj_weight[:width], self.in_proj_bias[:width])
+        projected = linear(x, self.in_proj_weight[width:], self.in_proj_bias[width:])
+        if (attend := _packed_attention(x.device, projected.dtype)) is not None:
+            keys, values = self._heads(projected, 2)
+            ones = torch.arange(len(packing.bounds), device=x.device, dtype=torch.int32)
+            (heads,) = self._heads(queries, 1)
+            mixed = attend(heads, keys, values, ones, packing.bounds, 1, packing.longest).flatten(1)
+        else:
+            keys, values = (self._split(part) for part in packing.pad(projected).chunk(2, dim=-1))
+            lengths = packing.bounds.diff()
+            visible = torch.arange(packing.longest, device=x.device) < lengths[:, None]
+            mixed = self._merge(
+                scaled_dot_product_attention(
+                    self._split(queries[:, None]), keys, values, attn_mask=visible[:, None, None, :]
+                )
+            )[:, 0]
+        out: Tensor = self.out_proj(mixed)
+        return out
+
+    def _heads(self, x: Tensor, num_parts: int) -> tuple[Tensor, ...]:
+        """``[tokens, parts * width]`` to a ``[tokens, heads, dim]`` for each part."""
+        return x.view(len(x), num_parts, self.heads, x.shape[1] // (num_parts * self.heads)).unbind(dim=1)
+
     def _split(self, x: Tensor) -> Tensor:
-        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
+        return x.view(*x.shape[:2], self.heads, x.shape[2] // self.heads).transpose(1, 2)
 
     def _merge(self, x: Tensor) -> Tensor:
         return x.transpose(1, 2).flatten(2)
@@ -115,6 +166,18 @@ class ResidualAttentionBlock(nn.Module):
         token = token + self.mlp(self.ln_2(token))
         return token
 
+    def mix_packed(self, x: Tensor, packing: Packing) -> Tensor:
+        """The block at every token of packed sequences, each of which sees itself and those before it."""
+        x = x + self.attn.mix_packed(self.ln_1(x), packing)
+        x = x + self.mlp(self.ln_2(x))
+        return x
+
+    def read_packed(self, x: Tensor, packing: Packing) -> Tensor:
+        """The same at the last token of each sequence, ``[sequences, width]``."""
+        token = x[packing.ends] + self.attn.read_packed(self.ln_1(x), packing)
+        token = token + self.mlp(self.ln_2(token))
+        return token
+
 
 class Transformer(nn.Module):
     """A stack of blocks of which one token is read."""
@@ -140,6 +203,34 @@ class Transformer(nn.Module):
         for block in before:
             x = block(x, causal=causal)
         return last.read(x, positions, causal=causal)
+
+    def read_packed(self, x: Tensor, packing: Packing) -> Tensor:
+        """The stack, causal, at the last token of packed sequences.
+
+        Args:
+            x: ``[tokens, width]``.
+            packing: Where the sequences lie.
+
+        Returns:
+            ``[sequences, width]``.
+        """
+        *before, last = self.blocks
+        for block in before:
+            x = block.mix_packed(x, packing)
+        return last.read_packed(x, packing)
+
+
+@functools.cache
+def _packed_attention(device: torch.device, dtype: torch.dtype) -> Callable[..., Tensor] | None:
+    """Torch's attention over packed sequences; None where it has none: on CPUs, in full precision, on old GPUs."""
+    if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16):
+        return None
+    if torch.cuda.get_device_capability(device) < (8, 0):
+        return None
+    module = find_module("torch.nn.attention.varlen")
+    attend: Callable[..., Tensor] | None = getattr(module, "varlen_attn", None)
+    # its first release had another parameter for causality
+    return attend if attend is not None and "window_size" in inspect.signature(attend).parameters else None
 
 
 def take_tokens(x: Tensor, positions: Tensor) -> Tensor:

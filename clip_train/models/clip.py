@@ -29,6 +29,7 @@ from clip_train.errors import InputError
 from clip_train.models.efficientnet import EfficientNet
 from clip_train.models.hugging_face import HuggingFaceText
 from clip_train.models.inputs import check_ids, check_images
+from clip_train.models.packing import PackedTexts, pack_texts
 from clip_train.models.precision import inference_products
 from clip_train.models.resnet import ModifiedResNet
 from clip_train.models.text import BagOfWords, TextTransformer
@@ -100,20 +101,29 @@ class Clip(nn.Module):
             InputError: When the images are not normalised floats of the model's size, on its device.
         """
         check_images(images, side=self.config.image.image_size, device=self.device)
-        return self._encode(self.visual, images.to(self.logit_scale.dtype))
+        return self._encode(self.visual, images.to(self.logit_scale.dtype), len(images))
 
-    def encode_text(self, ids: Tensor) -> Tensor:
-        """Text features ``[batch, embed_dim]``, not normalised.
+    def pack_texts(self, ids: Tensor) -> Tensor | PackedTexts:
+        """Ids as the text tower likes them best: packed, where it takes that, else as they are.
+
+        Done before the ids go to a GPU it spares waiting for the GPU to count them.
+        """
+        return pack_texts(ids) if isinstance(self.text, TextTransformer) else ids
+
+    def encode_text(self, ids: Tensor | PackedTexts) -> Tensor:
+        """Text features ``[batch, embed_dim]``, not normalised; packed ids are for the text transformer only.
 
         Raises:
             InputError: When the ids are longer than the context, or of another vocabulary.
         """
+        if isinstance(ids, PackedTexts):
+            return self._encode(self.text, ids, ids.packing.num_sequences)
         text = self.config.text
         check_ids(ids, context_length=text.context_length, vocab_size=text.vocab_size, device=self.device)
-        return self._encode(self.text, ids)
+        return self._encode(self.text, ids, len(ids))
 
-    def _encode(self, tower: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
-        if not len(inputs):  # some towers cannot tell the shape of nothing
+    def _encode(self, tower: Callable[[Any], Tensor], inputs: Tensor | PackedTexts, number: int) -> Tensor:
+        if not number:  # some towers cannot tell the shape of nothing
             return self.logit_scale.new_empty(0, self.config.embed_dim)
         is_own = not torch.is_grad_enabled() and not torch.is_autocast_enabled(self.device.type)
         with inference_products(self.device, self.precision):

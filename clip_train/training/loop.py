@@ -17,12 +17,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 from torch.nn.parallel import DistributedDataParallel
 
 from clip_train.config import TrainConfig
 from clip_train.data.decode import normalize_pixels
 from clip_train.models.clip import Clip
+from clip_train.models.packing import PackedTexts
 from clip_train.models.precision import float32_products, half_products, repeatable_kernels
 from clip_train.training.distributed import (
     Ranks,
@@ -60,10 +60,10 @@ class PairLoss(nn.Module):
         self.model = model
         self._ranks = ranks
 
-    def forward(self, images: Tensor, ids: Tensor) -> Tensor:
-        """The loss of a batch of normalised images and token ids."""
+    def forward(self, images: Tensor, ids: Tensor | PackedTexts, readable: Tensor | None = None) -> Tensor:
+        """The loss of a batch of normalised images and token ids, of which only some pairs may take part."""
         image_features, text_features = self.model.encode_image(images), self.model.encode_text(ids)
-        return contrastive_loss(image_features, text_features, self.model.logit_scale.exp(), self._ranks)
+        return contrastive_loss(image_features, text_features, self.model.logit_scale.exp(), self._ranks, readable)
 
 
 def train(config: TrainConfig) -> TrainSummary:
@@ -71,6 +71,7 @@ def train(config: TrainConfig) -> TrainSummary:
 
     Raises:
         InputError: When the options, the shards or the checkpoint to resume do not fit, or another run is at work.
+        DataError: When too large a share of the samples cannot be read, or a far shard cannot be fetched.
         DivergedError: When too many steps in a row had a loss or gradients that are not finite.
     """
     device = choose_device(config.device)
@@ -104,12 +105,11 @@ def run_steps(run: Run, stop: StopSignals) -> TrainSummary:
             learning_rate = rate_at(step)
             set_learning_rate(run.optimizer, learning_rate)
             seed_step(config.seed, step, ranks)
+            readable = run.unreadable.add(batch.readable)
             images = normalize_pixels(batch.images.to(run.device, non_blocking=True))
-            ids = batch.ids.to(run.device, non_blocking=True)
-            if config.compile:
-                ids = pad_to_few_lengths(ids, model.config.text.context_length, model.config.text.pad_id)
+            ids = model.pack_texts(batch.ids).to(run.device)
             with half_products(run.device, config.precision):
-                loss = pair_loss(images, ids)
+                loss = pair_loss(images, ids, readable)
             gradient_norm = run.updates.apply(loss)
             model.clamp_logit_scale()
 
@@ -130,24 +130,13 @@ def run_steps(run: Run, stop: StopSignals) -> TrainSummary:
                     logit_scale=model.logit_scale.exp().item(),
                     gradient_norm=gradient_norm.item(),
                     skipped=run.updates.skipped,
-                    unreadable=batch.num_unreadable,
+                    unreadable=run.unreadable.take_new(),
                 )
             if saving:
                 checkpoint = run.save(step)
             if ending:
                 break
     return TrainSummary(step, run.total_steps, shown_loss, checkpoint, 0 if step == run.total_steps else received)
-
-
-def pad_to_few_lengths(ids: Tensor, context_length: int, pad_id: int) -> Tensor:
-    """Token ids as long as the next of at most eight lengths, for each length is compiled by itself.
-
-    >>> [pad_to_few_lengths(torch.ones(2, n), 77, 0).shape[1] for n in (3, 16, 17, 70)]
-    [16, 16, 32, 77]
-    """
-    unit = 8 * math.ceil(context_length / 64)
-    length = min(context_length, unit * math.ceil(ids.shape[1] / unit))
-    return pad(ids, (0, length - ids.shape[1]), value=pad_id)
 
 
 class SaveTimes:

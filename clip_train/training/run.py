@@ -7,12 +7,15 @@ import dataclasses
 import math
 import os
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from clip_train.config import ModelConfig, TrainConfig
-from clip_train.data.order import EpochOrder
-from clip_train.data.shards import Shard, ShardReader, list_shards, shards_digest
+from clip_train.data.cache import GB, ShardCache
+from clip_train.data.order import EpochOrder, MixedOrder, Order
+from clip_train.data.shards import Shard, ShardReader, list_sets, shards_digest
 from clip_train.errors import DivergedError, InputError
 from clip_train.models.clip import Clip
 from clip_train.models.vision import VisionTransformer
@@ -40,6 +43,7 @@ from clip_train.training.distributed import Ranks, decide_first
 from clip_train.training.initialization import start_weights, sync_batch_norm
 from clip_train.training.loader import BatchDataset, fits_in_memory
 from clip_train.training.optimizer import build_optimizer
+from clip_train.training.unreadable import UnreadableCount
 from clip_train.training.updates import Updates, first_not_finite
 from pipeline.base.options import identity_of
 
@@ -57,6 +61,7 @@ class Run:
     optimizer: torch.optim.Optimizer
     updates: Updates
     average: WeightAverage | None
+    unreadable: UnreadableCount
     resumed: str | None  # the checkpoint it goes on from
     first_step: int
     total_steps: int
@@ -75,7 +80,11 @@ class Run:
             raise DivergedError(f"{name} is not finite at step {step}; try a lower learning rate")
         if not self.ranks.is_first:
             return ""
-        training = {"optimizer": self.optimizer.state_dict(), "updates": self.updates.state_dict()}
+        training = {
+            "optimizer": self.optimizer.state_dict(),
+            "updates": self.updates.state_dict(),
+            "unreadable": self.unreadable.state_dict(),
+        }
         if self.average is not None:
             training["weights"] = trained
         return save_checkpoint(
@@ -96,16 +105,22 @@ class Run:
         self.optimizer.load_state_dict(state["optimizer"])
         if "updates" in state:  # not in checkpoints from before steps could be left out
             self.updates.load_state_dict(state["updates"])
+        if "unreadable" in state:  # nor in those from before they were counted
+            self.unreadable.load_state_dict(state["unreadable"])
 
 
 def set_up(config: TrainConfig, device: torch.device, ranks: Ranks) -> Run:
     """Opens the shards and makes, or reads from the newest checkpoint, what the loop works on."""
-    shards = list_shards(config.shards)
+    cache = ShardCache(config.shard_cache, max_bytes=config.shard_cache_gb * GB)
+    sets = list_sets(config.shards, cache=cache, lenient=True)
+    shards = [shard for group in sets for shard in group]
+    order = make_order(config, sets)
     data_digest = shards_digest(shards)
     resumed = decide_first(lambda: find_resumable(config, data_digest), ranks)
     first_step = read_info(resumed).step if resumed else 0
-    total_steps = count_steps(config, sum(shard.num_samples for shard in shards), ranks, first_step=first_step)
-    tokenizer = _choose_tokenizer(config, shards, resumed, ranks)
+    total_steps = count_steps(config, order.num_samples, ranks, first_step=first_step)
+    reader = ShardReader(shards, max_open=2 * config.shuffle_shards * len(sets), cache=cache, lenient=True)
+    tokenizer = _choose_tokenizer(config, reader, resumed, ranks)
     model_config = choose_model(config, tokenizer)
     torch.manual_seed(config.seed)
     model = Clip(model_config, tokenizer).to(device)
@@ -122,12 +137,13 @@ def set_up(config: TrainConfig, device: torch.device, ranks: Ranks) -> Run:
         config=config,
         ranks=ranks,
         device=device,
-        dataset=_make_dataset(config, shards, model=model_config, tokenizer=tokenizer, ranks=ranks),
+        dataset=_make_dataset(config, reader, order, model=model_config, tokenizer=tokenizer, ranks=ranks),
         data_digest=data_digest,
         model=model,
         optimizer=optimizer,
         updates=updates,
         average=None if config.ema is None else WeightAverage(model, config.ema),
+        unreadable=UnreadableCount(config.max_unreadable_share, ranks),
         resumed=resumed,
         first_step=first_step,
         total_steps=total_steps,
@@ -151,8 +167,25 @@ def prepare_model(model: Clip, config: TrainConfig) -> None:
     if config.gradient_checkpointing:
         recompute_blocks(model)
     if config.compile:
-        for tower in (model.visual, model.text):
-            tower.compile(dynamic=False)
+        model.visual.compile(dynamic=False)
+        model.text.compile(dynamic=True)  # each batch has another number of tokens
+
+
+def make_order(config: TrainConfig, sets: Sequence[Sequence[Shard]]) -> Order:
+    """The order of the samples: all sets as one, or mixed by weights.
+
+    Raises:
+        InputError: When the weights do not fit the sets.
+    """
+    sizes = [[shard.num_samples for shard in group] for group in sets]
+    if not config.weights:
+        return EpochOrder(
+            [size for group in sizes for size in group], seed=config.seed, shuffle_shards=config.shuffle_shards
+        )
+    try:
+        return MixedOrder(sizes, config.weights, seed=config.seed, shuffle_shards=config.shuffle_shards)
+    except ValueError as error:
+        raise InputError(f"weights: {error}") from error
 
 
 def count_steps(config: TrainConfig, num_samples: int, ranks: Ranks, *, first_step: int = 0) -> int:
@@ -200,15 +233,19 @@ def find_resumable(config: TrainConfig, data_digest: str) -> str | None:
         raise InputError(f"{newest.path} was trained on other shards; a run is resumed on the same data")
     for name, value in identity_of(config).items():
         trained = info.train.get(name, getattr(TrainConfig, name))
-        trained = tuple(trained) if isinstance(trained, list) else trained  # JSON has no tuples
-        if trained != value:
+        if _as_saved(trained) != _as_saved(value):
             raise InputError(f"{newest.path} was trained with {name.replace('_', '-')} {trained}, not {value}")
     for path in newest.damaged:
         print(f"{path} is kept as {set_aside(path)}", file=sys.stderr)
     return newest.path
 
 
-def _choose_tokenizer(config: TrainConfig, shards: list[Shard], resumed: str | None, ranks: Ranks) -> TextTokenizer:
+def _as_saved(value: Any) -> Any:
+    """A value as it comes back from JSON."""
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _choose_tokenizer(config: TrainConfig, reader: ShardReader, resumed: str | None, ranks: Ranks) -> TextTokenizer:
     start = resumed or (find_checkpoint(config.init) if config.init else None)
     tokenizer = load_tokenizer(start) if start else None
     if tokenizer is not None:
@@ -217,30 +254,36 @@ def _choose_tokenizer(config: TrainConfig, shards: list[Shard], resumed: str | N
         return tokenizer
     if start and not config.tokenizer:
         raise InputError(f"{start} has no tokenizer: give the one that it was trained with as --tokenizer")
-    return decide_first(lambda: _make_tokenizer(config, shards), ranks)
+    return decide_first(lambda: _make_tokenizer(config, reader), ranks)
 
 
-def _make_tokenizer(config: TrainConfig, shards: list[Shard]) -> TextTokenizer:
+def _make_tokenizer(config: TrainConfig, reader: ShardReader) -> TextTokenizer:
     if os.path.isdir(config.tokenizer):
         return EncoderTokenizer.load(config.tokenizer)
     if config.tokenizer:
         return ClipTokenizer.load(config.tokenizer)
-    texts = ShardReader(shards, max_open=1).texts(config.tokenizer_texts)
-    return train_tokenizer(texts, vocab_size=config.vocab_size)
+    tokenizer = train_tokenizer(reader.texts(config.tokenizer_texts), vocab_size=config.vocab_size)
+    reader.close()
+    return tokenizer
 
 
 def _make_dataset(
-    config: TrainConfig, shards: list[Shard], *, model: ModelConfig, tokenizer: TextTokenizer, ranks: Ranks
+    config: TrainConfig,
+    reader: ShardReader,
+    order: Order,
+    *,
+    model: ModelConfig,
+    tokenizer: TextTokenizer,
+    ranks: Ranks,
 ) -> BatchDataset:
-    sizes = [shard.num_samples for shard in shards]
     return BatchDataset(
-        ShardReader(shards, max_open=2 * config.shuffle_shards),
-        EpochOrder(sizes, seed=config.seed, shuffle_shards=config.shuffle_shards),
+        reader,
+        order,
         tokenizer=tokenizer,
         model=model,
         batch_size=config.batch_size,
         ranks=ranks,
         crop_seed=config.seed if config.crop == "random" else None,
         text_seed=config.seed if config.texts == "random" else None,
-        keep_decoded=fits_in_memory(sum(sizes), model.image.image_size, config.cache_mb),
+        keep_decoded=fits_in_memory(order.num_samples, model.image.image_size, config.cache_mb),
     )

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from clip_train.data.decode import Preprocess, decode_image, normalize_pixels
-from clip_train.data.shards import SampleSpans, ShardReader
+from clip_train.data.shards import ShardReader
+from clip_train.data.tars import SampleSpans
 from clip_train.errors import InputError
 from clip_train.models.clip import Clip
 from clip_train.use.features import batched, encode_texts, map_ahead

@@ -6,7 +6,8 @@ import tarfile
 
 import pytest
 
-from clip_train.data.shards import Shard, ShardReader, index_shard, list_shards, shards_digest
+from clip_train.data.shards import Shard, ShardReader, list_shards, shards_digest
+from clip_train.data.tars import index_shard
 from clip_train.errors import InputError
 
 
