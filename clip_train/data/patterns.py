@@ -64,6 +64,8 @@ def _expand_range(part: str, pattern: str) -> Iterator[str]:
     first, last, step = found[1], found[2], int(found[3] or 1)
     if int(first) > int(last) or not step:
         raise InputError(f"{pattern}: the range {{{part}}} holds nothing")
+    if (int(last) - int(first)) // step >= _MOST:
+        raise InputError(f"{pattern}: more than {_MOST:,} names")
     width = max(len(first), len(last)) if first[0] == "0" or last[0] == "0" else 0
     for number in range(int(first), int(last) + 1, step):
         yield f"{number:0{width}d}"

@@ -84,7 +84,7 @@ def run_steps(run: Run, stop: StopSignals) -> TrainSummary:
                 step, peak=config.learning_rate, warmup_steps=config.warmup_steps, total_steps=run.total_steps
             )
             set_learning_rate(optimizer, learning_rate)
-            readable = run.unreadable.add(batch.readable)
+            readable = run.unreadable.add(batch.readable, batch.problem)
             images = normalize_pixels(batch.images.to(run.device, non_blocking=True))
             ids = model.pack_texts(batch.ids).to(run.device)
             with torch.autocast(run.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
