@@ -93,12 +93,13 @@ class Clip(nn.Module):
         features: Tensor = self.visual(images)
         return features
 
-    def pack_texts(self, ids: Tensor) -> Tensor | PackedTexts:
+    def pack_texts(self, ids: Tensor, *, few_shapes: bool = False) -> Tensor | PackedTexts:
         """Ids as the text tower likes them best: packed, where it takes that, else as they are.
 
-        Done before the ids go to a GPU it spares waiting for the GPU to count them.
+        Done before the ids go to a GPU it spares waiting for the GPU to count them. With `few_shapes` batches of all
+        lengths come in few shapes, for a tower that is compiled for each.
         """
-        return pack_texts(ids) if isinstance(self.text, TextTransformer) else ids
+        return pack_texts(ids, few_shapes=few_shapes) if isinstance(self.text, TextTransformer) else ids
 
     def encode_text(self, ids: Tensor | PackedTexts) -> Tensor:
         """Text features ``[batch, embed_dim]``, not normalised; packed ids are for the text transformer only."""
