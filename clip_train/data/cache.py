@@ -85,7 +85,7 @@ class ShardCache:
         return self._find_extents(path, path.removeprefix("file://"))
 
     def _find_extents(self, path: str, local: str) -> Extents:
-        beside = self._read_table(path)
+        beside = self.read_table(path)
         if beside is not None and _fits(beside, local):
             return beside
         try:
@@ -104,8 +104,8 @@ class ShardCache:
                 np.save(file, found)
             return found
 
-    def _read_table(self, path: str) -> Extents | None:
-        """What the table beside a shard says, when there is one that knows."""
+    def read_table(self, path: str) -> Extents | None:
+        """What the table beside a shard says of its samples, when there is one that knows."""
         beside = path.removesuffix(".tar") + ".parquet"
         try:
             if files.is_local(path):

@@ -5,11 +5,12 @@ In: ``s3://bucket/{00000..00041}.tar``. Out: the names.
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 from clip_train.errors import InputError
 
-_MOST: Final = 10_000_000  # names of one pattern
+_MOST: Final = 1_000_000  # names of one pattern
 _RANGE: Final = re.compile(r"(\d+)\.\.(\d+)(?:\.\.(\d+))?")
 
 
@@ -22,11 +23,9 @@ def expand_braces(pattern: str) -> list[str]:
     Raises:
         InputError: When a brace is not closed, a range counts down, or there would be too many names.
     """
-    names = []
-    for name in _expand(pattern):
-        names.append(name)
-        if len(names) > _MOST:
-            raise InputError(f"{pattern}: more than {_MOST:,} names")
+    names = list(islice(_expand(pattern), _MOST + 1))
+    if len(names) > _MOST:
+        raise InputError(f"{pattern}: more than {_MOST:,} names")
     return names
 
 
@@ -65,5 +64,8 @@ def _expand_range(part: str, pattern: str) -> Iterator[str]:
     first, last, step = found[1], found[2], int(found[3] or 1)
     if int(first) > int(last) or not step:
         raise InputError(f"{pattern}: the range {{{part}}} holds nothing")
+    if (int(last) - int(first)) // step >= _MOST:
+        raise InputError(f"{pattern}: more than {_MOST:,} names")
     width = max(len(first), len(last)) if first[0] == "0" or last[0] == "0" else 0
-    yield from (f"{number:0{width}d}" for number in range(int(first), int(last) + 1, step))
+    for number in range(int(first), int(last) + 1, step):
+        yield f"{number:0{width}d}"

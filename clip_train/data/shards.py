@@ -204,22 +204,19 @@ class ShardReader:
             if not self._lenient:
                 raise
             return str(error)
-        problem = _describe_problem(shard, opened, lenient=self._lenient)
-        if not problem:
-            return opened
-        _close(opened)
-        if not self._lenient:
+        if not self._lenient and (problem := _describe_problem(shard, opened)):
+            _close(opened)
             raise InputError(problem)
-        return problem
+        return opened
 
 
-def _describe_problem(shard: Shard, opened: Opened, *, lenient: bool) -> str:
-    """What is wrong with a shard as a whole; empty when nothing is, or no more than `lenient` allows."""
+def _describe_problem(shard: Shard, opened: Opened) -> str:
+    """What is wrong with a shard as a whole; empty when nothing is."""
     found = len(opened.extents)
-    if found > shard.num_samples or (found < shard.num_samples and not lenient):
+    if found != shard.num_samples:
         return f"{shard.path}: {found} samples, but {SIZES_NAME} says {shard.num_samples}"
     is_cut = found and int(opened.extents.sum(axis=1).max()) > os.fstat(opened.descriptor).st_size
-    return f"{shard.path}: the tar is cut short" if is_cut and not lenient else ""
+    return f"{shard.path}: the tar is cut short" if is_cut else ""
 
 
 def _close(opened: Opened | str) -> None:
@@ -287,10 +284,12 @@ def _refuse(name: str) -> Never:
 
 
 def _count_samples(tar: str, num_bytes: int, cache: ShardCache, lenient: bool) -> int:
+    if (extents := cache.read_table(tar)) is not None:
+        return len(extents)
     opened = cache.open(tar, num_bytes)
     try:
         shard = Shard(tar, len(opened.extents))
-        if problem := _describe_problem(shard, opened, lenient=lenient):
+        if not lenient and (problem := _describe_problem(shard, opened)):
             raise InputError(problem)
         return shard.num_samples
     finally:

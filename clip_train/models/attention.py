@@ -10,17 +10,13 @@ Source: Vaswani et al. 2017; Radford et al. 2019 (pre-norm); Hendrycks & Gimpel 
 Dao 2023 (FlashAttention-2, sequences of several lengths).
 """
 
-import functools
-import inspect
-from collections.abc import Callable
 from typing import Final, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, scaled_dot_product_attention, silu
 
-from clip_train.extras import find_module
-from clip_train.models.packing import Packing
+from clip_train.models.packing import PACKED_ATTENTION, PackedAttention, Packing
 
 _QUICK: Final = 1.702
 
@@ -86,10 +82,11 @@ class SelfAttention(nn.Module):
     def mix_packed(self, x: Tensor, packing: Packing) -> Tensor:
         """Every token of packed sequences attends to itself and those before it in its sequence."""
         projected = linear(x, self.in_proj_weight, self.in_proj_bias)
-        if (attend := _packed_attention(x.device, projected.dtype)) is not None:
+        if _by_kernel(projected, packing):
             queries, keys, values = self._heads(projected, 3)
             bounds, longest = packing.bounds, packing.longest
-            mixed = attend(queries, keys, values, bounds, bounds, longest, longest, window_size=(-1, 0)).flatten(1)
+            attend, causal = cast(PackedAttention, PACKED_ATTENTION)
+            mixed = attend(queries, keys, values, bounds, bounds, longest, longest, **causal).flatten(1)
         else:
             queries, keys, values = (self._split(part) for part in packing.pad(projected).chunk(3, dim=-1))
             mixed = packing.unpad(self._merge(scaled_dot_product_attention(queries, keys, values, is_causal=True)))
@@ -97,24 +94,24 @@ class SelfAttention(nn.Module):
         return out
 
     def read_packed(self, x: Tensor, packing: Packing) -> Tensor:
-        """What `mix_packed` gives at the last token of each sequence, ``[sequences, width]``."""
-        width = x.shape[-1]
+        """What `mix_packed` gives at the last token of each sequence that is read, ``[read, width]``."""
+        width, num_read = x.shape[-1], packing.num_read
         queries = linear(x[packing.ends], self.in_proj_weight[:width], self.in_proj_bias[:width])
         projected = linear(x, self.in_proj_weight[width:], self.in_proj_bias[width:])
-        if (attend := _packed_attention(x.device, projected.dtype)) is not None:
+        if _by_kernel(projected, packing):
             keys, values = self._heads(projected, 2)
-            ones = torch.arange(len(packing.bounds), device=x.device, dtype=torch.int32)
             (heads,) = self._heads(queries, 1)
-            mixed = attend(heads, keys, values, ones, packing.bounds, 1, packing.longest).flatten(1)
+            singly = torch.arange(num_read + 1, device=x.device, dtype=torch.int32)
+            attend, _ = cast(PackedAttention, PACKED_ATTENTION)
+            mixed = attend(heads, keys, values, singly, packing.bounds[: num_read + 1], 1, packing.longest).flatten(1)
         else:
-            keys, values = (self._split(part) for part in packing.pad(projected).chunk(2, dim=-1))
-            lengths = packing.bounds.diff()
+            padded = packing.pad(projected)[:num_read]
+            keys, values = (self._split(part) for part in padded.chunk(2, dim=-1))
+            lengths = packing.bounds[: num_read + 1].diff()
             visible = torch.arange(packing.longest, device=x.device) < lengths[:, None]
-            mixed = self._merge(
-                scaled_dot_product_attention(
-                    self._split(queries[:, None]), keys, values, attn_mask=visible[:, None, None, :]
-                )
-            )[:, 0]
+            visible = visible[:, None, None, :]  # [read, heads, queries, keys]
+            mixed = scaled_dot_product_attention(self._split(queries[:, None]), keys, values, attn_mask=visible)
+            mixed = self._merge(mixed)[:, 0]
         out: Tensor = self.out_proj(mixed)
         return out
 
@@ -154,9 +151,10 @@ class ResidualAttentionBlock(nn.Module):
         self.ln_2 = nn.LayerNorm(width)
         self.mlp = Perceptron(width, activation)
 
-    def forward(self, x: Tensor, *, causal: bool) -> Tensor:
-        """The block at every token."""
-        x = x + self.attn(self.ln_1(x), causal=causal)
+    def forward(self, x: Tensor, *, causal: bool = False, packing: Packing | None = None) -> Tensor:
+        """The block at every token; of packed sequences each token sees itself and those before it."""
+        normed = self.ln_1(x)
+        x = x + (self.attn(normed, causal=causal) if packing is None else self.attn.mix_packed(normed, packing))
         x = x + self.mlp(self.ln_2(x))
         return x
 
@@ -166,14 +164,8 @@ class ResidualAttentionBlock(nn.Module):
         token = token + self.mlp(self.ln_2(token))
         return token
 
-    def mix_packed(self, x: Tensor, packing: Packing) -> Tensor:
-        """The block at every token of packed sequences, each of which sees itself and those before it."""
-        x = x + self.attn.mix_packed(self.ln_1(x), packing)
-        x = x + self.mlp(self.ln_2(x))
-        return x
-
     def read_packed(self, x: Tensor, packing: Packing) -> Tensor:
-        """The same at the last token of each sequence, ``[sequences, width]``."""
+        """The block at the last token of each packed sequence that is read, ``[read, width]``."""
         token = x[packing.ends] + self.attn.read_packed(self.ln_1(x), packing)
         token = token + self.mlp(self.ln_2(token))
         return token
@@ -212,25 +204,17 @@ class Transformer(nn.Module):
             packing: Where the sequences lie.
 
         Returns:
-            ``[sequences, width]``.
+            ``[sequences that are read, width]``.
         """
         *before, last = self.blocks
         for block in before:
-            x = block.mix_packed(x, packing)
+            x = block(x, packing=packing)
         return last.read_packed(x, packing)
 
 
-@functools.cache
-def _packed_attention(device: torch.device, dtype: torch.dtype) -> Callable[..., Tensor] | None:
-    """Torch's attention over packed sequences; None where it has none: on CPUs, in full precision, on old GPUs."""
-    if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16):
-        return None
-    if torch.cuda.get_device_capability(device) < (8, 0):
-        return None
-    module = find_module("torch.nn.attention.varlen")
-    attend: Callable[..., Tensor] | None = getattr(module, "varlen_attn", None)
-    # its first release had another parameter for causality
-    return attend if attend is not None and "window_size" in inspect.signature(attend).parameters else None
+def _by_kernel(x: Tensor, packing: Packing) -> bool:
+    """Whether attention runs on packed tokens; the kernel is for half precision only."""
+    return packing.has_kernel and x.dtype in (torch.bfloat16, torch.float16)
 
 
 def take_tokens(x: Tensor, positions: Tensor) -> Tensor:

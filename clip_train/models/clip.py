@@ -103,12 +103,13 @@ class Clip(nn.Module):
         check_images(images, side=self.config.image.image_size, device=self.device)
         return self._encode(self.visual, images.to(self.logit_scale.dtype), len(images))
 
-    def pack_texts(self, ids: Tensor) -> Tensor | PackedTexts:
+    def pack_texts(self, ids: Tensor, *, few_shapes: bool = False) -> Tensor | PackedTexts:
         """Ids as the text tower likes them best: packed, where it takes that, else as they are.
 
-        Done before the ids go to a GPU it spares waiting for the GPU to count them.
+        Done before the ids go to a GPU it spares waiting for the GPU to count them. With `few_shapes` batches of all
+        lengths come in few shapes, for a tower that is compiled for each.
         """
-        return pack_texts(ids) if isinstance(self.text, TextTransformer) else ids
+        return pack_texts(ids, few_shapes=few_shapes) if isinstance(self.text, TextTransformer) else ids
 
     def encode_text(self, ids: Tensor | PackedTexts) -> Tensor:
         """Text features ``[batch, embed_dim]``, not normalised; packed ids are for the text transformer only.
@@ -117,7 +118,7 @@ class Clip(nn.Module):
             InputError: When the ids are longer than the context, or of another vocabulary.
         """
         if isinstance(ids, PackedTexts):
-            return self._encode(self.text, ids, ids.packing.num_sequences)
+            return self._encode(self.text, ids, ids.packing.num_read)
         text = self.config.text
         check_ids(ids, context_length=text.context_length, vocab_size=text.vocab_size, device=self.device)
         return self._encode(self.text, ids, len(ids))

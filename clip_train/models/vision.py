@@ -71,5 +71,5 @@ def cut_patches(images: Tensor, patch: int) -> Tensor:
     """
     rows, columns = (length // patch for length in images.shape[2:])
     whole = images[:, :, : rows * patch, : columns * patch]
-    cells = whole.unflatten(3, (columns, patch)).unflatten(2, (rows, patch))  # [batch, 3, rows, patch, columns, patch]
-    return cells.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+    cells = whole.reshape(len(images), 3, rows, patch, columns, patch)
+    return cells.permute(0, 2, 4, 1, 3, 5).reshape(len(images), rows * columns, 3 * patch * patch)

@@ -26,7 +26,6 @@ _INPUT_PARTS = {
     *("class_embedding", "positional_embedding", "token_embedding", "embeddings"),
     *("patch_embed", "pos_embed", "cls_token", "reg_token"),
 }
-_WAYS = ("forward", "mix_packed")  # through a block; those that read one token keep little
 _BEHIND_PARTS = {"attnpool", "head"}  # may have positions, or numbers, of their own
 
 
@@ -112,10 +111,7 @@ def recompute_blocks(model: Clip) -> None:
         for name in tower_depths(tower).blocks:
             block = tower.get_submodule(name)
             contexts = partial(_contexts, [module for module in block.modules() if isinstance(module, _BatchNorm)])
-            for way in _WAYS:
-                if hasattr(block, way):
-                    again = partial(checkpoint, getattr(block, way), use_reentrant=False, context_fn=contexts)
-                    setattr(block, way, again)
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False, context_fn=contexts)
 
 
 def _contexts(norms: Sequence[_BatchNorm]) -> tuple[Any, Any]:

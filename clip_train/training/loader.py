@@ -41,16 +41,13 @@ class Batch(NamedTuple):
     images: Tensor  # [pairs, 3, side, side] uint8, channels last in memory; zeros where nothing could be read
     ids: Tensor  # [pairs, length of the longest text] int32; an empty text where nothing could be read
     readable: Tensor  # [pairs] bool
-
-    @property
-    def num_unreadable(self) -> int:
-        """Pairs of this rank that could not be read."""
-        return int((~self.readable).sum())
+    problem: str  # what is wrong with the first that is not; empty when nothing is
 
 
 class Sample(NamedTuple):
     """A readable sample, before the crop."""
 
+    where: str  # it lies, for messages
     encoded: bytes  # empty where the pixels are kept
     pixels: Pixels | None  # [height, width, 3], the shorter side is the model's
     texts: list[str]  # those that may be drawn
@@ -107,7 +104,7 @@ class BatchDataset(Dataset[Batch]):
         self._rank = ranks.rank
         self._crop_seed = crop_seed
         self._text_seed = text_seed
-        self._kept: dict[tuple[int, int], Sample | None] = {}
+        self._kept: dict[tuple[int, int], Sample | str] = {}  # or what is wrong with it
         self.keeps_decoded = keep_decoded
         self.num_samples = order.num_samples
         self.local_size = batch_size // ranks.world_size
@@ -132,13 +129,16 @@ class BatchDataset(Dataset[Batch]):
         readable = np.zeros(len(drawn), dtype=bool)
         ids: dict[int, Tensor] = {}
         texts: dict[int, str] = {}
+        problem = ""
         for row, place in enumerate(drawn):
-            sample = self._load(place)
-            crop = self._crop(place, sample) if sample is not None else None
-            if sample is None or crop is None:
+            try:
+                sample = self._load(place)
+                images[row] = self._crop(place, sample)
+            except InputError as error:
                 texts[row] = ""
+                problem = problem or str(error)
                 continue
-            images[row], readable[row] = crop, True
+            readable[row] = True
             if sample.ids is None:
                 texts[row] = self._draw_text(place, sample)
             else:
@@ -149,33 +149,37 @@ class BatchDataset(Dataset[Batch]):
             images=torch.from_numpy(images).permute(0, 3, 1, 2),
             ids=trim_padding(torch.stack([ids[row] for row in range(len(drawn))]), self._tokenizer.pad_id),
             readable=torch.from_numpy(readable),
+            problem=problem,
         )
 
-    def _load(self, place: Drawn) -> Sample | None:
+    def _load(self, place: Drawn) -> Sample:
         """A sample, unless it has no text or, where decoded images are kept, no readable image."""
         key = place.shard, place.sample
-        if key in self._kept:
-            return self._kept[key]
-        try:
-            sample = self._read_sample(place)
-        except InputError:
-            sample = None
-        if self.keeps_decoded:
-            self._kept[key] = sample
+        sample = self._kept.get(key)
+        if sample is None:
+            try:
+                sample = self._read_sample(place)
+            except InputError as error:
+                sample = str(error)
+            if self.keeps_decoded:
+                self._kept[key] = sample
+        if isinstance(sample, str):
+            raise InputError(sample)
         return sample
 
     def _read_sample(self, place: Drawn) -> Sample:
         members = self._reader.members(place.shard, place.sample)
         first = members.first_text()
         texts = members.all_texts() if self._text_seed is not None else [first]
+        where = f"{self._reader.shards[place.shard].path}: sample {members.key}"
         if not first:
-            raise InputError(f"sample {members.key} has no text")
-        sample = Sample(members.image, None, texts, None)
+            raise InputError(f"{where} has no text")
+        sample = Sample(where, members.image, None, texts, None)
         if not self.keeps_decoded:
             return sample
         if len(texts) == 1:
             sample = sample._replace(ids=self._tokenize(texts)[0])
-        pixels = decode_pixels(members.image, self._side)
+        pixels = self._decode(sample)
         if is_elongated(pixels):  # larger than the model needs: decoded anew each time
             return sample
         return sample._replace(encoded=b"", pixels=resize_pixels(pixels, self._side))
@@ -189,12 +193,15 @@ class BatchDataset(Dataset[Batch]):
     def _tokenize(self, texts: list[str]) -> Tensor:
         return self._tokenizer.tokenize(texts, self._context_length, truncate=True)
 
-    def _crop(self, place: Drawn, sample: Sample) -> Pixels | None:
-        """The square that is seen in this epoch; None when the image cannot be decoded."""
+    def _decode(self, sample: Sample) -> Pixels:
         try:
-            pixels = decode_pixels(sample.encoded, self._side) if sample.pixels is None else sample.pixels
-        except InputError:
-            return None
+            return decode_pixels(sample.encoded, self._side)
+        except InputError as error:
+            raise InputError(f"{sample.where}: {error}") from error
+
+    def _crop(self, place: Drawn, sample: Sample) -> Pixels:
+        """The square that is seen in this epoch."""
+        pixels = self._decode(sample) if sample.pixels is None else sample.pixels
         is_square = pixels.shape[0] == pixels.shape[1]
         rng = None if self._crop_seed is None or is_square else np.random.default_rng([self._crop_seed, *place])
         if sample.pixels is None:
@@ -269,7 +276,8 @@ def _join(parts: list[Batch], *, pinned: bool) -> Batch:
         images[row:stop] = part.images
         ids[row:stop, : part.ids.shape[1]] = part.ids
         row = stop
-    return Batch(images, ids, torch.cat([part.readable for part in parts]))
+    problem = next((part.problem for part in parts if part.problem), "")
+    return Batch(images, ids, torch.cat([part.readable for part in parts]), problem)
 
 
 def run_ahead(batches: Iterator[Batch]) -> Iterator[Batch]:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from torch.nn.parallel import DistributedDataParallel
 
 from clip_train.config import TrainConfig
@@ -105,9 +106,9 @@ def run_steps(run: Run, stop: StopSignals) -> TrainSummary:
             learning_rate = rate_at(step)
             set_learning_rate(run.optimizer, learning_rate)
             seed_step(config.seed, step, ranks)
-            readable = run.unreadable.add(batch.readable)
+            readable = run.unreadable.add(batch.readable, batch.problem)
             images = normalize_pixels(batch.images.to(run.device, non_blocking=True))
-            ids = model.pack_texts(batch.ids).to(run.device)
+            ids = pack_batch(model, batch.ids, few_shapes=config.compile).to(run.device)
             with half_products(run.device, config.precision):
                 loss = pair_loss(images, ids, readable)
             gradient_norm = run.updates.apply(loss)
@@ -137,6 +138,14 @@ def run_steps(run: Run, stop: StopSignals) -> TrainSummary:
             if ending:
                 break
     return TrainSummary(step, run.total_steps, shown_loss, checkpoint, 0 if step == run.total_steps else received)
+
+
+def pack_batch(model: Clip, ids: Tensor, *, few_shapes: bool) -> Tensor | PackedTexts:
+    """The token ids of a batch as the text tower takes them; with few shapes for one that is compiled for each."""
+    if few_shapes:
+        text = model.config.text
+        ids = pad(ids, (0, text.context_length - ids.shape[1]), value=text.pad_id)
+    return model.pack_texts(ids, few_shapes=few_shapes)
 
 
 class SaveTimes:

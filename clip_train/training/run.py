@@ -18,6 +18,7 @@ from clip_train.data.order import EpochOrder, MixedOrder, Order
 from clip_train.data.shards import Shard, ShardReader, list_sets, shards_digest
 from clip_train.errors import DivergedError, InputError
 from clip_train.models.clip import Clip
+from clip_train.models.packing import MOST_SHAPES
 from clip_train.models.vision import VisionTransformer
 from clip_train.presets import find_preset
 from clip_train.tokenizers.bpe import ClipTokenizer, train_tokenizer
@@ -167,8 +168,9 @@ def prepare_model(model: Clip, config: TrainConfig) -> None:
     if config.gradient_checkpointing:
         recompute_blocks(model)
     if config.compile:
-        model.visual.compile(dynamic=False)
-        model.text.compile(dynamic=True)  # each batch has another number of tokens
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 2 * MOST_SHAPES)
+        for tower in (model.visual, model.text):
+            tower.compile(dynamic=False)
 
 
 def make_order(config: TrainConfig, sets: Sequence[Sequence[Shard]]) -> Order:

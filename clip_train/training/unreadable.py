@@ -33,14 +33,16 @@ class UnreadableCount:
         self._max_share = max_share
         self._ranks = ranks
         self._told = 0
+        self._problem = ""
         self.seen = 0
         self.unreadable = 0
 
-    def add(self, readable: Tensor) -> Tensor | None:
+    def add(self, readable: Tensor, problem: str = "") -> Tensor | None:
         """Counts a batch.
 
         Args:
             readable: ``[pairs of this rank]`` bool, on the CPU.
+            problem: What is wrong with the first of them that is not.
 
         Returns:
             The same for the pairs of all ranks, in rank order; None when all could be read.
@@ -52,10 +54,11 @@ class UnreadableCount:
         number = int((~everyone).sum())
         self.seen += len(everyone)
         self.unreadable += number
+        self._problem = problem or self._problem
         if self.unreadable > self._max_share * max(self.seen, _FEW):
             raise DataError(
                 f"{self.unreadable:,} of {self.seen:,} samples have no readable image or no text: more than "
-                f"max-unreadable-share {self._max_share:g}; look at the shards, or allow more"
+                f"max-unreadable-share {self._max_share:g} allows; the last seen here: {self._problem or 'none'}"
             )
         return everyone if number else None
 

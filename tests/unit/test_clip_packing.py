@@ -5,6 +5,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from clip_train.config import TextTransformerConfig
+from clip_train.models import attention, packing
 from clip_train.models.packing import end_positions, pack_texts
 from clip_train.models.text import TextTransformer
 
@@ -80,26 +81,63 @@ def test_every_kernel_gives_the_same():
     torch.testing.assert_close(model(ids), slow, rtol=1e-5, atol=1e-5)
 
 
-def test_a_kernel_for_packed_sequences_is_called_with_their_bounds(monkeypatch):
+@pytest.mark.parametrize("few_shapes", [False, True])
+@pytest.mark.parametrize("causal", [{"window_size": (-1, 0)}, {"is_causal": True}], ids=str)
+def test_a_kernel_for_packed_sequences_is_called_with_their_bounds(monkeypatch, few_shapes, causal):
     """What a GPU's kernel is given, with the formula in its place."""
-    from clip_train.models import attention
 
-    def attend(queries, keys, values, query_bounds, key_bounds, most_queries, most_keys, *, window_size=(-1, -1)):
-        assert int(query_bounds.diff().max()) == most_queries and int(key_bounds.diff().max()) == most_keys
+    def attend(queries, keys, values, query_bounds, key_bounds, most_queries, most_keys, **told):
+        assert int(query_bounds.diff().max()) <= most_queries and int(key_bounds.diff().max()) <= most_keys
+        assert int(query_bounds[-1]) == len(queries) and int(key_bounds[-1]) <= len(keys)
         out = torch.empty_like(queries)
         for sequence in range(len(key_bounds) - 1):
             of = slice(*query_bounds[sequence : sequence + 2].tolist())
             seen = slice(*key_bounds[sequence : sequence + 2].tolist())
             scores = torch.einsum("qhd,khd->hqk", queries[of], keys[seen]) / queries.shape[-1] ** 0.5
-            if window_size == (-1, 0):
+            if told == causal:
                 scores = scores.masked_fill(torch.ones_like(scores[0], dtype=torch.bool).triu(1), -torch.inf)
+            else:
+                assert not told and most_queries == 1
             out[of] = torch.einsum("hqk,khd->qhd", scores.softmax(-1), values[seen])
         return out
 
-    model, ids = tower(torch.float64), ids_of([3, 7, 5, 12])
-    expected = padded_features(model, ids)
-    monkeypatch.setattr(attention, "_packed_attention", lambda device, dtype: attend)
-    torch.testing.assert_close(model(ids), expected)
+    model, ids = tower(), ids_of([3, 7, 5, 12])
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = model(pack_texts(ids, few_shapes=few_shapes))
+        monkeypatch.setattr(attention, "PACKED_ATTENTION", packing.PackedAttention(attend, causal))
+        packed = pack_texts(ids, few_shapes=few_shapes)
+        assert not packed.packing.has_kernel
+        found = model(packed._replace(packing=packed.packing._replace(has_kernel=True)))
+    torch.testing.assert_close(found, expected, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
+def test_filling_changes_no_feature_and_no_gradient(lengths):
+    model, ids = tower(torch.float64), ids_of(lengths)
+    bare, filled = (features_and_gradients(model, model(pack_texts(ids, few_shapes=few))) for few in (False, True))
+    torch.testing.assert_close(filled, bare)
+
+
+def test_batches_of_all_lengths_come_in_few_shapes():
+    torch.manual_seed(0)
+    shapes, sequences = set(), set()
+    for most in range(2, CONTEXT + 1):
+        for _ in range(20):
+            packed = pack_texts(ids_of(torch.randint(2, most + 1, (64,)).tolist()), few_shapes=True)
+            shapes.add(len(packed.ids))
+            sequences.add((len(packed.packing.bounds), packed.packing.longest, packed.packing.num_read))
+            assert len(packed.ids) == int(packed.packing.bounds[-1])
+    assert 3 < len(shapes) <= 32
+    assert len(sequences) == 1
+
+
+def test_blocks_are_called_as_modules_so_that_they_can_be_wrapped():
+    model, ids = tower(), ids_of([3, 5])
+    called = []
+    for number, block in enumerate(model.transformer.blocks[:-1]):
+        block.register_forward_hook(lambda *_, number=number: called.append(number))
+    model(ids)
+    assert called == [0, 1]
 
 
 def test_no_texts_give_no_features():
