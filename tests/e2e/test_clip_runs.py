@@ -454,3 +454,32 @@ def test_a_locked_image_tower_is_taken_from_a_checkpoint_and_stays(shards, whole
     tuned, before = (load_file(newest(output) / "model.safetensors") for output in (tmp_path, whole))
     same = {name for name in before if torch.equal(tuned[name], before[name])}
     assert same == {name for name in before if name.startswith("visual.")}
+
+
+def test_a_run_of_before_there_were_digests_and_counts_goes_on(shards, whole, tmp_path):
+    output = tmp_path / "run"
+    shutil.copytree(whole, output)
+    shutil.rmtree(newest(output))
+    path = newest(output)
+    config = json.loads((path / "config.json").read_text())
+    for name in ("files", "digest"):
+        del config[name]
+    for name in ("ema", "freeze", "schedule", "max_skipped", "layer_decay", "config", "image_init"):
+        del config["train"][name]
+    (path / "config.json").write_text(json.dumps(config))
+    training = torch.load(path / "training.pt")
+    del training["updates"]
+    for group in training["optimizer"]["param_groups"]:
+        del group["rate_factor"]
+    training["random"] = {"cpu": torch.get_rng_state(), "cuda": []}
+    torch.save(training, path / "training.pt")
+    assert main(["train", "--output", str(output), "--resume"]) == 0
+    assert_same_run(output, whole)
+
+
+def test_ranks_train_parts_and_averages_as_one_process_does(shards, tmp_path):
+    flags = ["--steps", "6", "--freeze", "image:1", "--ema", "0.9", "--gradient-checkpointing", "--layer-decay", "0.7"]
+    assert main(command(shards, tmp_path / "one", *flags)) == 0
+    assert run_ranks(command(shards, tmp_path / "two", *flags), 2) == [0, 0]
+    for step, loss in metrics(tmp_path / "one").items():
+        assert metrics(tmp_path / "two")[step] == pytest.approx(loss, rel=2e-3)

@@ -1,5 +1,6 @@
 """Formats of others: what is written is read back equal, names are theirs, and what cannot be said is refused."""
 
+import copy
 import dataclasses
 import json
 
@@ -19,7 +20,10 @@ from clip_train.config import (
     VisionTransformerConfig,
 )
 from clip_train.errors import InputError
+from clip_train.exchange.clip_tokenizer import read_tokenizer_files
 from clip_train.exchange.formats import detect_format, read_model, write_model
+from clip_train.exchange.hugging_face import read_config
+from clip_train.exchange.open_clip import read_open_clip_config
 from clip_train.models.clip import Clip
 from clip_train.tokenizers.bpe import ClipTokenizer, train_tokenizer
 
@@ -378,3 +382,50 @@ def test_a_folder_of_another_format_given_as_a_checkpoint_is_told_how_to_come_in
     write_model(make_model(), str(tmp_path / "hf"), format="hf")
     with pytest.raises(InputError, match="other formats come in by python -m clip_train import"):
         clip_train.load(str(tmp_path / "hf"), "cpu")
+
+
+def every_place(values, place=()):
+    yield place
+    for key in values if isinstance(values, dict) else range(len(values)) if isinstance(values, list) else ():
+        yield from every_place(values[key], (*place, key))
+
+
+TOKENIZER_FILE = {"model": {"vocab": {"a": 1}, "merges": ["a b"]}, "added_tokens": [{"content": "x", "id": 3}]}
+
+
+@pytest.mark.parametrize(
+    ("format", "name", "read"),
+    [
+        ("hf", "config.json", read_config),
+        ("hf", "preprocessor_config.json", read_config),
+        ("hf", "tokenizer.json", read_tokenizer_files),
+        ("open-clip", "open_clip_config.json", lambda folder: read_open_clip_config(f"{folder}/open_clip_config.json")),
+    ],
+)
+def test_whatever_stands_in_a_folders_files_is_read_or_refused_in_one_line(tmp_path, format, name, read):
+    write_model(make_model(), str(tmp_path / "x"), format=format)
+    path = tmp_path / "x" / name
+    whole = TOKENIZER_FILE if name == "tokenizer.json" else json.loads(path.read_text())
+    refused = 0
+    for place in every_place(whole):
+        for wrong in (None, [], {}, "x", -1, 0, 1.5, True, [[1]]):
+            changed = copy.deepcopy({"root": whole})
+            inside = changed
+            *above, last = ("root", *place)
+            for key in above:
+                inside = inside[key]
+            inside[last] = wrong
+            path.write_text(json.dumps(changed["root"]))
+            try:
+                read(str(tmp_path / "x"))
+            except InputError as error:
+                refused += 1
+                assert "\n" not in str(error)
+    assert refused
+
+
+@pytest.mark.parametrize("lines", ["a b\nq zz\n", "a b c\n", "a\n", "\x00 \x01\n"])
+def test_merges_that_are_none_are_refused_by_the_name_of_their_file(tmp_path, lines):
+    (tmp_path / "merges.txt").write_text("#version: 0.2\n" + lines)
+    with pytest.raises(InputError, match=r"merges\.txt: not a merges file"):
+        ClipTokenizer.load(str(tmp_path / "merges.txt"))
