@@ -343,8 +343,8 @@ def bad_steps(monkeypatch):
     def install(*steps):
         forward, count = PairLoss.forward, iter(range(1, 1_000))
 
-        def spoiled(self, images, ids):
-            return forward(self, images, ids) * (math.nan if next(count) in steps else 1)
+        def spoiled(self, *batch):
+            return forward(self, *batch) * (math.nan if next(count) in steps else 1)
 
         monkeypatch.setattr(PairLoss, "forward", spoiled)
 
