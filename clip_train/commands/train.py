@@ -87,8 +87,13 @@ def parse_assignments(assignments: Sequence[str], options: type) -> dict[str, An
 
 def _parse_value(text: str, opt: Option) -> Any:
     if opt.is_list and not text.startswith("["):
-        return [part for part in text.split(",") if part]
-    if opt.scalar is str and not opt.is_list and text[:1] not in ("'", '"'):
+        return [_parse_one(part.strip(), opt.scalar) for part in text.split(",") if part]
+    return _parse_one(text, list if opt.is_list else opt.scalar)
+
+
+def _parse_one(text: str, kind: type) -> Any:
+    """A value as TOML has it; of a string the quotes may be left out."""
+    if kind is str and text[:1] not in ("'", '"'):
         return text
     try:
         return tomllib.loads(f"value = {text}")["value"]

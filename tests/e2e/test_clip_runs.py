@@ -1,5 +1,6 @@
 """Runs that are killed, damaged, shared among ranks, extended or disturbed: what goes on is what would have been."""
 
+import dataclasses
 import io
 import itertools
 import json
@@ -20,7 +21,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from clip_train.__main__ import main
+from clip_train.commands.train import parse_assignments
 from clip_train.training.checkpoint import find_damage, list_checkpoints
+from pipeline.base.options import option
 
 NUM_SAMPLES, BATCH_SIZE = 24, 8  # three steps an epoch
 TRAINING = ["--model", "tiny-32", "--vocab-size", "520", "--warmup-steps", "2", "--batch-size", str(BATCH_SIZE)]
@@ -393,6 +396,20 @@ def test_options_come_from_a_file_assignments_and_flags(shards, tmp_path, values
     assert main(["train", "--config", str(tmp_path / "run.toml"), *words, *flags]) == 0
     info = json.loads((newest(tmp_path / "run") / "config.json").read_text())
     assert (info["step"], info["train"]["batch_size"]) == expected
+
+
+def test_assignments_are_read_as_the_options_kinds():
+    @dataclasses.dataclass
+    class Options:
+        shares: tuple[float, ...] = option((), "Numbers.")
+        names: tuple[str, ...] = option((), "Texts.")
+        rate: float = option(1.0, "A number.")
+        name: str = option("", "A text.")
+
+    words = ["shares=1, 2.5", "names=a,b", "rate=5e-4", "name=12"]
+    expected = {"shares": [1, 2.5], "names": ["a", "b"], "rate": 5e-4, "name": "12"}
+    assert parse_assignments(words, Options) == expected
+    assert parse_assignments(["shares=[1, 2.5]", 'names=["a", "b"]', "name='12'"], Options) | {"rate": 5e-4} == expected
 
 
 WRONG = {

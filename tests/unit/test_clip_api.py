@@ -6,6 +6,7 @@ from PIL import Image
 
 import clip_train
 from clip_train.api import TOKENIZER_VARIABLE
+from clip_train.models.precision import choose_precision, float32_products, half_products, repeatable_kernels
 from clip_train.training.checkpoint import save_model
 
 TEXTS = [f"a {colour} {shape}" for colour in ("red", "blue") for shape in ("star", "ring", "box")]
@@ -213,3 +214,28 @@ def test_an_autocast_of_the_caller_is_left_alone(model):
     model.precision = "fp32"
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         assert model.encode_image(PIXELS).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16", "fp16"])
+def test_float32_means_float32_in_products_and_convolutions_unless_tf32_is_asked_for(precision):
+    def switches():
+        return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+    before = switches()
+    with float32_products(precision), half_products(torch.device("cpu"), precision):
+        assert switches() == (precision == "tf32",) * 2
+        found = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert switches() == before
+    halves = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    assert found.dtype == halves.get(precision, torch.float32)
+
+
+def test_features_are_narrow_by_default_on_gpus_alone():
+    found = [choose_precision(name, torch.device(device)) for name in ("auto", "tf32") for device in ("cuda:1", "cpu")]
+    assert found == ["bf16", "fp32", "tf32", "tf32"]
+
+
+def test_repeatable_kernels_are_asked_for_and_no_longer():
+    with repeatable_kernels(wanted=True):
+        assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.are_deterministic_algorithms_enabled()
