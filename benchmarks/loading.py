@@ -45,6 +45,7 @@ def main() -> None:
         for _ in range(arguments.rounds):
             for side in found:
                 found[side].append(start(pythons[side], side, folder, arguments))
+                print(side, found[side][-1], file=sys.stderr, flush=True)
     print_table(found)
 
 

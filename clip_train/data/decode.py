@@ -31,8 +31,8 @@ from clip_train.extras import find_module
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
-MAX_PIXELS: Final = 2**26  # of an image, as its header claims them: 268 MB when decoded
-ELONGATED: Final = 4  # long side over short side, above which no more than the wanted square is resized
+MAX_PIXELS: Final = 2**26  # of an image, as its header claims them: with all copies 0.7 GB at the most
+ELONGATED: Final = 16  # long side over short side, above which no more than the wanted square is resized
 
 Pixels = NDArray[np.uint8]
 

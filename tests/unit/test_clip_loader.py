@@ -118,8 +118,7 @@ def test_every_sample_comes_once_an_epoch_over_ranks_and_workers(tmp_path, world
         assert seen == Counter(range(24))
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("piece_pairs", [1, 5, 7, 100])
+@pytest.mark.parametrize(("workers", "piece_pairs"), [(0, 1), (0, 7), (0, 100), (2, 5)])
 def test_a_batch_is_the_same_in_any_pieces_and_from_any_start(tmp_path, monkeypatch, workers, piece_pairs):
     folder = write_shards(tmp_path / "shards", [20, 13], broken=(3, 8))
     whole = [dataset_of([folder], batch_size=11)[step] for step in range(5)]
