@@ -85,11 +85,7 @@ def save_checkpoint(
             torch.save(dict(training), os.path.join(aside, TRAINING_NAME))
             _write_model(aside, info, model, weights)
             publish(aside, path)
-        except (
-            OSError,
-            RuntimeError,
-            SafetensorError,
-        ) as error:  # of a full disk torch has its own
+        except (OSError, RuntimeError, SafetensorError) as error:  # torch has one of its own for a full disk
             shutil.rmtree(aside, ignore_errors=True)
             raise InputError(f"{path} cannot be written: {str(error).splitlines()[0]}") from error
     for old in list_checkpoints(output)[:-keep]:
