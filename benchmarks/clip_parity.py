@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from torchvision_without_cuda import declare_operators
 
 MODELS = ("tiny-64", "ViT-B/32", "RN50")
+CONTEXT = 77  # tokens to which the peer fills up every text
 WEIGHT_DECAY, LEARNING_RATE = 0.2, 1e-5
 IS_ROUNDING = 1e-6  # gradients this much smaller than all together are zero but for rounding
 
@@ -88,10 +89,12 @@ def prepare(folder: Path, name: str, arguments: argparse.Namespace) -> None:
     """Writes the model, as both sides read it, and a batch."""
     import clip_train
     from clip_train.exchange.formats import write_model
+    from clip_train.models.clip import Clip
+    from clip_train.presets import find_preset
     from clip_train.training.checkpoint import save_model
 
     torch.manual_seed(0)
-    model = clip_train.create_model(name, device="cpu")
+    model = Clip(find_preset(name).model.with_text(context_length=CONTEXT))
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.3, 0.7)

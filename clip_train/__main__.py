@@ -50,14 +50,21 @@ class Command(NamedTuple):
     options: type
     run: Callable[[Any, Sequence[str]], int]
     operands: Operands | None = None
-    complete: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict  # flags ► values of options
+    # flags and operands ► values of options
+    complete: Callable[[Mapping[str, Any], Sequence[str]], Mapping[str, Any]] = lambda flags, _: flags
     epilog: str | None = None  # below the options in the help
 
 
 _SHARDS = Operands("SHARDS", "+", "Folders of shards, or tars.")
 
 COMMANDS: Mapping[str, Command] = {
-    "train": Command(TrainConfig, train.run_train, complete=train.complete_options, epilog=train.describe_presets()),
+    "train": Command(
+        TrainConfig,
+        train.run_train,
+        Operands("KEY=VALUE", "*", "Options without dashes, such as batch-size=64; flags go before them."),
+        complete=train.complete_options,
+        epilog=train.describe_presets(),
+    ),
     "evaluate zero-shot": Command(zero_shot.ZeroShotConfig, zero_shot.run_zero_shot),
     "evaluate retrieval": Command(retrieval.RetrievalConfig, retrieval.run_retrieval),
     "evaluate linear-probe": Command(linear_probe.LinearProbeConfig, linear_probe.run_linear_probe),
@@ -119,14 +126,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = flags.pop("command_name")
     operands = flags.pop("operands", ())
     try:
-        return COMMANDS[name].run(_make_options(COMMANDS[name], flags), operands)
+        return COMMANDS[name].run(_make_options(COMMANDS[name], flags, operands), operands)
     except ClipTrainError as error:
         print(f"{_PROGRAM} {name}: {error}", file=sys.stderr)
         return error.exit_code
 
 
-def _make_options(command: Command, flags: Mapping[str, Any]) -> Any:
-    values = command.complete(flags)
+def _make_options(command: Command, flags: Mapping[str, Any], operands: Sequence[str]) -> Any:
+    values = command.complete(flags, operands)
     try:
         return options_from(command.options, values)
     except ValueError as error:

@@ -21,7 +21,13 @@ Activation = Literal["gelu", "quick_gelu"]
 Crop = Literal["random", "center"]
 Texts = Literal["first", "random"]
 Pooling = Literal["cls", "mean"]
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+InferencePrecision = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
+Schedule = Literal["cosine", "constant", "inverse-sqrt"]
+PRECISION_HELP = (
+    "Of matrix products and convolutions: fp32 (IEEE, no TF32), tf32 (float32 that GPUs multiply with 10 bits of "
+    "mantissa), bf16 or fp16 (half precision; weights, norms and loss stay float32)."
+)
 ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
 
 
@@ -196,10 +202,19 @@ class TrainConfig:
 
     name: ClassVar[str] = "train"
 
-    shards: tuple[str, ...] = option((), "Shard folders or tars to train on.", identity=False)
+    config: str = option("", "TOML file of options; KEY=VALUE and flags go before it.", identity=False)
+    shards: tuple[str, ...] = option(
+        (),
+        "Shard folders or tars to train on, on disk or as URLs; names may hold {00000..00041}, {a,b} and wildcards.",
+        identity=False,
+    )
+    weights: tuple[float, ...] = option(
+        (), "A number for each of --shards: its share of the stream; without them all shards are one set."
+    )
     output: str = option("", "Folder for checkpoints, tokenizer and metrics.", identity=False)
     model: str = option("ViT-B/32", "Preset, or a JSON file with a model configuration.")
     init: str = option("", "Checkpoint, run or imported folder whose weights and tokenizer training starts from.")
+    image_init: str = option("", "Checkpoint, run or imported folder whose image tower training starts from.")
     text_init: str = option("", "Folder of a Hugging Face encoder whose weights the text tower starts from.")
     tokenizer: str = option(
         "", "Merges file, or folder of an encoder's tokenizer; without it one is trained on the texts of the shards."
@@ -207,35 +222,88 @@ class TrainConfig:
     vocab_size: int = option(49_408, "Token ids of a tokenizer that is trained here.", minimum=515)
     tokenizer_texts: int = option(1_000_000, "Texts read, first to last, to train a tokenizer.", minimum=1)
     context_length: int | None = option(None, "Tokens kept of a text; the model's own without it.", minimum=3)
-    steps: int | None = option(None, "Optimizer steps; the epochs decide without it.", minimum=1)
-    epochs: int = option(32, "Passes over the shards.", minimum=1)
+    steps: int | None = option(None, "Optimizer steps; the epochs decide without it.", minimum=1, identity=False)
+    epochs: int = option(32, "Passes over the shards.", minimum=1, identity=False)
     batch_size: int = option(32_768, "Pairs in a step, all ranks together.", minimum=2)
     learning_rate: float = option(5e-4, "Peak learning rate.", minimum=0)
-    warmup_steps: int = option(2_000, "Steps of linear warm-up before the cosine decay.", minimum=0)
+    warmup_steps: int = option(2_000, "Steps of linear warm-up.", minimum=0)
+    schedule: Schedule = option(
+        "cosine", "Rate after the warm-up: half a cosine to zero, the peak, or the peak by the root of the step."
+    )
+    cooldown_steps: int = option(
+        0, "Last steps, in which a constant or inverse-sqrt rate falls to zero in a line.", minimum=0
+    )
     weight_decay: float = option(0.2, "Decoupled decay of weights that are not gains or biases.", minimum=0)
     beta1: float = option(0.9, "Adam's first decay rate.", minimum=0, maximum=1)
     beta2: float = option(0.98, "Adam's second decay rate.", minimum=0, maximum=1)
     epsilon: float = option(1e-6, "Adam's epsilon.", minimum=0)
+    layer_decay: float = option(
+        1.0, "Learning rate of a block as a multiple of that of the block above it.", minimum=0.01, maximum=1
+    )
+    freeze: tuple[str, ...] = option(
+        (), "Parts that keep their weights: image, text, or image:N, text:N for the input and the first N blocks."
+    )
+    ema: float | None = option(
+        None,
+        "Decay of a moving average of the weights; checkpoints then hold it as the model.",
+        minimum=0,
+        maximum=1,
+    )
+    patch_dropout: float = option(
+        0.0, "Share of an image's patches that a vision transformer leaves out in training.", minimum=0, maximum=0.95
+    )
     clip_norm: float | None = option(None, "Largest gradient norm; no limit without it.", minimum=0)
-    precision: Precision = option("bf16", "bf16: matrix products in bfloat16.")
+    precision: Precision = option("bf16", PRECISION_HELP)
     sync_batch_norm: bool = option(False, "Batch statistics over all ranks, for towers that have them (GPUs only).")
     crop: Crop = option("random", "Square crop of the resized image.")
     texts: Texts = option("first", "Of a sample with several texts: the first, or a random one each epoch.")
+    max_unreadable_share: float = option(
+        0.1,
+        "Largest share of samples, of those seen, that may have no readable image or no text; more end the run.",
+        minimum=0,
+        maximum=1,
+        identity=False,
+    )
     shuffle_shards: int = option(16, "Shards whose samples are mixed with each other.", minimum=1)
     seed: int = option(0, "Seed of weights, order and crops.", minimum=0)
+    max_skipped: int = option(
+        10,
+        "Steps in a row left out, because loss or gradients are no finite numbers, that end the run.",
+        minimum=1,
+        identity=False,
+    )
     log_every: int = option(10, "Steps between lines of metrics.jsonl.", minimum=1, identity=False)
     save_every: int = option(1_000, "Steps between checkpoints.", minimum=1, identity=False)
+    save_minutes: float | None = option(
+        None,
+        "Minutes after which a checkpoint is saved besides; only steps count without it.",
+        minimum=0,
+        identity=False,
+    )
     keep_checkpoints: int = option(3, "Newest checkpoints kept.", minimum=1, identity=False)
     resume: bool = option(False, "Continue from the newest checkpoint in the output folder.", identity=False)
     workers: int = option(2, "Processes that read and decode, for each rank.", minimum=0, identity=False)
     cache_mb: int = option(
         512, "Decode each image once and keep it when all fit into this many MiB.", minimum=0, identity=False
     )
+    shard_cache: str = option(
+        "",
+        "Folder for indexes of tars that have none, and copies of far shards; by default one of your user's.",
+        identity=False,
+    )
+    shard_cache_gb: int = option(100, "Most GB of copies of far shards that are kept.", minimum=1, identity=False)
+    gradient_checkpointing: bool = option(
+        False, "Compute activations of the blocks twice instead of keeping them: less memory.", identity=False
+    )
+    compile: bool = option(False, "Compile both towers (torch.compile); texts get few lengths.", identity=False)
+    deterministic: bool = option(False, "Only kernels that give the same bits each time; slower.", identity=False)
     threads: int = option(0, "CPU threads for the model; 0: all cores.", minimum=0, identity=False)
     device: str = option("auto", "cpu, cuda, cuda:1…; auto takes a GPU when there is one.", identity=False)
 
     def __post_init__(self) -> None:
         check_options(self)
+        if self.schedule == "cosine" and self.cooldown_steps:
+            raise ValueError(f"cooldown-steps {self.cooldown_steps}: a cosine ends at zero by itself")
 
 
 def model_to_dict(config: ModelConfig) -> dict[str, Any]:

@@ -19,3 +19,7 @@ class InputError(ClipTrainError, ValueError):
 
 class DivergedError(ClipTrainError, RuntimeError):
     """The loss is no longer a number."""
+
+
+class DataError(ClipTrainError, RuntimeError):
+    """The data of a run cannot be read: now, or so much of it that the run is not worth going on."""

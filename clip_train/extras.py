@@ -3,6 +3,7 @@
 In: a module's name. Out: the module.
 """
 
+import functools
 import importlib
 from types import ModuleType
 
@@ -23,3 +24,12 @@ def import_extra(module: str, *, extra: str, needed_for: str) -> ModuleType:
         ) from error
     except (ImportError, RuntimeError, AttributeError) as error:  # torchvision without its operators, for one
         raise InputError(f"{needed_for} needs {module}, which does not start here ({error})") from error
+
+
+@functools.cache
+def find_module(module: str) -> ModuleType | None:
+    """A module that makes something faster where it is installed; None where it is not."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        return None

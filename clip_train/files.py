@@ -32,6 +32,20 @@ def read_json(path: str) -> dict[str, Any]:
     return values
 
 
+def read_section(values: Mapping[str, Any], name: str, *, where: str) -> dict[str, Any]:
+    """An object inside a JSON object; empty where it is absent or null.
+
+    Raises:
+        InputError: When something else has its name.
+    """
+    found = values.get(name)
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise InputError(f"{where}: {name} is {found!r:.40}, not a JSON object")
+    return found
+
+
 def write_json(path: str, values: Any, *, indent: int = 2, ensure_ascii: bool = False) -> None:
     """Writes values as JSON and a line end.
 

@@ -23,6 +23,12 @@ settings.register_profile("unhurried", deadline=None, derandomize="CI" in os.env
 settings.load_profile("unhurried")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory) -> None:
+    """Indexes of shards are kept in a folder of the tests', not in the user's."""
+    os.environ["WIT400M_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real inputs beside the checkout; tests that need it skip where it is absent."""

@@ -15,14 +15,13 @@ from clip_train.commands.shared_options import (
     DEVICE_HELP,
     IMAGES_HELP,
     JSON_HELP,
-    PRECISION_HELP,
     TEMPLATES_HELP,
     LabelledOptions,
     load_model,
     require,
     write_figures,
 )
-from clip_train.config import Precision
+from clip_train.config import PRECISION_HELP, Precision
 from clip_train.errors import InputError
 from clip_train.evaluate.class_scores import score_with_classifier
 from clip_train.evaluate.classifier import (

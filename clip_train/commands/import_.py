@@ -27,7 +27,7 @@ class ImportConfig:
     config: str = option("", "open_clip's JSON configuration of a bare file of weights; their shapes tell without.")
     activation: Literal["auto", Activation] = option(
         AUTO,
-        "Non-linearity of a bare file of weights; auto: quick_gelu for openai, gelu for open-clip.",
+        "Non-linearity of a bare file; auto: quick_gelu for openai; for open-clip by the names, else gelu, and told.",
     )
 
     def __post_init__(self) -> None:

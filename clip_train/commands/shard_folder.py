@@ -9,9 +9,10 @@ from typing import Any
 
 from clip_train.api import find_model
 from clip_train.commands.shared_options import CHECKPOINT_HELP, DEVICE_HELP, PRECISION_HELP, load_model, require
-from clip_train.config import Precision
+from clip_train.config import InferencePrecision
 from clip_train.data.shards import ShardReader, list_shards, shards_digest
 from clip_train.models.clip import Clip
+from clip_train.models.precision import choose_precision
 from clip_train.training.checkpoint import model_digest
 from clip_train.training.distributed import choose_device, join_ranks
 from clip_train.use.output_folder import OutputFolder
@@ -35,7 +36,7 @@ class ShardFolderOptions:
     checkpoint: str = option("", CHECKPOINT_HELP)
     output: str = option("", "Folder for what is written.")
     batch_size: int = option(256, "Images or texts encoded at once.", minimum=1)
-    precision: Precision = option("fp32", PRECISION_HELP)
+    precision: InferencePrecision = option("auto", PRECISION_HELP)
     device: str = option("auto", DEVICE_HELP)
 
     def __post_init__(self) -> None:
@@ -72,13 +73,17 @@ def encode_shards(
     shards = list_shards(paths)
     checkpoint = find_model(config.checkpoint) if kinds else None
     with join_ranks(choose_device(config.device)) as ranks:
-        model = load_model(checkpoint, config.device) if checkpoint else None
+        model = load_model(checkpoint, config.device, precision=config.precision) if checkpoint else None
         whole = {
-            **({"model": model_digest(checkpoint), "precision": config.precision} if checkpoint else {}),
             "shards": shards_digest(shards),
             **identity(model),
         }
-        options = EncodeOptions(kinds, config.batch_size, config.precision, measures)
+        if checkpoint and model:
+            whole |= {
+                "model": model_digest(checkpoint),
+                "precision": choose_precision(config.precision, model.device),
+            }
+        options = EncodeOptions(kinds, config.batch_size, measures)
         reader = ShardReader(shards, max_open=1)
         write = writer(model)
 

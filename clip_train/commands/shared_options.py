@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from clip_train.api import load
+from clip_train.config import InferencePrecision
 from clip_train.errors import InputError
 from clip_train.evaluate.labelled import ClassName, LabelFields, parse_classes
 from clip_train.evaluate.metrics import Accuracies
@@ -17,7 +18,7 @@ from pipeline.base.options import check_options, option
 CHECKPOINT_HELP = "A checkpoint, or the folder of a run (then its newest one)."
 DEVICE_HELP = "cpu, cuda, cuda:1…; auto takes a GPU when there is one."
 JSON_HELP = "File for the figures as JSON."
-PRECISION_HELP = "bf16: matrix products in bfloat16."
+PRECISION_HELP = "Of matrix products and convolutions: auto is bf16 on GPUs and fp32 (IEEE, no TF32) on CPUs."
 IMAGES_HELP = "FOLDER/CLASS/images, tars (class in the JSON, a .cls member or the folder), or a table."
 CLASSES_HELP = "Text file, one class a line: NAME, or LABEL<tab>NAME FOR PROMPTS."
 TEMPLATES_HELP = f"Set of prompts ({', '.join(TEMPLATE_SETS)}), or a text file, one a line with {{}} for the class."
@@ -30,6 +31,7 @@ class ModelOptions:
     checkpoint: str = option("", CHECKPOINT_HELP)
     random_weights: bool = option(False, "Give the model fresh random weights: what its training was worth.")
     batch_size: int = option(256, "Images or texts encoded at once.", minimum=1)
+    precision: InferencePrecision = option("auto", PRECISION_HELP)
     json: str = option("", JSON_HELP)
     device: str = option("auto", DEVICE_HELP)
 
@@ -38,7 +40,7 @@ class ModelOptions:
 
     def load_model(self) -> Clip:
         """The model to evaluate."""
-        return load_model(self.checkpoint, self.device, random_weights=self.random_weights)
+        return load_model(self.checkpoint, self.device, random_weights=self.random_weights, precision=self.precision)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,14 +80,18 @@ def print_accuracies(found: Accuracies) -> None:
     print(f"top-1 {found.top1:.2%}  top-5 {found.top5:.2%}  mean per class {found.mean_per_class:.2%}")
 
 
-def load_model(checkpoint: str, device: str, *, random_weights: bool = False) -> Clip:
+def load_model(
+    checkpoint: str, device: str, *, random_weights: bool = False, precision: InferencePrecision = "auto"
+) -> Clip:
     """The model of a checkpoint, or one like it with weights that no training has changed.
 
     Raises:
         InputError: When there is no such checkpoint or it is broken.
     """
-    model, _preprocess = load(checkpoint, device)
+    model, _preprocess = load(checkpoint, device, precision=precision)
     if not random_weights:
         return model
     torch.manual_seed(0)
-    return Clip(model.config, model.tokenizer).to(model.device).eval()
+    fresh = Clip(model.config, model.tokenizer).to(model.device).eval()
+    fresh.precision = precision
+    return fresh

@@ -1,30 +1,25 @@
-"""WebDataset shards with random access: where each sample's members lie, and their bytes.
+"""WebDataset shards with random access: the samples of local and of far shards, and the bytes of their members.
 
-In: folders or tars as `pipeline.base.shard_format` describes them; those of img2dataset and webdataset fit too.
-Out: `Shard` rows (path, number of samples) and, through `ShardReader`, the bytes of any member.
-``sizes.json`` beside the tars, when it is there, saves opening them before they are needed.
-
-Source: POSIX.1-1988 ustar header layout; WebDataset format, https://github.com/webdataset/webdataset.
+In: folders, tars, patterns and URLs of them, as `pipeline.base.shard_format` describes their content; those of
+img2dataset and webdataset fit too. Out: `Shard` rows (path, number of samples) and, through `ShardReader`, members.
+``sizes.json`` beside the tars, when it is there, saves opening them before they are needed, and the table beside a
+shard saves going through it.
 """
 
-import glob
 import hashlib
 import json
-import mmap
 import os
-import tarfile
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, Never
 
+from clip_train.data.cache import Opened, ShardCache
+from clip_train.data.patterns import expand_braces
+from clip_train.data.tars import SampleSpans, Span, find_members
 from clip_train.errors import InputError
-from pipeline.base.shard_format import IMAGE_SUFFIXES, JSON_SUFFIX, SIZES_NAME, TEXT_SUFFIX
-
-IMAGE_MEMBER_SUFFIXES = frozenset({*IMAGE_SUFFIXES.values(), "jpeg"})
-
-_BLOCK = 512
-_LABEL_SUFFIX = "cls"  # of a member with the class, as webdataset names it
+from pipeline.base import files
+from pipeline.base.shard_format import SIZES_NAME, TEXT_SUFFIX
 
 
 class Shard(NamedTuple):
@@ -32,61 +27,64 @@ class Shard(NamedTuple):
 
     path: str
     num_samples: int
+    num_bytes: int | None = None  # None: to be asked for
 
 
-class Span(NamedTuple):
-    """Where a member's bytes lie in its tar."""
-
-    offset: int
-    length: int
-
-
-class SampleSpans(NamedTuple):
-    """Where the members of one sample lie; None for a member that it lacks."""
+class Members(NamedTuple):
+    """The members of a sample; None for one that it lacks."""
 
     key: str
-    image: Span
-    text: Span | None
-    json: Span | None
-    label: Span | None
+    image: bytes
+    text: bytes | None
+    json: bytes | None
+    label: bytes | None
+
+    def first_text(self) -> str:
+        """The text of its own member, or the first that the JSON lists; empty when there is none."""
+        own = (self.text or b"").decode(errors="replace")
+        return own if own.strip() else next(iter(self._listed()), "")
+
+    def all_texts(self) -> list[str]:
+        """The texts that the JSON lists as ``texts``, else the one of its own member; none of them blank."""
+        first = self.first_text()
+        return self._listed() or ([first] if first else [])
+
+    def _listed(self) -> list[str]:
+        try:
+            described = json.loads(self.json or b"{}")
+        except ValueError:  # what other programs wrote need not be JSON
+            return []
+        texts = described.get("texts") if isinstance(described, dict) else None
+        return [text for text in texts if isinstance(text, str) and text.strip()] if isinstance(texts, list) else []
 
 
-def list_shards(paths: Sequence[str]) -> list[Shard]:
-    """The shards that folders, tars and glob patterns name, in the order given, sorted within each.
+def list_shards(paths: Sequence[str], *, cache: ShardCache | None = None, lenient: bool = False) -> list[Shard]:
+    """The shards that paths name, in the order given, sorted within each.
+
+    Args:
+        paths: Folders, tars, globs, with braces (``{00000..00041}``, ``{a,b}``) if need be, local or URLs.
+        cache: Where indexes of tars, and copies of far ones, are kept.
+        lenient: Whether a tar that is cut short, and is listed in no ``sizes.json``, counts with what is left of it.
 
     Raises:
         InputError: For a path that matches no tar, or a set without samples.
     """
-    shards = [shard for path in paths for shard in _list_one(path)]
-    if not any(shard.num_samples for shard in shards):
+    return [shard for group in list_sets(paths, cache=cache, lenient=lenient) for shard in group]
+
+
+def list_sets(paths: Sequence[str], *, cache: ShardCache | None = None, lenient: bool = False) -> list[list[Shard]]:
+    """The same, for each path by itself."""
+    cache = cache or ShardCache()
+    sets = [_list_one(path, cache, lenient) for path in paths]
+    if not any(shard.num_samples for group in sets for shard in group):
         raise InputError(f"no samples in {', '.join(paths) or 'an empty list of shards'}")
-    return shards
+    return sets
 
 
 def shards_digest(shards: Sequence[Shard]) -> str:
     """A digest of names, samples and bytes of shards, wherever they lie: the same data, the same digest."""
-    rows = [(os.path.basename(s.path), s.num_samples, os.path.getsize(s.path)) for s in shards]
+    rows = [(files.basename(s.path), s.num_samples, _num_bytes(s)) for s in shards]
     return hashlib.blake2b(json.dumps(rows).encode(), digest_size=16).hexdigest()
-
-
-def index_shard(path: str) -> list[SampleSpans]:
-    """Finds the samples of a tar: adjacent members whose names agree up to the first dot, one of them an image.
-
-    Raises:
-        InputError: When the file cannot be read as a tar or is cut short.
-    """
-    samples: list[SampleSpans] = []
-    members: dict[str, Span] = {}
-    current = None
-    for name, span in _read_members(path):
-        folder, base = os.path.split(name)
-        stem, _, suffix = base.partition(".")
-        key = os.path.join(folder, stem)
-        if key != current:
-            samples += _spans_of(current or "", members)
-            current, members = key, {}
-        members[suffix.lower()] = span
-    return samples + _spans_of(current or "", members)
 
 
 class ShardReader:
@@ -96,22 +94,45 @@ class ShardReader:
         shards: The shards that `read` counts from 0.
     """
 
-    def __init__(self, shards: Sequence[Shard], *, max_open: int = 64) -> None:
+    def __init__(
+        self, shards: Sequence[Shard], *, max_open: int = 64, cache: ShardCache | None = None, lenient: bool = False
+    ) -> None:
+        """Opens nothing yet.
+
+        Args:
+            shards: The shards.
+            max_open: Most tars kept open.
+            cache: Where indexes of tars, and copies of far ones, are kept.
+            lenient: Whether a shard that is cut short, or is no tar at all, is an error only for the samples it lacks.
+        """
         self.shards = list(shards)
         self._max_open = max_open
-        self._open: OrderedDict[int, tuple[int, list[SampleSpans]]] = OrderedDict()
+        self._cache = cache or ShardCache()
+        self._lenient = lenient
+        self._open: OrderedDict[int, Opened | str] = OrderedDict()  # or why it cannot be opened
+
+    def members(self, shard: int, sample: int) -> Members:
+        """All members of a sample, by one read.
+
+        Raises:
+            InputError: When they are not there.
+        """
+        spans, content = self._find(shard, sample)
+        start = spans.whole.offset
+        found = (content[span.offset - start : span.end - start] if span else None for span in spans[1:-1])
+        return Members(spans.key, *found)  # type: ignore[arg-type]
 
     def spans(self, shard: int, sample: int) -> SampleSpans:
         """Where a sample's members lie."""
-        return self._opened(shard)[1][sample]
+        return self._find(shard, sample)[0]
 
     def read(self, shard: int, span: Span) -> bytes:
         """The bytes of a member."""
-        return os.pread(self._opened(shard)[0], span.length, span.offset)
+        return os.pread(self._opened(shard).descriptor, span.length, span.offset)
 
     def image(self, shard: int, sample: int) -> bytes:
         """The encoded image of a sample."""
-        return self.read(shard, self.spans(shard, sample).image)
+        return self.members(shard, sample).image
 
     def text(self, shard: int, sample: int) -> str:
         """The text of a sample.
@@ -119,122 +140,168 @@ class ShardReader:
         Raises:
             InputError: When it has none.
         """
-        spans = self.spans(shard, sample)
-        if spans.text is None:
-            raise InputError(f"{self.shards[shard].path}: sample {spans.key} has no .{TEXT_SUFFIX} member")
-        return self.read(shard, spans.text).decode(errors="replace")
-
-    def all_texts(self, shard: int, sample: int) -> list[str]:
-        """The texts of a sample: those that its JSON lists as ``texts``, else its one text.
-
-        Raises:
-            InputError: When it has none.
-        """
-        span = self.spans(shard, sample).json
-        try:
-            described = json.loads(self.read(shard, span)) if span is not None else {}
-            texts = described.get("texts")
-        except (ValueError, AttributeError):  # what other programs wrote need not be JSON
-            texts = None
-        listed = [text for text in texts if isinstance(text, str)] if isinstance(texts, list) else []
-        return listed or [self.text(shard, sample)]
+        members = self.members(shard, sample)
+        if members.text is None:
+            raise InputError(f"{self.shards[shard].path}: sample {members.key} has no .{TEXT_SUFFIX} member")
+        return members.text.decode(errors="replace")
 
     def samples(self) -> Iterator[tuple[int, int]]:
         """Every (shard, sample), in the order they lie."""
-        for shard, (_, num_samples) in enumerate(self.shards):
-            yield from ((shard, sample) for sample in range(num_samples))
+        for shard, described in enumerate(self.shards):
+            yield from ((shard, sample) for sample in range(described.num_samples))
 
     def texts(self, limit: int) -> Iterator[str]:
-        """The first texts, in the order they lie."""
-        return (self.text(shard, sample) for shard, sample in islice(self.samples(), limit))
-
-    def _opened(self, shard: int) -> tuple[int, list[SampleSpans]]:
-        if shard in self._open:
-            self._open.move_to_end(shard)
-            return self._open[shard]
-        path, num_samples = self.shards[shard]
-        samples = index_shard(path)
-        if len(samples) != num_samples:
-            raise InputError(f"{path}: {len(samples)} samples, but {SIZES_NAME} says {num_samples}")
-        if len(self._open) == self._max_open:
-            os.close(self._open.popitem(last=False)[1][0])
-        self._open[shard] = os.open(path, os.O_RDONLY), samples
-        return self._open[shard]
+        """The first texts, in the order they lie; where the reader is lenient, of the samples that have one."""
+        return islice(self._texts(), limit)
 
     def close(self) -> None:
         """Closes every open tar."""
         while self._open:
-            os.close(self._open.popitem()[1][0])
+            _close(self._open.popitem()[1])
+
+    def _texts(self) -> Iterator[str]:
+        for shard, sample in self.samples():
+            try:
+                text = self.text(shard, sample)
+            except InputError:
+                if not self._lenient:
+                    raise
+                continue
+            yield text
+
+    def _find(self, shard: int, sample: int) -> tuple[SampleSpans, bytes]:
+        """A sample's spans, and the bytes in which its members lie."""
+        descriptor, extents = self._opened(shard)
+        path = self.shards[shard].path
+        if sample >= len(extents):
+            raise InputError(f"{path}: the tar is cut short, sample {sample} is not there")
+        offset, length = extents[sample].tolist()
+        try:
+            content = os.pread(descriptor, length, offset)
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror}") from error
+        spans = find_members(content, offset) if len(content) == length else None
+        if spans is None:
+            raise InputError(f"{path}: no whole sample at byte {offset:,}")
+        return spans, content
+
+    def _opened(self, shard: int) -> Opened:
+        known = self._open.get(shard)
+        if known is None:
+            if len(self._open) >= self._max_open:
+                _close(self._open.popitem(last=False)[1])
+            known = self._open[shard] = self._open_one(self.shards[shard])
+        else:
+            self._open.move_to_end(shard)
+        if isinstance(known, str):
+            raise InputError(known)
+        return known
+
+    def _open_one(self, shard: Shard) -> Opened | str:
+        try:
+            opened = self._cache.open(shard.path, shard.num_bytes)
+        except InputError as error:
+            if not self._lenient:
+                raise
+            return str(error)
+        if not self._lenient and (problem := _describe_problem(shard, opened)):
+            _close(opened)
+            raise InputError(problem)
+        return opened
 
 
-def _list_one(path: str) -> list[Shard]:
-    if os.path.isdir(path):
-        names = sorted(n for n in os.listdir(path) if n.endswith(".tar") and n[0] not in "._")
-        tars = [os.path.join(path, name) for name in names]
-    else:
-        tars = [path] if os.path.isfile(path) else sorted(glob.glob(path))
-    if not tars:
-        raise InputError(f"{path}: no such shard, or folder without .tar files")
-    sizes = {folder: _read_sizes(folder) for folder in {os.path.dirname(tar) for tar in tars}}
-    return [Shard(tar, _num_samples(tar, sizes[os.path.dirname(tar)])) for tar in tars]
+def _describe_problem(shard: Shard, opened: Opened) -> str:
+    """What is wrong with a shard as a whole; empty when nothing is."""
+    found = len(opened.extents)
+    if found != shard.num_samples:
+        return f"{shard.path}: {found} samples, but {SIZES_NAME} says {shard.num_samples}"
+    is_cut = found and int(opened.extents.sum(axis=1).max()) > os.fstat(opened.descriptor).st_size
+    return f"{shard.path}: the tar is cut short" if is_cut else ""
 
 
-def _num_samples(tar: str, sizes: dict[str, int]) -> int:
-    known = sizes.get(os.path.basename(tar))
-    return len(index_shard(tar)) if known is None else known
+def _close(opened: Opened | str) -> None:
+    if not isinstance(opened, str):
+        os.close(opened.descriptor)
+
+
+def _num_bytes(shard: Shard) -> int:
+    return files.file_size(shard.path) if shard.num_bytes is None else shard.num_bytes
+
+
+def _list_one(path: str, cache: ShardCache, lenient: bool) -> list[Shard]:
+    try:
+        is_literal = files.is_local(path) and os.path.exists(path)
+        names = [path] if is_literal else expand_braces(path)
+        found = _list_tars(names)
+        folders = list(dict.fromkeys(tar.rpartition("/")[0] for tar in found))
+        sizes = dict(zip(folders, files.each(_read_sizes, folders), strict=True))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+    shards = []
+    for tar, num_bytes in found.items():
+        num_samples = sizes[tar.rpartition("/")[0]].get(files.basename(tar))
+        if num_samples is None:
+            num_samples = _count_samples(tar, num_bytes, cache, lenient)
+        shards.append(Shard(tar, num_samples, num_bytes))
+    return shards
+
+
+def _list_tars(names: list[str]) -> dict[str, int]:
+    """The tars that paths, folders and globs name, and their bytes.
+
+    Raises:
+        InputError: When one names none.
+    """
+    paths: list[str] = []
+    for name in names:
+        if name.endswith(".tar") and not any(mark in name for mark in "*?["):
+            paths.append(name)
+            continue
+        if files.is_folder(name):
+            inside = files.list_files(name, ".tar")
+        else:
+            try:
+                inside = files.expand_inputs([name])
+            except FileNotFoundError:
+                inside = []
+        paths += inside or _refuse(name)
+    # web servers list files without their sizes, or list nothing
+    asked = [path for path in paths if files.is_local(path) or path.startswith("http")]
+    known = dict(zip(asked, files.each(_size_or_none, asked), strict=True))
+    known |= files.sizes([path for path in paths if path not in known])
+    return {path: size if (size := known.get(path)) is not None else _refuse(path) for path in paths}
+
+
+def _size_or_none(path: str) -> int | None:
+    try:
+        return files.file_size(path)
+    except FileNotFoundError:
+        return None
+
+
+def _refuse(name: str) -> Never:
+    raise InputError(f"{name}: no such shard, or folder without .tar files")
+
+
+def _count_samples(tar: str, num_bytes: int, cache: ShardCache, lenient: bool) -> int:
+    if (extents := cache.read_table(tar)) is not None:
+        return len(extents)
+    opened = cache.open(tar, num_bytes)
+    try:
+        shard = Shard(tar, len(opened.extents))
+        if not lenient and (problem := _describe_problem(shard, opened)):
+            raise InputError(problem)
+        return shard.num_samples
+    finally:
+        _close(opened)
 
 
 def _read_sizes(folder: str) -> dict[str, int]:
-    path = os.path.join(folder, SIZES_NAME)
-    if not os.path.exists(path):
-        return {}
+    path = f"{folder}/{SIZES_NAME}" if folder else SIZES_NAME
     try:
-        with open(path, encoding="utf-8") as file:
-            return {str(name): int(size) for name, size in json.load(file).items()}
+        found = json.loads(files.read_bytes(path))
+        return {str(name): int(size) for name, size in found.items()}
+    except FileNotFoundError:
+        return {}
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not a table of shard sizes") from error
-
-
-def _spans_of(key: str, members: dict[str, Span]) -> list[SampleSpans]:
-    images = [span for suffix, span in members.items() if suffix in IMAGE_MEMBER_SUFFIXES]
-    if not images:
-        return []
-    return [SampleSpans(key, images[0], *(members.get(suffix) for suffix in (TEXT_SUFFIX, JSON_SUFFIX, _LABEL_SUFFIX)))]
-
-
-def _read_members(path: str) -> list[tuple[str, Span]]:
-    """Names and places of a tar's files; plain headers are read here, ten times as fast as by tarfile."""
-    try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            members = _read_plain_members(file.fileno(), size)
-        if members is None:
-            with tarfile.open(path, "r:") as tar:
-                members = [(m.name, Span(m.offset_data, m.size)) for m in tar if m.isreg()]
-    except (OSError, tarfile.TarError, ValueError) as error:
-        raise InputError(f"{path}: not a readable tar ({error})") from error
-    if any(span.offset + span.length > size for _, span in members):
-        raise InputError(f"{path}: the tar is cut short")
-    return members
-
-
-def _read_plain_members(descriptor: int, size: int) -> list[tuple[str, Span]] | None:
-    """Members of a tar whose headers are all plain ustar; None when one is extended (long name, sparse, ...)."""
-    members: list[tuple[str, Span]] = []
-    if not size:
-        return members
-    with mmap.mmap(descriptor, size, access=mmap.ACCESS_READ) as content:
-        position = 0
-        while position + _BLOCK <= size and content[position]:
-            header = content[position : position + _BLOCK]
-            kind, digits = header[156:157], header[124:136].strip(b"\0 ")
-            if kind not in b"0\0" or header[257:262] != b"ustar" or not digits.isdigit():
-                return None
-            length = int(digits, 8)
-            name, prefix = header[:100].rstrip(b"\0"), header[345:500].rstrip(b"\0")
-            # GNU headers keep times where ustar keeps the prefix of a long name
-            if prefix and header[257:263] == b"ustar\0":
-                name = prefix + b"/" + name
-            members.append((name.decode(errors="surrogateescape"), Span(position + _BLOCK, length)))
-            position += _BLOCK + -(-length // _BLOCK) * _BLOCK
-    return members

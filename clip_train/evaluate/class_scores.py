@@ -14,6 +14,7 @@ from clip_train.evaluate.classifier import LoadedClassifier
 from clip_train.evaluate.labelled import ClassName, LabelledImage
 from clip_train.evaluate.zero_shot import build_classifier, encode_labelled
 from clip_train.models.clip import Clip
+from clip_train.models.precision import inference_products
 from clip_train.training.distributed import Ranks, gather_turns, take_turns
 from clip_train.use.features import batched, read_pixels
 
@@ -56,7 +57,8 @@ def score_with_classifier(loaded: LoadedClassifier, batch_size: int, ranks: Rank
                 yield image.load
 
         pixels = batched(read_pixels(take_turns(note_labels(), ranks), side), batch_size)
-        rows = [classifier(normalize_pixels(torch.stack(batch).to(device))) for batch in pixels]
+        with inference_products(device, "auto"):
+            rows = [classifier(normalize_pixels(torch.stack(batch).to(device))) for batch in pixels]
         scores = gather_turns(torch.cat([classifier.weight.new_empty(0, len(loaded.classes)), *rows]), ranks)
         return Scores(scores, torch.tensor(labels, device=device))
 

@@ -22,9 +22,13 @@ from clip_train.config import Precision
 from clip_train.data.decode import normalize_pixels, read_image
 from clip_train.evaluate.classifier import ImageClassifier
 from clip_train.evaluate.labelled import LabelledImage
+from clip_train.models.precision import float32_products, half_products
 from clip_train.training.distributed import Ranks, mean_over_ranks
-from clip_train.training.optimizer import set_learning_rate
+from clip_train.training.optimizer import decay_groups, set_learning_rate
 from clip_train.training.schedule import learning_rate_at
+from clip_train.training.updates import Updates
+
+_CLIP_NORM, _MAX_SKIPPED = 1.0, 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +42,7 @@ class FinetuneOptions:
         weight_decay: Decoupled, on matrices and filters.
         min_crop_share: Least share of the central square's area that a random square crop keeps.
         flip: Whether images are mirrored half of the time.
-        precision: bf16 or fp32.
+        precision: Of matrix products and convolutions.
         workers: Loader processes of a rank.
         seed: Of order, crops and flips.
     """
@@ -90,10 +94,18 @@ def finetune(
     side: int,
     ranks: Ranks | None = None,
 ) -> list[float]:
-    """Trains a classifier in place; returns the mean loss of each epoch."""
+    """Trains a classifier in place; returns the mean loss of each epoch.
+
+    Raises:
+        DivergedError: When ten steps in a row had a loss or gradients that are not finite.
+    """
     ranks = ranks or Ranks()
     device = classifier.weight.device
-    optimizer = _build_optimizer(classifier, options)
+    groups = decay_groups(classifier, options.weight_decay)
+    optimizer = torch.optim.AdamW(groups, lr=options.learning_rate, fused=True)
+    updates = Updates(
+        classifier, optimizer, clip_norm=_CLIP_NORM, precision=options.precision, max_skipped=_MAX_SKIPPED
+    )
     trained: nn.Module = DistributedDataParallel(classifier) if ranks.world_size > 1 else classifier
     steps_per_epoch = len(images) // options.batch_size
     total_steps = options.epochs * steps_per_epoch
@@ -110,13 +122,12 @@ def finetune(
                 total_steps=total_steps,
             )
             set_learning_rate(optimizer, rate)
-            with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16"):
-                loss = cross_entropy(trained(normalize_pixels(pixels.to(device))).float(), labels.to(device))
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(classifier.parameters(), 1.0)
-            optimizer.step()
-            epoch_loss += loss.detach()
+            with float32_products(options.precision):
+                with half_products(device, options.precision):
+                    loss = cross_entropy(trained(normalize_pixels(pixels.to(device))).float(), labels.to(device))
+                updates.apply(loss)
+            epoch_loss += loss.detach().nan_to_num(0, 0, 0)  # a step left out has none
+        updates.settle()
         losses.append(float(mean_over_ranks(epoch_loss, ranks)) / steps_per_epoch)
     classifier.eval()
     return losses
@@ -132,12 +143,3 @@ def _load_batches(
     parts = [order[start + ranks.rank * share :][:share] for start in starts]
     items = [[(epoch, int(row)) for row in part] for part in parts]
     return iter(DataLoader(dataset, batch_sampler=items, num_workers=options.workers))
-
-
-def _build_optimizer(classifier: ImageClassifier, options: FinetuneOptions) -> torch.optim.Optimizer:
-    """AdamW that decays matrices and filters only."""
-    parameters = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
-    decayed = [parameter for parameter in parameters if parameter.ndim > 1]
-    others = [parameter for parameter in parameters if parameter.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": options.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=options.learning_rate)

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from clip_train.data.shards import IMAGE_MEMBER_SUFFIXES, SampleSpans, ShardReader, list_shards
+from clip_train.data.shards import ShardReader, list_shards
+from clip_train.data.tars import IMAGE_MEMBER_SUFFIXES, SampleSpans
 from clip_train.errors import InputError
 from clip_train.evaluate.table_rows import TABLE_SUFFIXES, read_rows
 

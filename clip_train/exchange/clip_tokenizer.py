@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clip_train.errors import InputError
-from clip_train.files import read_json, write_json
+from clip_train.files import read_json, read_section, write_json
 from clip_train.tokenizers.bpe import END_TOKEN, START_TOKEN, ClipTokenizer
 
 _WHOLE_NAME, _VOCABULARY_NAME, _MERGES_NAME = "tokenizer.json", "vocab.json", "merges.txt"
@@ -38,9 +38,12 @@ def read_tokenizer_files(folder: str) -> ClipTokenizer | None:
     if os.path.isfile(os.path.join(folder, _WHOLE_NAME)):
         path = os.path.join(folder, _WHOLE_NAME)
         values = read_json(path)
-        model = values.get("model", {})
-        added = {token["content"]: token["id"] for token in values.get("added_tokens", ())}
-        return _make_tokenizer(model.get("merges", ()), {**model.get("vocab", {}), **added}, path)
+        model = read_section(values, "model", where=path)
+        try:
+            added = {token["content"]: token["id"] for token in values.get("added_tokens") or ()}
+            return _make_tokenizer(model.get("merges") or (), {**(model.get("vocab") or {}), **added}, path)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{path}: not a tokenizer's file") from error
     if os.path.isfile(os.path.join(folder, _VOCABULARY_NAME)):
         path = os.path.join(folder, _VOCABULARY_NAME)
         return _make_tokenizer(_read_merges(os.path.join(folder, _MERGES_NAME)), read_json(path), path)

@@ -4,6 +4,8 @@ In: a path and, where the files do not say it, how to read them. Out: a model; o
 """
 
 import os
+import re
+import sys
 from collections.abc import Callable, Mapping
 from typing import Final, Literal
 
@@ -23,6 +25,7 @@ WRITERS: Mapping[ModelFormat, Callable[[Clip, str], None]] = {
     "openai": write_openai,
 }
 AUTO: Final = "auto"
+_QUICK: Final = "quickgelu"
 
 
 def detect_format(path: str) -> ModelFormat:
@@ -61,8 +64,8 @@ def read_model(
         path: A folder or a file.
         format: One of `ModelFormat`, or `AUTO`.
         config: open_clip's configuration of a bare file of weights.
-        activation: Non-linearity that a bare file of weights was trained with; `AUTO`: QuickGELU for OpenAI's,
-            GELU for open_clip's.
+        activation: Non-linearity that a bare file of weights was trained with; `AUTO`: QuickGELU for OpenAI's; for
+            open_clip's what the file's name or the run's says, else GELU, and that it was so taken is told.
         tokenizer: Merges file, for weights that come without one.
 
     Raises:
@@ -105,10 +108,25 @@ def _read_bare(
     if config:
         known = open_clip.read_open_clip_config(config)
     else:
-        usual: Activation = "quick_gelu" if format == "openai" else "gelu"
         flat = {name.removeprefix("text."): tensor for name, tensor in weights.tensors.items()}
-        known = infer_config(flat, activation=usual if activation == AUTO else activation, where=path)
+        used = _usual_activation(path, weights, format) if activation == AUTO else activation
+        known = infer_config(flat, activation=used, where=path)
     return read_flat(weights.tensors, known, where=path)
+
+
+def _usual_activation(path: str, weights: Weights, format: ModelFormat) -> Activation:
+    """The non-linearity of weights that do not say it; of open_clip's it is told on stderr, for either may be meant."""
+    if format == "openai":
+        return "quick_gelu"
+    says_quick = any(_QUICK in re.sub(r"[-_]", "", name).lower() for name in (os.path.basename(path), weights.name))
+    found: Activation = "quick_gelu" if says_quick else "gelu"
+    why = "as its name says" if says_quick else "open_clip's usual one"
+    other = "gelu" if says_quick else "quick_gelu"
+    print(
+        f"{path}: weights do not say their non-linearity; taken as {found}, {why} (else give --activation {other})",
+        file=sys.stderr,
+    )
+    return found
 
 
 def _with_tokenizer(model: Clip, tokenizer: ClipTokenizer) -> Clip:

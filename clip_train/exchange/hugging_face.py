@@ -20,7 +20,7 @@ from clip_train.data.decode import MEAN, STD
 from clip_train.errors import InputError
 from clip_train.exchange.clip_tokenizer import read_tokenizer_files, write_tokenizer_files
 from clip_train.exchange.weights import read_weights
-from clip_train.files import read_json, write_json, written_anew
+from clip_train.files import read_json, read_section, write_json, written_anew
 from clip_train.models.clip import Clip
 from clip_train.tokenizers.bpe import ClipTokenizer
 from clip_train.training.checkpoint import fill_weights
@@ -131,7 +131,7 @@ def read_config(folder: str) -> ModelConfig:
     values = read_json(path)
     if values.get("model_type") != MODEL_TYPE:
         raise InputError(f"{path}: a model of type {values.get('model_type')!r}, not {MODEL_TYPE!r}")
-    text, vision = values.get("text_config") or {}, values.get("vision_config") or {}
+    text, vision = (read_section(values, name, where=path) for name in ("text_config", "vision_config"))
     try:
         config = ModelConfig(
             embed_dim=values.get("projection_dim", 512),
@@ -216,7 +216,7 @@ def _check_preprocessing(folder: str, side: int) -> None:
         return
     path = found_paths[0]
     values = read_json(path)
-    values = values.get("image_processor", values)
+    values = read_section(values, "image_processor", where=path) or values
     size, crop = values.get("size", side), values.get("crop_size", side)
     found = {
         "size": size.get("shortest_edge") if isinstance(size, dict) else size,

@@ -24,7 +24,7 @@ from clip_train.data.decode import MEAN, STD
 from clip_train.errors import InputError
 from clip_train.exchange.clip_tokenizer import write_tokenizer_files
 from clip_train.exchange.openai import HEAD_WIDTH, flat_state
-from clip_train.files import read_json, write_json, written_anew
+from clip_train.files import read_json, read_section, write_json, written_anew
 from clip_train.models.clip import Clip
 from clip_train.models.resnet import STRIDE
 from clip_train.tokenizers.bpe import ClipTokenizer
@@ -119,17 +119,14 @@ def read_open_clip_config(path: str) -> ModelConfig:
         InputError: When it says what our towers do not do; the message names the option.
     """
     values = read_json(path)
-    _check_preprocessing(values.get("preprocess_cfg", {}), path)
-    values = values.get("model_cfg", values)
-    for section, found in (
-        ("model_cfg", values),
-        ("vision_cfg", values.get("vision_cfg", {})),
-        ("text_cfg", values.get("text_cfg", {})),
-    ):
-        _check_section(section, found, path)
+    _check_preprocessing(read_section(values, "preprocess_cfg", where=path), path)
+    values = read_section(values, "model_cfg", where=path) if "model_cfg" in values else values
+    _check_section("model_cfg", values, path)
+    for section in ("vision_cfg", "text_cfg"):
+        _check_section(section, read_section(values, section, where=path), path)
     try:
         return _config_from_open_clip(values)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise InputError(f"{path}: no configuration of a CLIP model ({error})") from error
 
 

@@ -18,6 +18,7 @@ from clip_train.config import (
     CbowConfig,
     EfficientNetConfig,
     HuggingFaceTextConfig,
+    InferencePrecision,
     ModelConfig,
     ResNetConfig,
     TextTransformerConfig,
@@ -27,6 +28,9 @@ from clip_train.config import (
 from clip_train.errors import InputError
 from clip_train.models.efficientnet import EfficientNet
 from clip_train.models.hugging_face import HuggingFaceText
+from clip_train.models.inputs import check_ids, check_images
+from clip_train.models.packing import PackedTexts, pack_texts
+from clip_train.models.precision import inference_products
 from clip_train.models.resnet import ModifiedResNet
 from clip_train.models.text import BagOfWords, TextTransformer
 from clip_train.models.timm_tower import TimmTower
@@ -56,6 +60,8 @@ class Clip(nn.Module):
     Attributes:
         config: What the towers are.
         tokenizer: What made the ids the model was trained on; None when only tensors go in.
+        precision: What features are computed in without gradients, unless an autocast is active; ``auto`` is bf16 on
+            GPUs and fp32 on CPUs. Features come out in the type of the weights.
 
     Raises:
         InputError: When a tower needs a package that is missing, or the tokenizer is made for another text tower.
@@ -67,6 +73,7 @@ class Clip(nn.Module):
             _check_tokenizer(tokenizer, config)
         self.config = config
         self.tokenizer = tokenizer
+        self.precision: InferencePrecision = "auto"
         self.visual = IMAGE_TOWERS[type(config.image)](config.image, config.embed_dim)
         self.text = TEXT_TOWERS[type(config.text)](config.text, config.embed_dim)
         self.logit_scale = nn.Parameter(torch.tensor(INITIAL_LOGIT_SCALE))
@@ -88,14 +95,41 @@ class Clip(nn.Module):
         return ids.to(self.device)
 
     def encode_image(self, images: Tensor) -> Tensor:
-        """Image features ``[batch, embed_dim]``, not normalised."""
-        features: Tensor = self.visual(images)
-        return features
+        """Image features ``[batch, embed_dim]``, not normalised.
 
-    def encode_text(self, ids: Tensor) -> Tensor:
-        """Text features ``[batch, embed_dim]``, not normalised."""
-        features: Tensor = self.text(ids)
-        return features
+        Raises:
+            InputError: When the images are not normalised floats of the model's size, on its device.
+        """
+        check_images(images, side=self.config.image.image_size, device=self.device)
+        return self._encode(self.visual, images.to(self.logit_scale.dtype), len(images))
+
+    def pack_texts(self, ids: Tensor, *, few_shapes: bool = False) -> Tensor | PackedTexts:
+        """Ids as the text tower likes them best: packed, where it takes that, else as they are.
+
+        Done before the ids go to a GPU it spares waiting for the GPU to count them. With `few_shapes` batches of all
+        lengths come in few shapes, for a tower that is compiled for each.
+        """
+        return pack_texts(ids, few_shapes=few_shapes) if isinstance(self.text, TextTransformer) else ids
+
+    def encode_text(self, ids: Tensor | PackedTexts) -> Tensor:
+        """Text features ``[batch, embed_dim]``, not normalised; packed ids are for the text transformer only.
+
+        Raises:
+            InputError: When the ids are longer than the context, or of another vocabulary.
+        """
+        if isinstance(ids, PackedTexts):
+            return self._encode(self.text, ids, ids.packing.num_read)
+        text = self.config.text
+        check_ids(ids, context_length=text.context_length, vocab_size=text.vocab_size, device=self.device)
+        return self._encode(self.text, ids, len(ids))
+
+    def _encode(self, tower: Callable[[Any], Tensor], inputs: Tensor | PackedTexts, number: int) -> Tensor:
+        if not number:  # some towers cannot tell the shape of nothing
+            return self.logit_scale.new_empty(0, self.config.embed_dim)
+        is_own = not torch.is_grad_enabled() and not torch.is_autocast_enabled(self.device.type)
+        with inference_products(self.device, self.precision):
+            features = tower(inputs)
+        return features.to(self.logit_scale.dtype) if is_own else features
 
     def forward(self, images: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Scaled cosines: ``[images, texts]``, and the same transposed."""

@@ -2,7 +2,8 @@
 
 In: ids ``[batch, length]``, any length up to the context. Out: features ``[batch, embed_dim]``, not normalised.
 No tower looks at the padding behind a text: the transformer is causal and read at the end token, the bag of words
-holds what lies between start and end. So `trim_padding` cuts a batch to its longest text and changes no feature.
+holds what lies between start and end. So `trim_padding` cuts a batch to its longest text and changes no feature, and
+the transformer computes nothing at all for padding: it packs the texts one behind another.
 
 Source: Radford et al. 2019 (GPT-2); Radford et al. 2021, sections 2.3-2.4; CLIP's model.py for the initialisation;
 Mikolov et al. 2013 (CBOW).
@@ -13,11 +14,7 @@ from torch import Tensor, nn
 
 from clip_train.config import CbowConfig, TextTransformerConfig
 from clip_train.models.attention import Transformer
-
-
-def end_positions(ids: Tensor) -> Tensor:
-    """Where each text ends, ``[batch]`` int64: its first largest id, as the end token is the largest of all."""
-    return ids.argmax(dim=-1)
+from clip_train.models.packing import PackedTexts, end_positions, pack_texts
 
 
 def text_lengths(ids: Tensor, pad_id: int = 0) -> Tensor:
@@ -58,10 +55,11 @@ class TextTransformer(nn.Module):
             nn.init.normal_(block.mlp.c_proj.weight, std=(2 * layers * width) ** -0.5)
         nn.init.normal_(self.text_projection, std=width**-0.5)
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def forward(self, ids: Tensor | PackedTexts) -> Tensor:
         """Features in the shared space."""
-        x = self.token_embedding(ids) + self.positional_embedding[: ids.shape[1]]
-        x = self.transformer.read(x, end_positions(ids), causal=True)
+        tokens, packing = ids if isinstance(ids, PackedTexts) else pack_texts(ids)
+        x = self.token_embedding(tokens) + self.positional_embedding[packing.columns]
+        x = self.transformer.read_packed(x, packing)
         features: Tensor = self.ln_final(x) @ self.text_projection
         return features
 

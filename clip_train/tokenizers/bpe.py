@@ -23,6 +23,7 @@ import torch
 from tokenizers import models, pre_tokenizers, trainers
 
 from clip_train.errors import InputError
+from clip_train.tokenizers.texts import check_context, list_texts
 
 TOKENIZER_NAME = "tokenizer.txt"
 START_TOKEN, END_TOKEN = "<|startoftext|>", "<|endoftext|>"
@@ -68,7 +69,10 @@ class ClipTokenizer:
         self.end_id = self.start_id + 1
         self.vocab_size = self.end_id + 1
         vocabulary = {token: token_id for token_id, token in enumerate(self._tokens)}
-        model = models.BPE(vocab=vocabulary, merges=self.merges, end_of_word_suffix=_WORD_END)
+        try:
+            model = models.BPE(vocab=vocabulary, merges=self.merges, end_of_word_suffix=_WORD_END)
+        except Exception as error:  # the library raises nothing more precise
+            raise InputError(f"merges that do not build on each other ({error})") from error
         self._encoder = tokenizers.Tokenizer(model)
         self._encoder.pre_tokenizer = pre_tokenizers.Sequence(
             [
@@ -106,9 +110,10 @@ class ClipTokenizer:
             ``[texts, context_length]`` int32, padded with 0.
 
         Raises:
-            InputError: When a text is too long and `truncate` is false.
+            InputError: When a text is too long and `truncate` is false, or something is no text or no context.
         """
-        texts = [texts] if isinstance(texts, str) else list(texts)
+        check_context(context_length)
+        texts = list_texts(texts)
         out = np.zeros((len(texts), context_length), dtype=np.int32)
         for row, text, ids in zip(out, texts, self.encode(texts), strict=True):
             if len(ids) + 2 > context_length:
@@ -148,7 +153,10 @@ class ClipTokenizer:
             raise InputError(f"{path}: not a merges file")
         if not header.startswith(_HEADER):
             merges = merges[:_NUM_OPENAI_MERGES]
-        return cls([(left, right) for left, right in merges])
+        try:
+            return cls([(left, right) for left, right in merges])
+        except InputError as error:
+            raise InputError(f"{path}: not a merges file: {error}") from error
 
 
 def train_tokenizer(texts: Iterable[str], *, vocab_size: int) -> ClipTokenizer:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from clip_train.errors import InputError
 from clip_train.extras import import_extra
+from clip_train.tokenizers.texts import check_context, list_texts
 
 ENCODER_TOKENIZER_NAME = "tokenizer.json"
 _PAD_TOKENS = ("[PAD]", "<pad>")
@@ -48,9 +49,10 @@ class EncoderTokenizer:
             ``[texts, context_length]`` int32, padded with `pad_id`.
 
         Raises:
-            InputError: When a text is too long and `truncate` is false.
+            InputError: When a text is too long and `truncate` is false, or something is no text or no context.
         """
-        texts = [texts] if isinstance(texts, str) else list(texts)
+        check_context(context_length)
+        texts = list_texts(texts)
         out = np.full((len(texts), context_length), self.pad_id, dtype=np.int32)
         for row, text, encoding in zip(out, texts, self._encoder.encode_batch_fast(texts), strict=True):
             ids = encoding.ids

@@ -5,7 +5,7 @@ In: the variables ``RANK``, ``LOCAL_RANK``, ``WORLD_SIZE`` that torchrun sets; w
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -30,25 +30,33 @@ class Ranks(NamedTuple):
         return self.rank == 0
 
 
-def choose_device(name: str) -> torch.device:
-    """The device a name means; ``auto`` is this rank's GPU when there is one.
+def choose_device(name: str | torch.device) -> torch.device:
+    """The device a name means; ``auto`` is this rank's GPU when there is one, and ``cuda`` that in any case.
 
     Raises:
-        InputError: When the machine has no such device.
+        InputError: When the machine has no such device, or several ranks would share one GPU.
     """
-    if name == "auto":
-        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+    local_rank, neighbours = os.environ.get("LOCAL_RANK", "0"), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    wanted = str(name)
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted.startswith("cuda:") and neighbours > 1:
+        raise InputError(f"device {name!r} is one GPU for {neighbours} ranks of this machine; give cuda or auto")
+    if wanted == "cuda":
+        wanted = f"cuda:{local_rank}"
     try:
-        device = torch.device(name)
+        device = torch.device(wanted)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InputError(f"device {name!r} cannot be used ({str(error).splitlines()[0]})") from error
+        raise InputError(f"device {str(name)!r} cannot be used ({str(error).splitlines()[0]})") from error
     return device
 
 
 @contextlib.contextmanager
 def join_ranks(device: torch.device) -> Iterator[Ranks]:
-    """Joins the processes that torchrun started, and leaves them at the end."""
+    """Joins the processes that torchrun started, and leaves them at the end; a GPU becomes this process's own."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # or what names no device, NCCL's barriers for one, takes the first GPU
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if world_size == 1:
         yield Ranks()
@@ -63,11 +71,16 @@ def join_ranks(device: torch.device) -> Iterator[Ranks]:
 
 def max_over_ranks(value: int, ranks: Ranks) -> int:
     """The largest of the ranks' numbers; every rank gets the same answer."""
+    return maxima_over_ranks((value,), ranks)[0]
+
+
+def maxima_over_ranks(values: Sequence[int], ranks: Ranks) -> list[int]:
+    """The same for several numbers at once, each by itself."""
     if ranks.world_size == 1:
-        return value
-    shared = torch.tensor(value)
+        return list(values)
+    shared = torch.tensor(values)
     dist.all_reduce(shared, dist.ReduceOp.MAX)
-    return int(shared)
+    return [int(value) for value in shared]
 
 
 def mean_over_ranks(value: Tensor, ranks: Ranks) -> Tensor:
@@ -85,6 +98,24 @@ def broadcast(value: T | None, ranks: Ranks) -> T:
     if ranks.world_size > 1:
         dist.broadcast_object_list(box, device=torch.device("cpu"))
     return cast(T, box[0])
+
+
+def decide_first(decide: Callable[[], T], ranks: Ranks) -> T:
+    """What the first rank finds, on every rank.
+
+    Raises:
+        InputError: On every rank, when it is raised on the first.
+    """
+    found, problem = None, ""
+    if ranks.is_first:
+        try:
+            found = decide()
+        except InputError as error:
+            problem = str(error)
+    found, problem = broadcast((found, problem), ranks)
+    if problem:
+        raise InputError(problem)
+    return cast(T, found)
 
 
 def take_turns(items: Iterable[T], ranks: Ranks) -> Iterator[T]:

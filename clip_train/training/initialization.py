@@ -8,6 +8,7 @@ Dosovitskiy et al. 2020, section 3.2 (positions are interpolated).
 """
 
 import os
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -30,14 +31,21 @@ def start_weights(model: Clip, config: TrainConfig) -> None:
     """
     if config.init:
         checkpoint = find_checkpoint(config.init)
-        state = load_state(checkpoint)
-        wanted = model.state_dict()
-        for name in _GRIDS:
-            if name in state and name in wanted:
-                state[name] = resize_positions(state[name], len(wanted[name]))
+        state = _fit_positions(load_state(checkpoint), model)
         fill_weights(model, state, where=os.path.join(checkpoint, MODEL_NAME))
+    if config.image_init:
+        checkpoint = find_checkpoint(config.image_init)
+        state = {name: tensor for name, tensor in load_state(checkpoint).items() if name.startswith("visual.")}
+        state = {name.removeprefix("visual."): tensor for name, tensor in _fit_positions(state, model).items()}
+        fill_weights(model.visual, state, where=f"the image tower of {os.path.join(checkpoint, MODEL_NAME)}")
     if config.text_init:
         load_encoder_weights(model.text, config.text_init)
+
+
+def _fit_positions(state: Mapping[str, Tensor], model: Clip) -> dict[str, Tensor]:
+    wanted = model.state_dict()
+    grids = [name for name in _GRIDS if name in state and name in wanted]
+    return {**state, **{name: resize_positions(state[name], len(wanted[name])) for name in grids}}
 
 
 def resize_positions(positions: Tensor, length: int) -> Tensor:

@@ -2,29 +2,44 @@
 
 In: a `TrainConfig`. Out: checkpoints and ``metrics.jsonl`` in its output folder.
 Started by plain Python or by torchrun (data parallel; gloo on the CPU, NCCL on GPUs). SIGTERM and SIGINT save
-a checkpoint and stop; with `resume` the run goes on and gives the losses an uninterrupted run would have given.
+a checkpoint and stop, SIGUSR1 saves one; with `resume` the run goes on and gives the losses an uninterrupted run would
+have given, bit for bit on as many ranks as before, and on another number up to the order in which sums are taken.
 
 Source: Radford et al. 2021, section 2.5.
 """
 
 import math
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from torch.nn.parallel import DistributedDataParallel
 
 from clip_train.config import TrainConfig
 from clip_train.data.decode import normalize_pixels
-from clip_train.errors import DivergedError
 from clip_train.models.clip import Clip
-from clip_train.training.distributed import Ranks, choose_device, join_ranks, max_over_ranks, mean_over_ranks
+from clip_train.models.packing import PackedTexts
+from clip_train.models.precision import float32_products, half_products, repeatable_kernels
+from clip_train.training.distributed import (
+    Ranks,
+    choose_device,
+    decide_first,
+    join_ranks,
+    maxima_over_ranks,
+    mean_over_ranks,
+)
 from clip_train.training.loader import load_batches
 from clip_train.training.loss import contrastive_loss
 from clip_train.training.optimizer import set_learning_rate
 from clip_train.training.progress import RunProgress
 from clip_train.training.run import Run, set_up
-from clip_train.training.schedule import learning_rate_at
+from clip_train.training.run_folder import held_folder
+from clip_train.training.schedule import schedule_of
 from clip_train.training.signals import StopSignals
 
 
@@ -33,7 +48,7 @@ class TrainSummary(NamedTuple):
 
     step: int
     total_steps: int
-    loss: float  # of the last step; nan when there was none left to do
+    loss: float | None  # of the last step; None when there was none left to do
     checkpoint: str
     signal: int  # number of the signal that ended it early, or 0
 
@@ -46,57 +61,67 @@ class PairLoss(nn.Module):
         self.model = model
         self._ranks = ranks
 
-    def forward(self, images: Tensor, ids: Tensor) -> Tensor:
-        """The loss of a batch of normalised images and token ids."""
+    def forward(self, images: Tensor, ids: Tensor | PackedTexts, readable: Tensor | None = None) -> Tensor:
+        """The loss of a batch of normalised images and token ids, of which only some pairs may take part."""
         image_features, text_features = self.model.encode_image(images), self.model.encode_text(ids)
-        return contrastive_loss(image_features, text_features, self.model.logit_scale.exp(), self._ranks)
+        return contrastive_loss(image_features, text_features, self.model.logit_scale.exp(), self._ranks, readable)
 
 
 def train(config: TrainConfig) -> TrainSummary:
     """Trains a model, or goes on training it.
 
     Raises:
-        InputError: When the options, the shards or the checkpoint to resume do not fit.
-        DivergedError: When the loss is no longer a number.
+        InputError: When the options, the shards or the checkpoint to resume do not fit, or another run is at work.
+        DataError: When too large a share of the samples cannot be read, or a far shard cannot be fetched.
+        DivergedError: When too many steps in a row had a loss or gradients that are not finite.
     """
     device = choose_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
-    with join_ranks(device) as ranks, StopSignals() as stop:
+    with (
+        StopSignals() as stop,
+        float32_products(config.precision),
+        repeatable_kernels(config.deterministic),
+        join_ranks(device) as ranks,
+        ExitStack() as held,
+    ):
+        decide_first(lambda: held.enter_context(held_folder(config.output)), ranks)
         return run_steps(set_up(config, device, ranks), stop)
 
 
 def run_steps(run: Run, stop: StopSignals) -> TrainSummary:
     """The loop: one optimizer step for each batch, until the last step or a signal."""
-    config, model, optimizer, ranks = run.config, run.model, run.optimizer, run.ranks
+    config, model, ranks = run.config, run.model, run.ranks
     pair_loss: nn.Module = PairLoss(model, ranks)
     if ranks.world_size > 1:
         pair_loss = DistributedDataParallel(pair_loss)
     steps = range(run.first_step, run.total_steps)
+    rate_at = schedule_of(config, run.total_steps)
     workers = 0 if run.dataset.keeps_decoded else config.workers
     batches = load_batches(run.dataset, steps, workers=workers, device=run.device)
-    step, received, shown_loss, checkpoint = run.first_step, 0, math.nan, run.resumed or ""
+    step, received, shown_loss, checkpoint = run.first_step, 0, None, run.resumed or ""
+    saves = SaveTimes(config)
     with RunProgress(config.output, steps=steps, pairs_per_step=config.batch_size, enabled=ranks.is_first) as progress:
         for batch in progress.timed(batches):
-            learning_rate = learning_rate_at(
-                step, peak=config.learning_rate, warmup_steps=config.warmup_steps, total_steps=run.total_steps
-            )
-            set_learning_rate(optimizer, learning_rate)
+            learning_rate = rate_at(step)
+            set_learning_rate(run.optimizer, learning_rate)
+            seed_step(config.seed, step, ranks)
+            readable = run.unreadable.add(batch.readable, batch.problem)
             images = normalize_pixels(batch.images.to(run.device, non_blocking=True))
-            ids = batch.ids.to(run.device, non_blocking=True)
-            with torch.autocast(run.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-                loss = pair_loss(images, ids)
-            optimizer.zero_grad()
-            loss.backward()
-            gradient_norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm or math.inf)
-            optimizer.step()
+            ids = pack_batch(model, batch.ids, few_shapes=config.compile).to(run.device)
+            with half_products(run.device, config.precision):
+                loss = pair_loss(images, ids, readable)
+            gradient_norm = run.updates.apply(loss)
             model.clamp_logit_scale()
 
             step += 1
-            received = 0 if step == run.total_steps else max_over_ranks(stop.received or 0, ranks)
+            if run.average is not None:
+                run.average.update(step)
+            received, is_save_due = maxima_over_ranks((stop.received or 0, saves.is_due(step, stop)), ranks)
             ending = bool(received) or step == run.total_steps
-            saving = ending or step % config.save_every == 0
+            saving = ending or bool(is_save_due)
             if saving or step % config.log_every == 0:
+                run.updates.settle()
                 shown_loss = mean_over_ranks(loss, ranks).item()
                 progress.log(
                     step,
@@ -105,12 +130,42 @@ def run_steps(run: Run, stop: StopSignals) -> TrainSummary:
                     learning_rate=learning_rate,
                     logit_scale=model.logit_scale.exp().item(),
                     gradient_norm=gradient_norm.item(),
-                    unreadable=batch.num_unreadable,
+                    skipped=run.updates.skipped,
+                    unreadable=run.unreadable.take_new(),
                 )
-                if not math.isfinite(shown_loss):
-                    raise DivergedError(f"loss is {shown_loss} at step {step}; try a lower learning rate")
             if saving:
                 checkpoint = run.save(step)
             if ending:
                 break
-    return TrainSummary(step, run.total_steps, shown_loss, checkpoint, received)
+    return TrainSummary(step, run.total_steps, shown_loss, checkpoint, 0 if step == run.total_steps else received)
+
+
+def pack_batch(model: Clip, ids: Tensor, *, few_shapes: bool) -> Tensor | PackedTexts:
+    """The token ids of a batch as the text tower takes them; with few shapes for one that is compiled for each."""
+    if few_shapes:
+        text = model.config.text
+        ids = pad(ids, (0, text.context_length - ids.shape[1]), value=text.pad_id)
+    return model.pack_texts(ids, few_shapes=few_shapes)
+
+
+class SaveTimes:
+    """When a checkpoint is due: by steps, by minutes, when a signal asks for one."""
+
+    def __init__(self, config: TrainConfig, clock: Callable[[], float] = time.monotonic) -> None:
+        self._every = config.save_every
+        self._seconds = math.inf if config.save_minutes is None else 60 * config.save_minutes
+        self._clock = clock
+        self._last = clock()
+
+    def is_due(self, step: int, stop: StopSignals) -> bool:
+        """Whether a checkpoint is due after a step."""
+        is_late = self._clock() - self._last >= self._seconds
+        is_due = stop.take_save_wanted() or is_late or step % self._every == 0
+        if is_due:
+            self._last = self._clock()
+        return is_due
+
+
+def seed_step(seed: int, step: int, ranks: Ranks) -> None:
+    """Makes what a model draws in a step a function of the step, so that no random state has to be kept."""
+    torch.manual_seed(int(np.random.SeedSequence((seed, step, ranks.rank)).generate_state(1, np.uint64)[0] >> 1))

@@ -5,6 +5,7 @@ samples a second and the share of time spent waiting for data.
 """
 
 import json
+import math
 import os
 import sys
 import time
@@ -13,6 +14,8 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from tqdm import tqdm
+
+from clip_train.files import written_file
 
 METRICS_NAME = "metrics.jsonl"
 
@@ -57,7 +60,7 @@ class RunProgress:
             self._bar.update()
 
     def log(self, step: int, **values: float) -> None:
-        """Writes one line about all steps since the last one."""
+        """Writes one line about all steps since the last one; what is no finite number is null in it."""
         now = time.perf_counter()
         seconds = now - self._last_time
         values["samples_per_s"] = (step - self._last_step) * self._pairs_per_step / seconds
@@ -65,9 +68,9 @@ class RunProgress:
         self._last_step, self._last_time, self._waited = step, now, 0.0
         if not self._enabled:
             return
-        rounded = {name: float(f"{value:.6g}") for name, value in values.items()}
+        rounded = {name: float(f"{value:.6g}") if math.isfinite(value) else None for name, value in values.items()}
         with open(self._path, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **rounded}) + "\n")
+            file.write(json.dumps({"step": step, **rounded}, allow_nan=False) + "\n")
         self._bar.set_postfix(loss=f"{values['loss']:.3f}", samples_per_s=f"{values['samples_per_s']:.0f}")
         if not self._on_terminal:
             shown = f"loss {values['loss']:.4f}  {values['samples_per_s']:.0f} samples/s"
@@ -76,10 +79,9 @@ class RunProgress:
     def _keep_lines_until(self, step: int) -> None:
         kept = []
         if os.path.exists(self._path):
-            with open(self._path, encoding="utf-8") as file:
-                # a line without its end was being written when the process died
-                kept = [line for line in file if line.endswith("\n") and json.loads(line)["step"] <= step]
-        with open(self._path, "w", encoding="utf-8") as file:
+            with open(self._path, encoding="utf-8", errors="replace") as file:
+                kept = [line for line in file if _is_until(line, step)]
+        with written_file(self._path) as aside, open(aside, "w", encoding="utf-8") as file:
             file.writelines(kept)
 
     def __enter__(self) -> Self:
@@ -89,3 +91,11 @@ class RunProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.close()
+
+
+def _is_until(line: str, step: int) -> bool:
+    """Whether a line is whole, as the last one of a killed process may not be, and about a step that is kept."""
+    try:
+        return line.endswith("\n") and bool(json.loads(line)["step"] <= step)
+    except (ValueError, KeyError, TypeError):
+        return False

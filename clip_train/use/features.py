@@ -17,13 +17,16 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from clip_train.data.decode import Preprocess, normalize_pixels, read_image
+from clip_train.errors import InputError
 from clip_train.models.clip import Clip
+from clip_train.models.precision import inference_products
 from clip_train.models.text import trim_padding
+from clip_train.tokenizers.texts import list_texts
 from clip_train.training.distributed import Ranks, gather_turns, take_turns
 
 S = TypeVar("S")
 T = TypeVar("T")
-ReadableImage = str | bytes | Image.Image
+ReadableImage = str | os.PathLike[str] | bytes | Image.Image
 ImageSource = ReadableImage | Callable[[], ReadableImage]
 
 
@@ -37,13 +40,14 @@ class ImageEncoder(Protocol):
 
 
 @torch.inference_mode()
-def encode_texts(model: Clip, texts: Sequence[str], *, batch_size: int = 256, truncate: bool = False) -> Tensor:
+def encode_texts(model: Clip, texts: str | Sequence[str], *, batch_size: int = 256, truncate: bool = False) -> Tensor:
     """Features of texts.
 
     Raises:
         InputError: When a text is too long and `truncate` is false.
     """
     model.eval()
+    texts = list_texts(texts)
     features = [model.logit_scale.new_empty(0, model.config.embed_dim)]
     for start in range(0, len(texts), batch_size):
         ids = trim_padding(
@@ -54,7 +58,7 @@ def encode_texts(model: Clip, texts: Sequence[str], *, batch_size: int = 256, tr
 
 
 def encode_images(
-    model: Clip, images: Iterable[ImageSource], *, batch_size: int = 256, ranks: Ranks | None = None
+    model: Clip, images: ImageSource | Iterable[ImageSource], *, batch_size: int = 256, ranks: Ranks | None = None
 ) -> Tensor:
     """Features of images given as paths, encoded bytes or Pillow images, or as functions that return one of these.
 
@@ -65,6 +69,7 @@ def encode_images(
     def encode(pixels: Tensor) -> Tensor:
         return normalize(model.encode_image(pixels).float(), dim=-1)
 
+    images = list_images(images)
     return _encode(model, encode, model.config.embed_dim, images, batch_size=batch_size, ranks=ranks or Ranks())
 
 
@@ -83,12 +88,25 @@ def pool_images(
     return _encode(model, pool, model.visual.pooled_width, images, batch_size=batch_size, ranks=ranks or Ranks())
 
 
+def list_images(images: ImageSource | Iterable[ImageSource]) -> Iterable[ImageSource]:
+    """Several images as they are, one as a list of itself.
+
+    Raises:
+        InputError: When it is neither.
+    """
+    if isinstance(images, str | bytes | os.PathLike | Image.Image) or callable(images):
+        return [images]
+    if not isinstance(images, Iterable):
+        raise InputError(f"images must be an image or several, not {type(images).__name__} {images!r:.40}")
+    return images
+
+
 def read_pixels(images: Iterable[ImageSource], side: int) -> Iterator[Tensor]:
     """What a model sees of images, uint8 ``[3, side, side]`` each, decoded ahead on all cores."""
     preprocess = Preprocess(side)
 
     def decode(image: ReadableImage) -> Tensor:
-        return preprocess.pixels(read_image(image))
+        return preprocess.pixels(read_image(os.fspath(image) if isinstance(image, os.PathLike) else image))
 
     return map_ahead(decode, (image() if callable(image) else image for image in images))
 
@@ -105,7 +123,8 @@ def _encode(
 ) -> Tensor:
     model.eval()
     batches = batched(read_pixels(take_turns(images, ranks), model.config.image.image_size), batch_size)
-    features = [encode(normalize_pixels(torch.stack(batch).to(model.device))) for batch in batches]
+    with inference_products(model.device, model.precision):
+        features = [encode(normalize_pixels(torch.stack(batch).to(model.device))) for batch in batches]
     return gather_turns(torch.cat([model.logit_scale.new_empty(0, width), *features]), ranks)
 
 

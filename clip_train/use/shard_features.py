@@ -14,9 +14,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from clip_train.config import Precision
 from clip_train.data.decode import Preprocess, decode_image, normalize_pixels
-from clip_train.data.shards import SampleSpans, ShardReader
+from clip_train.data.shards import ShardReader
+from clip_train.data.tars import SampleSpans
 from clip_train.errors import InputError
 from clip_train.models.clip import Clip
 from clip_train.use.features import batched, encode_texts, map_ahead
@@ -44,7 +44,6 @@ class EncodeOptions(NamedTuple):
 
     kinds: Sequence[Kind] = (IMAGES, TEXTS)
     batch_size: int = 256
-    precision: Precision = "fp32"  # bf16: matrix products in bfloat16
     measures: Sequence[ImageMeasure | TextMeasure] = ()
 
     @property
@@ -81,7 +80,7 @@ class _Sample(NamedTuple):
 
 @torch.inference_mode()
 def encode_shard(model: Clip | None, reader: ShardReader, shard: int, options: EncodeOptions) -> ShardFeatures:
-    """Encodes and measures the samples of a shard, each read once; texts that are too long are cut.
+    """Encodes and measures the samples of a shard, each read once, in the model's precision; long texts are cut.
 
     Args:
         model: A model with its tokenizer; None where no features are asked for.
@@ -122,15 +121,14 @@ class _Features(NamedTuple):
 def _encode_samples(model: Clip, samples: Sequence[_Sample], options: EncodeOptions) -> _Features:
     rows: dict[Kind, Tensor] = {}
     image_norms = torch.empty(0)
-    with torch.autocast(model.device.type, torch.bfloat16, enabled=options.precision == "bf16"):
-        if IMAGES in options.kinds:
-            pixels = torch.stack([sample.pixels for sample in samples if sample.pixels is not None])
-            encoded = model.encode_image(normalize_pixels(pixels.to(model.device))).float()
-            rows[IMAGES] = normalize(encoded, dim=-1).cpu()
-            image_norms = encoded.norm(dim=-1).cpu()
-        if TEXTS in options.kinds:
-            texts = [sample.text for sample in samples if sample.text is not None]
-            rows[TEXTS] = encode_texts(model, texts, truncate=True).cpu()
+    if IMAGES in options.kinds:
+        pixels = torch.stack([sample.pixels for sample in samples if sample.pixels is not None])
+        encoded = model.encode_image(normalize_pixels(pixels.to(model.device))).float()
+        rows[IMAGES] = normalize(encoded, dim=-1).cpu()
+        image_norms = encoded.norm(dim=-1).cpu()
+    if TEXTS in options.kinds:
+        texts = [sample.text for sample in samples if sample.text is not None]
+        rows[TEXTS] = encode_texts(model, texts, truncate=True).cpu()
     return _Features(rows, image_norms)
 
 

@@ -202,7 +202,7 @@ def test_bfloat16_learns_as_well(world, trained, tmp_path):
     assert narrow[40] == pytest.approx(wide[40], rel=0.2)
 
 
-def test_an_unreadable_image_gives_its_place_to_the_next_and_is_counted(tmp_path):
+def test_an_unreadable_image_keeps_its_place_and_is_counted(tmp_path):
     (tmp_path / "shards").mkdir()
     rng = random.Random(0)
     with tarfile.open(tmp_path / "shards" / "0.tar", "w") as tar:
@@ -216,6 +216,81 @@ def test_an_unreadable_image_gives_its_place_to_the_next_and_is_counted(tmp_path
     assert main(["train", "--shards", str(tmp_path / "shards"), "--output", str(tmp_path / "run"), *flags]) == 0
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["unreadable"] for line in lines] == [1] * 5
+
+
+def write_pairs(path, number, broken=()):
+    rng = random.Random(str(path))
+    with tarfile.open(path, "w") as tar:
+        for sample in range(number):
+            colour = rng.choice(COLOURS)
+            image = b"broken" if sample in broken else encode(draw(colour, "ellipse", rng))
+            for suffix, data in (("png", image), ("txt", f"a {colour} ellipse".encode())):
+                info = tarfile.TarInfo(f"{sample:04d}.{suffix}")
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+
+
+def lines_of(run):
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.slow
+def test_two_ranks_leave_out_and_count_what_one_would(tmp_path):
+    """Unreadable samples on either rank, a cut tar, more workers than shards; the losses are those of one process."""
+    (tmp_path / "shards").mkdir()
+    write_pairs(tmp_path / "shards" / "0.tar", 24, broken=(1, 7, 8))
+    write_pairs(tmp_path / "shards" / "1.tar", 24)
+    (tmp_path / "shards" / "sizes.json").write_text('{"0.tar": 24, "1.tar": 24}')
+    cut = tmp_path / "shards" / "1.tar"
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size * 3 // 4])
+    flags = ["--shards", str(tmp_path / "shards"), *TRAINING, "--batch-size", "12", "--log-every", "1"]
+    flags += ["--steps", "8", "--cache-mb", "0", "--max-unreadable-share", "0.5", "--precision", "fp32"]
+    assert main(["train", "--output", str(tmp_path / "one"), *flags, "--workers", "0"]) == 0
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", "-m", "clip_train", "train"]
+    command += ["--output", str(tmp_path / "two"), *flags, "--workers", "3"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr
+    one, two = lines_of(tmp_path / "one"), lines_of(tmp_path / "two")
+    assert [line["unreadable"] for line in one] == [line["unreadable"] for line in two]
+    assert 3 < sum(line["unreadable"] for line in one[:4]) == sum(line["unreadable"] for line in one[4:])
+    assert [line["loss"] for line in one] == pytest.approx([line["loss"] for line in two], rel=1e-4)
+
+
+def test_a_run_with_too_much_unreadable_ends_also_when_it_is_resumed(tmp_path, capsys, monkeypatch):
+    from clip_train.training import unreadable
+
+    monkeypatch.setattr(unreadable, "_FEW", 20)
+    (tmp_path / "shards").mkdir()
+    write_pairs(tmp_path / "shards" / "0.tar", 20, broken=(3, 7))
+    flags = ["train", "--shards", str(tmp_path / "shards"), *TRAINING, "--batch-size", "10", "--log-every", "1"]
+    run = tmp_path / "run"
+    flags += ["--output", str(run), "--steps", "6", "--save-every", "3", "--warmup-steps", "1"]
+    assert main([*flags, "--max-unreadable-share", "0.1"]) == 0
+    (run / "checkpoints" / "step-00000006").rename(tmp_path / "gone")
+    assert main([*flags, "--resume", "--max-unreadable-share", "0.05"]) == 1
+    error = capsys.readouterr().err
+    assert "4 of 40 samples have no readable image or no text" in error
+    assert "more than max-unreadable-share 0.05" in error
+
+
+def test_sets_are_mixed_by_weights_and_resumed(world, tmp_path, capsys):
+    (tmp_path / "more").mkdir()
+    write_pairs(tmp_path / "more" / "0.tar", 24)
+    sets = ["--shards", str(world / "shards" / "{00000..00002}.tar"), str(tmp_path / "more")]
+    flags = [*TRAINING, "--weights", "3", "1", "--log-every", "1"]
+    assert main(["train", *sets, "--output", str(tmp_path / "whole"), *flags, "--steps", "12"]) == 0
+    assert main(["train", *sets, "--output", str(tmp_path / "run"), *flags, "--steps", "12", "--save-every", "5"]) == 0
+    last = list_checkpoints(str(tmp_path / "run"))[-1]
+    os.rename(last, tmp_path / "gone")
+    assert main(["train", "--output", str(tmp_path / "run"), "--resume"]) == 0
+    assert metrics(tmp_path / "run") == metrics(tmp_path / "whole")
+    assert main(["train", "--output", str(tmp_path / "run"), "--resume", "--weights", "1", "1"]) == 2
+    assert "weights" in capsys.readouterr().err
+    assert main(["train", *sets, "--output", str(tmp_path / "other"), *flags, "--weights", "2"]) == 2
+    assert "weights: 3 weights for 2 sets" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("images", ["classes", "shards"])
@@ -347,7 +422,7 @@ def test_a_broken_checkpoint_is_refused_by_name(trained, tmp_path, capsys):
     assert "weights do not fit the model" in capsys.readouterr().err
     (broken / "model.safetensors").write_bytes(b"x" * 50)
     assert main(command) == 2
-    assert "model.safetensors" in capsys.readouterr().err
+    assert "is damaged: model.safetensors has 50 bytes, not" in capsys.readouterr().err
     (broken / "config.json").write_text("{}")
     assert main(command) == 2
     assert "not a checkpoint's configuration" in capsys.readouterr().err

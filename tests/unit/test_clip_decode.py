@@ -1,20 +1,25 @@
 """Preprocessing: pixels, crops, normalisation."""
 
 import io
+import tracemalloc
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from clip_train.data import decode
 from clip_train.data.decode import (
     MEAN,
     STD,
     Preprocess,
     crop_square,
+    cut_and_resize,
     decode_image,
+    decode_pixels,
     normalize_pixels,
     read_image,
+    resize_pixels,
     resize_short_side,
 )
 from clip_train.errors import InputError
@@ -83,3 +88,93 @@ def test_an_unreadable_file_is_named(tmp_path):
     for name in ("bad.jpg", "none.jpg"):
         with pytest.raises(InputError, match=name):
             read_image(str(tmp_path / name))
+
+
+@pytest.fixture(params=["simplejpeg", "Pillow"])
+def decoder(request, monkeypatch):
+    """Both ways to decode a JPEG."""
+    if request.param == "Pillow":
+        monkeypatch.setattr(decode, "find_module", lambda name: None)
+    return request.param
+
+
+def photograph(width, height, mode="RGB"):
+    """Smooth shades with some noise, as a camera sees them."""
+    rng = np.random.default_rng(1)
+    small = Image.fromarray(rng.integers(256, size=(5, 7, 3), dtype=np.uint8))
+    smooth = np.asarray(small.resize((width, height), Image.Resampling.BICUBIC), dtype=np.int16)
+    return Image.fromarray((smooth + rng.integers(-9, 9, smooth.shape)).clip(0, 255).astype(np.uint8)).convert(mode)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("size", [(60, 41), (301, 200), (130, 257)], ids=str)
+def test_both_decoders_give_the_same_bits_reduced_or_not(mode, size, monkeypatch):
+    content = encoded(photograph(*size, mode), "JPEG")
+    turbo = [decode_pixels(content, side) for side in (32, 8)]
+    monkeypatch.setattr(decode, "find_module", lambda name: None)
+    for one, other in zip(turbo, (decode_pixels(content, side) for side in (32, 8)), strict=True):
+        assert one.shape == other.shape
+        if mode != "CMYK" and one.shape[:2] == size[::-1]:
+            assert np.array_equal(one, other)
+        assert np.abs(one.astype(int) - other).max() <= 1
+
+
+def test_a_large_jpeg_comes_reduced_and_means_the_same(decoder):
+    image = photograph(900, 700)
+    pixels = decode_pixels(encoded(image, "JPEG"), 32)
+    assert pixels.shape == (88, 113, 3)
+    whole = np.asarray(resize_short_side(image, 32), dtype=int)
+    assert np.abs(resize_pixels(pixels, 32) - whole).mean() < 2
+
+
+@pytest.mark.parametrize("size", [(90, 61), (40, 64), (31, 31), (20, 12), (32, 50)], ids=str)
+def test_training_sees_what_pillow_makes_within_two_levels(size):
+    image = photograph(*size)
+    ours = resize_pixels(decode_pixels(encoded(image, "PNG"), 32), 32)
+    theirs = np.asarray(resize_short_side(image, 32), dtype=int)
+    assert ours.shape == theirs.shape
+    assert np.abs(ours - theirs).max() <= 2
+
+
+@pytest.mark.parametrize("size", [(1, 5000), (5000, 1), (3, 100_000), (130, 32)], ids=str)
+def test_of_a_long_image_no_more_is_resized_than_the_square(size, decoder, tmp_path):
+    content = encoded(Image.new("RGB", size, (200, 10, 30)), "PNG")
+    tracemalloc.start()
+    pixels = cut_and_resize(decode_pixels(content, 224), 224, np.random.default_rng(0))
+    tensor = Preprocess(224).pixels(decode_image(content))
+    (_, peak), _ = tracemalloc.get_traced_memory(), tracemalloc.stop()
+    assert pixels.shape == (224, 224, 3)
+    assert tensor.shape == (3, 224, 224)
+    assert (pixels == (200, 10, 30)).all() and (tensor.permute(1, 2, 0).numpy() == (200, 10, 30)).all()
+    assert peak < 10 * 2**20
+
+
+def test_a_random_square_of_a_long_image_reaches_both_ends_and_the_central_one_is_the_middle():
+    pixels = np.repeat(np.arange(100, dtype=np.uint8)[None, :, None], 10, axis=0).repeat(3, axis=2)
+    starts = [cut_and_resize(pixels, 10, np.random.default_rng(seed))[0, 0, 0] for seed in range(600)]
+    assert (min(starts), max(starts)) == (0, 90)
+    assert cut_and_resize(pixels, 10)[0, 0, 0] == 45
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
+def test_more_pixels_than_allowed_are_refused_by_the_header(kind, monkeypatch, decoder):
+    content = encoded(Image.new("L", (101, 100)), kind)
+    monkeypatch.setattr(decode, "MAX_PIXELS", 10_000)
+    monkeypatch.setattr(Image.Image, "convert", lambda *_: pytest.fail("decoded"))
+    for read in (decode_image, lambda content: decode_pixels(content, 32)):
+        with pytest.raises(InputError, match="101 x 100 pixels, at most 10,000"):
+            read(content)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_a_damaged_image_is_refused_or_decoded_and_never_more(kind, decoder):
+    content = encoded(photograph(40, 30), kind)
+    rng = np.random.default_rng(0)
+    for _ in range(150):
+        broken = bytearray(content[: rng.integers(1, len(content) + 1)])
+        for place in rng.integers(len(broken), size=3):
+            broken[place] = rng.integers(256)
+        try:
+            assert decode_pixels(bytes(broken), 32).shape[2] == 3
+        except InputError as error:
+            assert "not a readable image" in str(error)

@@ -1,5 +1,6 @@
 """Formats of others: what is written is read back equal, names are theirs, and what cannot be said is refused."""
 
+import copy
 import dataclasses
 import json
 
@@ -19,7 +20,10 @@ from clip_train.config import (
     VisionTransformerConfig,
 )
 from clip_train.errors import InputError
+from clip_train.exchange.clip_tokenizer import read_tokenizer_files
 from clip_train.exchange.formats import detect_format, read_model, write_model
+from clip_train.exchange.hugging_face import read_config
+from clip_train.exchange.open_clip import read_open_clip_config
 from clip_train.models.clip import Clip
 from clip_train.tokenizers.bpe import ClipTokenizer, train_tokenizer
 
@@ -119,8 +123,11 @@ def test_the_published_vocabulary_has_the_published_ids():
 
 @pytest.mark.parametrize(
     ("wrapper", "tower"),
-    [("module.", ""), ("_orig_mod.", ""), ("module.", "text.")],
-    ids=["data parallel", "compiled", "a text tower of its own"],
+    [
+        *(("module.", ""), ("_orig_mod.", ""), ("module.", "text.")),
+        *(("_orig_mod.module.", ""), ("module._orig_mod.", ""), ("module.module._orig_mod.", "text._orig_mod.")),
+    ],
+    ids=lambda value: value or "flat",
 )
 def test_training_checkpoints_of_open_clip_are_read_under_their_wrappers(tmp_path, wrapper, tower):
     model = make_model()
@@ -134,11 +141,42 @@ def test_training_checkpoints_of_open_clip_are_read_under_their_wrappers(tmp_pat
     assert_same_model(back, model)
 
 
-def test_a_bare_file_takes_gelu_from_open_clip_and_quick_gelu_from_openai(tmp_path):
+@pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model"])
+def test_weights_are_found_under_the_usual_keys_and_inside_wrapped_towers(tmp_path, key):
+    model = make_model()
+    state = {name.removeprefix("text."): tensor for name, tensor in model.state_dict().items()}
+    state = {
+        name.replace("visual.", "visual._orig_mod.").replace("resblocks.1", "resblocks.1.module"): tensor
+        for name, tensor in state.items()
+    }
+    torch.save({"step": 3, key: state}, tmp_path / "x.pt")
+    assert_same_model(read_model(str(tmp_path / "x.pt"), format="openai"), model)
+
+
+def test_one_tensor_under_two_wrapped_names_is_refused(tmp_path):
+    torch.save({"logit_scale": torch.ones(()), "module.logit_scale": torch.zeros(())}, tmp_path / "x.pt")
+    with pytest.raises(InputError, match=r"logit_scale is there twice, once as module\.logit_scale"):
+        read_model(str(tmp_path / "x.pt"), format="openai")
+
+
+def test_a_bare_file_takes_gelu_from_open_clip_and_quick_gelu_from_openai(tmp_path, capsys):
     write_model(make_model(), str(tmp_path / "x.pt"), format="openai")
     found = [read_model(str(tmp_path / "x.pt"), format=format).config for format in ("open-clip", "openai")]
     assert [config.text.activation for config in found] == ["gelu", "quick_gelu"]
     assert [config.image.activation for config in found] == ["gelu", "quick_gelu"]
+    [line] = capsys.readouterr().err.splitlines()
+    assert "weights do not say their non-linearity; taken as gelu" in line and "--activation quick_gelu" in line
+
+
+def test_the_name_of_a_bare_file_or_of_its_run_says_quick_gelu_and_what_is_asked_for_goes_before_it(tmp_path, capsys):
+    state = {name.removeprefix("text."): tensor for name, tensor in make_model().state_dict().items()}
+    torch.save({"name": "run-model_ViT-B-32-quickgelu-lr_1", "state_dict": state}, tmp_path / "epoch_1.pt")
+    torch.save(state, tmp_path / "vit_quick_gelu.pt")
+    for name in ("epoch_1.pt", "vit_quick_gelu.pt"):
+        assert read_model(str(tmp_path / name), format="open-clip").config.text.activation == "quick_gelu"
+        assert "taken as quick_gelu, as its name says" in capsys.readouterr().err
+        asked = read_model(str(tmp_path / name), format="open-clip", activation="gelu")
+        assert asked.config.text.activation == "gelu" and not capsys.readouterr().err
 
 
 def test_a_bare_file_is_read_by_a_configuration_that_comes_with_open_clip(tmp_path):
@@ -344,3 +382,50 @@ def test_a_folder_of_another_format_given_as_a_checkpoint_is_told_how_to_come_in
     write_model(make_model(), str(tmp_path / "hf"), format="hf")
     with pytest.raises(InputError, match="other formats come in by python -m clip_train import"):
         clip_train.load(str(tmp_path / "hf"), "cpu")
+
+
+def every_place(values, place=()):
+    yield place
+    for key in values if isinstance(values, dict) else range(len(values)) if isinstance(values, list) else ():
+        yield from every_place(values[key], (*place, key))
+
+
+TOKENIZER_FILE = {"model": {"vocab": {"a": 1}, "merges": ["a b"]}, "added_tokens": [{"content": "x", "id": 3}]}
+
+
+@pytest.mark.parametrize(
+    ("format", "name", "read"),
+    [
+        ("hf", "config.json", read_config),
+        ("hf", "preprocessor_config.json", read_config),
+        ("hf", "tokenizer.json", read_tokenizer_files),
+        ("open-clip", "open_clip_config.json", lambda folder: read_open_clip_config(f"{folder}/open_clip_config.json")),
+    ],
+)
+def test_whatever_stands_in_a_folders_files_is_read_or_refused_in_one_line(tmp_path, format, name, read):
+    write_model(make_model(), str(tmp_path / "x"), format=format)
+    path = tmp_path / "x" / name
+    whole = TOKENIZER_FILE if name == "tokenizer.json" else json.loads(path.read_text())
+    refused = 0
+    for place in every_place(whole):
+        for wrong in (None, [], {}, "x", -1, 0, 1.5, True, [[1]]):
+            changed = copy.deepcopy({"root": whole})
+            inside = changed
+            *above, last = ("root", *place)
+            for key in above:
+                inside = inside[key]
+            inside[last] = wrong
+            path.write_text(json.dumps(changed["root"]))
+            try:
+                read(str(tmp_path / "x"))
+            except InputError as error:
+                refused += 1
+                assert "\n" not in str(error)
+    assert refused
+
+
+@pytest.mark.parametrize("lines", ["a b\nq zz\n", "a b c\n", "a\n", "\x00 \x01\n"])
+def test_merges_that_are_none_are_refused_by_the_name_of_their_file(tmp_path, lines):
+    (tmp_path / "merges.txt").write_text("#version: 0.2\n" + lines)
+    with pytest.raises(InputError, match=r"merges\.txt: not a merges file"):
+        ClipTokenizer.load(str(tmp_path / "merges.txt"))

@@ -72,3 +72,24 @@ def test_logits_and_loss_stay_in_float32_under_autocast():
 def test_loss_of_a_collapsed_model_is_the_logarithm_of_the_batch_size():
     same = torch.ones(8, 4)
     assert contrastive_loss(same, same, torch.tensor(14.0), Ranks()).item() == pytest.approx(np.log(8))
+
+
+def test_pairs_that_take_no_part_are_as_if_they_were_not_there():
+    torch.manual_seed(0)
+    pairs = torch.randn(2, 7, 4, dtype=torch.float64, requires_grad=True)
+    readable = torch.tensor([True, False, True, True, False, True, True])
+    scale = torch.tensor(5.0, dtype=torch.float64)
+    masked = contrastive_loss(*pairs, scale, Ranks(), readable)
+    without = contrastive_loss(*pairs[:, readable], scale, Ranks())
+    torch.testing.assert_close(masked, without)
+    (gradient,), (expected,) = (torch.autograd.grad(loss, pairs) for loss in (masked, without))
+    torch.testing.assert_close(gradient, expected)
+    assert not gradient[:, ~readable].any()
+
+
+def test_a_batch_of_which_nothing_could_be_read_has_no_loss_and_no_gradient():
+    pairs = torch.randn(2, 3, 4, requires_grad=True)
+    loss = contrastive_loss(*pairs, torch.tensor(5.0), Ranks(), torch.zeros(3, dtype=torch.bool))
+    loss.backward()
+    assert loss.item() == 0
+    assert not pairs.grad.any()

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from clip_train.config import ModelConfig, TextTransformerConfig, VisionTransformerConfig
-from clip_train.models.attention import ResidualAttentionBlock, Transformer
+from clip_train.models.attention import QuickGELU, ResidualAttentionBlock, Transformer
 from clip_train.models.clip import Clip
 from clip_train.models.text import trim_padding
+from clip_train.models.vision import cut_patches
 from clip_train.presets import PRESETS
 
 
@@ -160,3 +161,18 @@ def test_weights_start_as_in_the_paper():
     }
     for parameter, std in expected.items():
         assert parameter.std().item() == pytest.approx(std, rel=0.05)
+
+
+@pytest.mark.parametrize("side", [16, 19], ids=["whole patches", "a rest"])
+def test_patches_times_the_kernel_are_the_convolution(side):
+    torch.manual_seed(0)
+    kernel = torch.randn(5, 3, 4, 4, dtype=torch.float64)
+    images = torch.randn(2, 3, side, side, dtype=torch.float64).to(memory_format=torch.channels_last)
+    convolved = torch.nn.functional.conv2d(images, kernel, stride=4).flatten(2).transpose(1, 2)
+    torch.testing.assert_close(cut_patches(images, 4) @ kernel.flatten(1).T, convolved)
+
+
+def test_quick_gelu_is_its_formula():
+    x = torch.linspace(-12, 12, 101, dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(QuickGELU()(x), x * torch.sigmoid(1.702 * x))
+    assert torch.autograd.gradcheck(QuickGELU(), x)

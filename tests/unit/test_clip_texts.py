@@ -32,9 +32,9 @@ class Words:
 
     pad_id = 0
 
-    def tokenize(self, text, length, *, truncate):
-        ids = torch.zeros(1, length, dtype=torch.int32)
-        ids[0, 0] = WORDS[text]
+    def tokenize(self, texts, length, *, truncate):
+        ids = torch.zeros(len(texts), length, dtype=torch.int32)
+        ids[:, 0] = torch.tensor([WORDS[text] for text in texts])
         return ids
 
 
