@@ -3,6 +3,7 @@
 In: features of N pairs and the scale of the logits. Out: one scalar, float32 (float64 for float64 features).
 With several ranks each keeps its own rows of the N x N logits against everybody's features ("local loss"); the
 gather is differentiable, so the mean over ranks of loss and gradients equals that of one process.
+The matrix is never there whole where it would be large (`clip_train.training.tiles`).
 Pairs that could not be read take no part: they are nobody's negative and have no loss of their own.
 
 Source: Radford et al. 2021, figure 3.
@@ -13,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
 from clip_train.training.distributed import Ranks, gather_rows
+from clip_train.training.tiles import TILE_ROWS, tiled_cross_entropy
 
 _LEFT_OUT = -100  # label of a row without a loss
 
@@ -36,13 +38,27 @@ def contrastive_loss(
     with torch.autocast(image_features.device.type, enabled=False):  # bf16 logits cost digits at scale 100
         images, texts = _unit_rows(image_features), _unit_rows(text_features)
         labels = torch.arange(len(images), device=images.device)
-        if ranks.world_size == 1:
+        if ranks.world_size == 1 and len(images) <= TILE_ROWS:
             logits = scale * images @ texts.T
             return (_row_loss(logits, labels, ranks, readable) + _row_loss(logits.T, labels, ranks, readable)) / 2
         labels = labels + ranks.rank * len(images)
-        image_loss = _row_loss(scale * images @ gather_rows(texts).T, labels, ranks, readable)
-        text_loss = _row_loss(scale * texts @ gather_rows(images).T, labels, ranks, readable)
+        all_texts, all_images = (texts, images) if ranks.world_size == 1 else (gather_rows(texts), gather_rows(images))
+        image_loss = _loss_among(images, all_texts, scale, labels, ranks, readable)
+        text_loss = _loss_among(texts, all_images, scale, labels, ranks, readable)
         return (image_loss + text_loss) / 2
+
+
+def _loss_among(
+    queries: Tensor, keys: Tensor, scale: Tensor, labels: Tensor, ranks: Ranks, readable: Tensor | None
+) -> Tensor:
+    """As `_row_loss`, of the features themselves: by tiles where the matrix of their logits would be large."""
+    if len(queries) <= TILE_ROWS and len(keys) <= TILE_ROWS:
+        return _row_loss(scale * queries @ keys.T, labels, ranks, readable)
+    if readable is None:
+        return tiled_cross_entropy(queries, keys, scale, labels).mean()
+    readable = readable.to(queries.device)
+    losses = tiled_cross_entropy(queries, keys, scale, labels, readable)
+    return losses.where(readable[labels], 0.0).sum() * ranks.world_size / readable.sum().clamp(min=1)
 
 
 def _row_loss(logits: Tensor, labels: Tensor, ranks: Ranks, readable: Tensor | None) -> Tensor:
