@@ -45,7 +45,7 @@ def test_all_costs_grow_with_rows_and_none_faster_than_elements_may(stage, rates
     small, large = (estimate_stage(stage, rows, rates) for rows in (10_000_000, 40_000_000))
     for name in ("vcpu_hours", "shuffled_bytes", "network_bytes", "stored_bytes"):
         assert getattr(large, name) == pytest.approx(4 * getattr(small, name))
-    assert large.puts >= 2 * small.puts  # few raw tars are one group each
+    assert large.puts >= 1.5 * small.puts  # few raw tars are one group each
     assert large.dollars(Prices()) > 3 * small.dollars(Prices())
     assert large.elements <= 20 * small.elements  # sources times destinations, and some
 
