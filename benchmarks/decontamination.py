@@ -25,10 +25,10 @@ from PIL import Image
 
 from pipeline.pixels.images import CheckedImage, ImageRules, make_uniform
 from pipeline.pixels.looks import LOOKS_BYTES, STEPS
-from pipeline.sharding.evaluation_index import EvaluationArrays, EvaluationIndex
-from pipeline.sharding.evaluation_readers import read_unit
-from pipeline.sharding.evaluation_sets import EVALUATED, describe_evaluated
-from pipeline.sharding.evaluation_sources import cut_units, list_sources, parse_sets
+from pipeline.sharding.evaluation.index import EvaluationArrays, EvaluationIndex
+from pipeline.sharding.evaluation.readers import read_unit
+from pipeline.sharding.evaluation.sets import EVALUATED, describe_evaluated
+from pipeline.sharding.evaluation.sources import cut_units, list_sources, parse_sets
 
 RULES = ImageRules(min_side_px=1, max_aspect_ratio=100)
 ROWS_AT_ONCE = 10_000

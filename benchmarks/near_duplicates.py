@@ -28,8 +28,8 @@ from pipeline.pixels.averages import average_cells
 from pipeline.pixels.hashing import hash_averages
 from pipeline.pixels.images import CheckedImage, ImageRules, normalize_image
 from pipeline.pixels.looks import Looks, describe_averages, looks_array
-from pipeline.sharding.alike import DISTANCE, find_alike
-from pipeline.sharding.near_duplicates import Alikeness, find_copies, make_records
+from pipeline.sharding.selection.alike import DISTANCE, find_alike
+from pipeline.sharding.selection.near_duplicates import Alikeness, find_copies, make_records
 
 RULES = ImageRules(min_side_px=8, max_aspect_ratio=20)  # of tiny pictures a third is tinier
 SHEET = (10, 12)  # pairs across and down

@@ -40,7 +40,7 @@ from pipeline.base.shard_format import raw_name
 from pipeline.base.tables import read_column, write_table
 from pipeline.base.tar import encode_json, encode_member
 from pipeline.pixels.looks import LOOKS_BYTES, STEPS
-from pipeline.sharding.layout import PackUnit
+from pipeline.sharding.packing.layout import PackUnit
 from pipeline.sharding.stage import WriteShards
 from pipeline.steps import MapUnits, Step
 

@@ -11,7 +11,7 @@ from jobs.runner import load_stage
 from pipeline.base import files
 from pipeline.base.folders import ShardsFolder
 from pipeline.base.options import options_of
-from pipeline.sharding.exporting import fetch_options, write_list
+from pipeline.sharding.finished.exporting import fetch_options, write_list
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,8 +13,8 @@ from pipeline.base.folders import ShardsFolder
 from pipeline.base.holding import hold_folder
 from pipeline.base.lineage import STAGE_NAME
 from pipeline.base.sizes import show_bytes
-from pipeline.sharding.hub import check_installed, commit_all, is_repository
-from pipeline.sharding.pushing import (
+from pipeline.sharding.finished.hub import check_installed, commit_all, is_repository
+from pipeline.sharding.finished.pushing import (
     Plan,
     Record,
     SetFile,

@@ -14,7 +14,7 @@ from jobs.processes import mapping
 from pipeline.base import files
 from pipeline.base.folders import ShardsFolder
 from pipeline.base.holding import hold_folder
-from pipeline.sharding.removing import (
+from pipeline.sharding.finished.removing import (
     Listed,
     add_lists,
     add_origins,

@@ -20,10 +20,10 @@ from pipeline.extraction.dedup import Duplicates
 from pipeline.fetching.grouped_rows import join_tables
 from pipeline.fetching.planning import HOST_BUCKETS, choose_unit_urls, group_units, plan_units, units_a_group
 from pipeline.fetching.stage import FetchImages
-from pipeline.sharding.alike import DISTANCE
 from pipeline.sharding.card.survey import num_parts
-from pipeline.sharding.layout import SetLayout, make_layout
-from pipeline.sharding.near_duplicates import buckets_of_looks
+from pipeline.sharding.packing.layout import SetLayout, make_layout
+from pipeline.sharding.selection.alike import DISTANCE
+from pipeline.sharding.selection.near_duplicates import buckets_of_looks
 from pipeline.sharding.stage import WriteShards
 from pipeline.sharding.stored_samples import cut_groups, num_buckets
 from pipeline.slicing import num_slices

@@ -9,7 +9,7 @@ from functools import partial
 from jobs.lists import add_list_flags, parse_list_flags
 from jobs.processes import mapping
 from pipeline.base import files
-from pipeline.sharding.removing import trace_listed
+from pipeline.sharding.finished.removing import trace_listed
 
 
 def main(argv: Sequence[str] | None = None) -> int:

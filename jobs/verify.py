@@ -13,14 +13,14 @@ from jobs.progress import show_progress
 from pipeline.base import files
 from pipeline.base.folders import ShardsFolder
 from pipeline.base.lineage import STAGE_NAME, read_stage
-from pipeline.sharding.forms import form_of, split_of
-from pipeline.sharding.verifying import (
+from pipeline.sharding.finished.verifying import (
     KeyWatch,
     folder_problems,
     list_output_problems,
     query_problems,
     verify_shard,
 )
+from pipeline.sharding.forms import form_of, split_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:

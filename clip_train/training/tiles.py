@@ -43,7 +43,7 @@ class _TiledCrossEntropy(torch.autograd.Function):
                 torch.stack([part.logsumexp(dim=1) for _, part in _tiles(rows, keys, scale, shown, tile)]).logsumexp(
                     dim=0
                 )
-                for rows in queries.split(tile)
+                for rows in torch.split(queries, tile)
             ]
         )
         sums = sums.nan_to_num(neginf=0.0)  # of a query to which no key is shown

@@ -44,6 +44,7 @@ STAGES: Final[Mapping[str, FlowEntry]] = {
         "pipeline.sharding.stage:WriteShards", "raw tars -> WebDataset shards, manifest, data card"
     ),
     "subset": FlowEntry(
-        "pipeline.sharding.subsetting:Subset", "finished shards, lists or a condition -> finished shards of a part"
+        "pipeline.sharding.finished.subsetting:Subset",
+        "finished shards, lists or a condition -> finished shards of a part",
     ),
 }

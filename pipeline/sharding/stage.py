@@ -28,20 +28,19 @@ from pipeline.base.row_conditions import BadCondition, RowCondition, parse_condi
 from pipeline.base.shard_format import BOXES, FACES_BLURRED
 from pipeline.base.stage_folder import history_of, versions_of
 from pipeline.base.tables import read_column, read_table
-from pipeline.sharding.alike import DISTANCE, MAX_DISTANCE, choose_axes
-from pipeline.sharding.captions import cap_captions
 from pipeline.sharding.card.options import CardOptions
+from pipeline.sharding.card.query_counts import add_cuts, num_queries
 from pipeline.sharding.card.scores import survey_scores
 from pipeline.sharding.card.writing import make_card
-from pipeline.sharding.decontaminating import (
+from pipeline.sharding.evaluation.decontaminating import (
     DecontaminationOptions,
     EvaluationSets,
     count_report,
     read_evaluation_sets,
     write_report,
 )
-from pipeline.sharding.exact_duplicates import Duplicates, find_losing_rows, pack_samples
-from pipeline.sharding.face_boxes import (
+from pipeline.sharding.forms import FORMS, FormName
+from pipeline.sharding.packing.face_boxes import (
     UNSCANNED,
     box_tables,
     boxes_of,
@@ -50,9 +49,14 @@ from pipeline.sharding.face_boxes import (
     read_face_folder,
     write_boxes,
 )
-from pipeline.sharding.forms import FORMS, FormName
-from pipeline.sharding.layout import SetLayout, count_survivors, num_counts, read_layout
-from pipeline.sharding.near_duplicates import (
+from pipeline.sharding.packing.layout import SetLayout, count_survivors, num_counts, read_layout
+from pipeline.sharding.packing.packing import pack_unit, read_manifest, write_manifest
+from pipeline.sharding.packing.planning import route_rows, write_plan
+from pipeline.sharding.packing.samples import FACES_BLURRED_FIELD
+from pipeline.sharding.selection.alike import DISTANCE, MAX_DISTANCE, choose_axes
+from pipeline.sharding.selection.captions import cap_captions
+from pipeline.sharding.selection.exact_duplicates import Duplicates, find_losing_rows, pack_samples
+from pipeline.sharding.selection.near_duplicates import (
     Alikeness,
     NearDuplicates,
     buckets_of_looks,
@@ -60,13 +64,9 @@ from pipeline.sharding.near_duplicates import (
     pack_looks,
     payload_of_looks,
 )
-from pipeline.sharding.packing import pack_unit, read_manifest, write_manifest
-from pipeline.sharding.planning import route_rows, write_plan
-from pipeline.sharding.query_counts import add_cuts, num_queries
-from pipeline.sharding.rules import GroupRule, judge_in_turn
-from pipeline.sharding.same_keys import unique_pairs
-from pipeline.sharding.samples import FACES_BLURRED_FIELD
-from pipeline.sharding.scores import (
+from pipeline.sharding.selection.rules import GroupRule, judge_in_turn
+from pipeline.sharding.selection.same_keys import unique_pairs
+from pipeline.sharding.selection.scores import (
     JoinedScores,
     ScoreFolder,
     ScoreTables,
@@ -78,9 +78,15 @@ from pipeline.sharding.scores import (
     score_tables,
     write_scores,
 )
-from pipeline.sharding.selecting import Wanted, condition_schema, judge_rows, survivors_schema, write_survivors
+from pipeline.sharding.selection.selecting import (
+    Wanted,
+    condition_schema,
+    judge_rows,
+    survivors_schema,
+    write_survivors,
+)
+from pipeline.sharding.selection.verdicts import verdicts_of
 from pipeline.sharding.stored_samples import RawGroup, RawTar, group_raw_tars, list_raw_tars, num_buckets
-from pipeline.sharding.verdicts import verdicts_of
 from pipeline.steps import GroupPacked, MapUnits, Stage, Step, Steps, SumUnits
 from pipeline.web.blocklists import Blocklists, BlockOptions, list_files, load_blocklists
 

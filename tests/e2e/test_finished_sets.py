@@ -20,7 +20,7 @@ from jobs import remove as jobs_remove
 from jobs.__main__ import main
 from jobs.runner import run_stage
 from pipeline.base import files
-from pipeline.sharding import removing
+from pipeline.sharding.finished import removing
 from pipeline.sharding.stage import WriteShards
 
 NUM_SAMPLES = 60  # of the finished set, in 6 shards

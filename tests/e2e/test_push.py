@@ -20,7 +20,7 @@ from moto.server import ThreadedMotoServer
 
 from jobs.__main__ import main
 from pipeline.base import files
-from pipeline.sharding import pushing
+from pipeline.sharding.finished import pushing
 
 LAST = ["_stage.json", "manifest.json"]
 

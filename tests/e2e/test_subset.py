@@ -15,7 +15,7 @@ import pytest
 
 from jobs.__main__ import main
 from jobs.runner import run_stage
-from pipeline.sharding.subsetting import Subset
+from pipeline.sharding.finished.subsetting import Subset
 
 NUM_SAMPLES = 60
 

@@ -27,10 +27,10 @@ from pipeline.base.stage_folder import close_folder
 from pipeline.base.tables import read_table, write_table
 from pipeline.base.tar import list_members
 from pipeline.fetching.raw import encode_sample
-from pipeline.sharding.blurring import blur_image, enlarge_box
+from pipeline.sharding.finished.verifying import verify_shard
 from pipeline.sharding.forms import form_of
+from pipeline.sharding.packing.blurring import blur_image, enlarge_box
 from pipeline.sharding.stage import WriteShards
-from pipeline.sharding.verifying import verify_shard
 
 FACES = {
     3: [[0.25, 0.25, 0.5, 0.5, 0.9]],

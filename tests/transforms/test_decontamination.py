@@ -166,7 +166,7 @@ def test_one_and_two_workers_the_order_of_sets_and_a_run_cut_short_give_the_same
             with pytest.raises(Exception, match=r"raw-00001\.tar"):
                 run(tmp_path / name, decontaminate=sets)
             (tmp_path / "away.tar").rename(tar)
-            monkeypatch.setattr("pipeline.sharding.decontaminating.describe_unit", read_once)
+            monkeypatch.setattr("pipeline.sharding.evaluation.decontaminating.describe_unit", read_once)
         run(tmp_path / name, workers=2 if name == "two" else 1, decontaminate=sets[::-1] if name == "two" else sets)
     made = [
         {

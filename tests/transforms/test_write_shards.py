@@ -311,7 +311,7 @@ def write_rounds(folder: Path, units):
 @pytest.fixture
 def one_unit(monkeypatch):
     """All shards are packed at once, unless fewer are asked for."""
-    monkeypatch.setattr("pipeline.sharding.layout._WANTED_UNITS", 1)
+    monkeypatch.setattr("pipeline.sharding.packing.layout._WANTED_UNITS", 1)
 
 
 def test_neither_the_order_of_folders_nor_how_many_shards_are_packed_at_once_changes_a_byte(tmp_path, units, one_unit):
@@ -346,9 +346,9 @@ def test_a_run_that_broke_off_goes_on_with_folders_in_another_order_and_gives_th
 
 # Where a run is killed: a function of a module, and the call of it that is the end.
 KILLED_AT = (
-    ("pipeline.sharding.selecting:write_table", 2),  # select
-    ("pipeline.sharding.packing:copy_samples", 3),  # pack: in a shard
-    ("pipeline.sharding.packing:write_table", 2),  # between a shard and its index
+    ("pipeline.sharding.selection.selecting:write_table", 2),  # select
+    ("pipeline.sharding.packing.packing:copy_samples", 3),  # pack: in a shard
+    ("pipeline.sharding.packing.packing:write_table", 2),  # between a shard and its index
     ("pipeline.base.files:write_json", -1),  # finalise: among the tables of all shards
 )
 
@@ -428,7 +428,7 @@ def test_of_a_store_a_unit_asks_each_raw_tar_once_and_for_each_byte_once(tmp_pat
             asked.append((path, start, start + length))
         return read_range(path, start, length)
 
-    monkeypatch.setattr("pipeline.sharding.ranges.files.read_range", count)
+    monkeypatch.setattr("pipeline.sharding.packing.ranges.files.read_range", count)
     options = {"max_samples": 9, "shards_at_once": at_once, "duplicates": "keep"}
     run_stage(stage_for(tmp_path, raw=(stored,), **options), workers=1, quiet=True)
     manifest = json.loads((tmp_path / "shards" / "manifest.json").read_text())

@@ -14,8 +14,9 @@ from pipeline.base.tables import write_table
 from pipeline.base.tar import list_members
 from pipeline.fetching.raw import encode_sample
 from pipeline.pixels.image_headers import read_header
-from pipeline.sharding.blurring import blur_boxes, blur_image, enlarge_box
-from pipeline.sharding.face_boxes import (
+from pipeline.sharding.forms import FORMS
+from pipeline.sharding.packing.blurring import blur_boxes, blur_image, enlarge_box
+from pipeline.sharding.packing.face_boxes import (
     _RECORD,
     BOXES_FIELD,
     _table_records,
@@ -23,8 +24,7 @@ from pipeline.sharding.face_boxes import (
     find_boxes,
     read_face_folder,
 )
-from pipeline.sharding.forms import FORMS
-from pipeline.sharding.samples import Rewriting, size_of_image, with_blurred
+from pipeline.sharding.packing.samples import Rewriting, size_of_image, with_blurred
 
 FACE = [0.375, 0.25, 0.625, 0.75, 1.0]  # exact as float32
 

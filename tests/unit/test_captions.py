@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from pipeline.base.ids import hash_ids, id_words
 from pipeline.base.packed import unit_straight
-from pipeline.sharding import captions, same_keys
-from pipeline.sharding.captions import caption_ids, find_repeats, pack_captions
-from pipeline.sharding.same_keys import find_same_pairs, pack_pairs
+from pipeline.sharding.selection import captions, same_keys
+from pipeline.sharding.selection.captions import caption_ids, find_repeats, pack_captions
+from pipeline.sharding.selection.same_keys import find_same_pairs, pack_pairs
 from pipeline.sharding.stored_samples import RawGroup
 
 

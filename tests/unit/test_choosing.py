@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.base.schemas import RAW_INDEX, SHARD_INDEX
-from pipeline.sharding.choosing import (
+from pipeline.sharding.finished.choosing import (
     as_raw_index,
     carried_in_shards,
     find_ids,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.base.ids import pair_id
-from pipeline.sharding.layout import (
+from pipeline.sharding.packing.layout import (
     BLOCK_SHARDS,
     NUM_BINS,
     Block,
@@ -18,8 +18,8 @@ from pipeline.sharding.layout import (
     make_layout,
     samples_a_shard,
 )
-from pipeline.sharding.planning import SHARD_PLAN, deal_samples, number_hosts, plan_block
-from pipeline.sharding.splits import in_validation
+from pipeline.sharding.packing.planning import SHARD_PLAN, deal_samples, number_hosts, plan_block
+from pipeline.sharding.packing.splits import in_validation
 from pipeline.sharding.stored_samples import key_words
 
 

@@ -14,10 +14,10 @@ from pipeline.base.on_worker import OnWorker
 from pipeline.base.tables import read_table, write_table
 from pipeline.pixels.images import EMBEDDED_OPT_OUT, CheckedImage, ImageRules, make_uniform
 from pipeline.pixels.looks import LOOKS_BYTES
-from pipeline.sharding.decontaminating import check_read, count_hits, report_sets
-from pipeline.sharding.evaluation_index import EVALUATION_IMAGES, HITS, open_index, write_index
-from pipeline.sharding.evaluation_sets import EVALUATED, describe_evaluated, framings
-from pipeline.sharding.evaluation_sources import EvaluationSet
+from pipeline.sharding.evaluation.decontaminating import check_read, count_hits, report_sets
+from pipeline.sharding.evaluation.index import EVALUATION_IMAGES, HITS, open_index, write_index
+from pipeline.sharding.evaluation.sets import EVALUATED, describe_evaluated, framings
+from pipeline.sharding.evaluation.sources import EvaluationSet
 
 RULES = ImageRules(min_side_px=1, max_aspect_ratio=100)
 SAMPLES = pa.schema([EVALUATED.field(name) for name in ("sha256", "phash", "looks")])
@@ -183,7 +183,7 @@ def test_images_are_looked_at_as_each_round_stored_its_own_and_whole_where_some_
         "c": {"options": {"resize_mode": "short_side", "image_size": 256}},
         "d": {},
     }
-    monkeypatch.setattr("pipeline.sharding.evaluation_sets.read_stage", lambda raw: {"identity": runs[raw]})
+    monkeypatch.setattr("pipeline.sharding.evaluation.sets.read_stage", lambda raw: {"identity": runs[raw]})
     found = [(one["resize_mode"], one["image_size"]) for one in framings("abcd")]
     assert found == [("center_crop", 224), ("short_side", 224), ("short_side", 256)]
 

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from pipeline.pixels.looks import LOOKS_BYTES
-from pipeline.sharding import evaluation_sources
-from pipeline.sharding.evaluation_readers import read_unit
-from pipeline.sharding.evaluation_sources import (
+from pipeline.sharding.evaluation import sources as evaluation_sources
+from pipeline.sharding.evaluation.readers import read_unit
+from pipeline.sharding.evaluation.sources import (
     EvaluationSet,
     Form,
     cut_units,

@@ -17,7 +17,7 @@ from pipeline.balancing.lots import (
 from pipeline.base.ids import hash_texts, id_words, pair_id
 from pipeline.base.schemas import PAIR_ID
 from pipeline.fetching.planning import HOST_BUCKETS, assign_units, host_buckets, host_column, plan_units
-from pipeline.sharding.exact_duplicates import duplicate_ids
+from pipeline.sharding.selection.exact_duplicates import duplicate_ids
 
 QUERIES = ["cat", "new york", "größe", "中国"]
 QUERY_HASHES = [3429664268601861939, 16703759672511399573, 16832822397561338100, 8702158699464267683]

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from pipeline.base import files
-from pipeline.sharding import hub
-from pipeline.sharding.pushing import ChangedFile, Plan, SetFile
+from pipeline.sharding.finished import hub
+from pipeline.sharding.finished.pushing import ChangedFile, Plan, SetFile
 
 
 class Client:

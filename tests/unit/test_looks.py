@@ -12,7 +12,7 @@ from scipy.fft import dctn
 from pipeline.base.schemas import LOOKS
 from pipeline.pixels.images import ImageRules, normalize_image
 from pipeline.pixels.looks import LOOKS_BYTES, STEPS, describe_looks, looks_array, mirror_looks
-from pipeline.sharding.alike import are_alike, values_of
+from pipeline.sharding.selection.alike import are_alike, values_of
 
 
 @functools.cache

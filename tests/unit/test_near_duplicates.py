@@ -9,10 +9,10 @@ from pipeline.base.folders import StageFolder
 from pipeline.base.schemas import LOOKS, RAW_INDEX
 from pipeline.base.tables import write_table
 from pipeline.pixels.looks import LOOKS_BYTES, STEPS, mirror_looks
-from pipeline.sharding.alike import are_alike, find_alike, values_of
-from pipeline.sharding.near_duplicates import RECORD, Alikeness, find_copies, make_records, pack_looks
+from pipeline.sharding.selection.alike import are_alike, find_alike, values_of
+from pipeline.sharding.selection.near_duplicates import RECORD, Alikeness, find_copies, make_records, pack_looks
+from pipeline.sharding.selection.verdicts import verdicts_of
 from pipeline.sharding.stored_samples import RawGroup, RawTar
-from pipeline.sharding.verdicts import verdicts_of
 
 DISTANCE = 0.055
 SPREAD = np.concatenate([np.repeat([30.0, *(60 / np.arange(2, 11) ** 1.5)], range(1, 11)), [9, 4, 3, 9, 4, 3]])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pipeline.base.tar import END_OF_ARCHIVE, are_members, encode_member, list_members
 from pipeline.fetching.raw import encode_sample
 from pipeline.sharding.forms import FORMS
-from pipeline.sharding.samples import Rewriting, describe_selection
+from pipeline.sharding.packing.samples import Rewriting, describe_selection
 
 
 @given(st.binary(max_size=2000), st.text("abcdef0123456789", min_size=1, max_size=32))

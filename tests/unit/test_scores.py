@@ -10,7 +10,7 @@ import pytest
 from pipeline.base.arrays import read_array, write_array
 from pipeline.base.folders import StageFolder
 from pipeline.base.tables import write_table
-from pipeline.sharding.scores import (
+from pipeline.sharding.selection.scores import (
     _NO_UNIT,
     ScoreFolder,
     ScoreTables,

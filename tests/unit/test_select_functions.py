@@ -13,11 +13,17 @@ from pipeline.base.ids import pair_id
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.schemas import RAW_INDEX
 from pipeline.base.tables import read_table, write_table
-from pipeline.sharding.exact_duplicates import _RECORD, duplicate_ids, find_losers
-from pipeline.sharding.scores import rank_scores
-from pipeline.sharding.selecting import SURVIVORS, Wanted, judge_rows, write_survivors
+from pipeline.sharding.selection.exact_duplicates import _RECORD, duplicate_ids, find_losers
+from pipeline.sharding.selection.scores import rank_scores
+from pipeline.sharding.selection.selecting import SURVIVORS, Wanted, judge_rows, write_survivors
+from pipeline.sharding.selection.verdicts import (
+    count_verdicts,
+    read_candidates,
+    verdicts_of,
+    write_losses,
+    write_verdicts,
+)
 from pipeline.sharding.stored_samples import RawGroup, RawTar, cut_groups, num_buckets, read_group, read_stored
-from pipeline.sharding.verdicts import count_verdicts, read_candidates, verdicts_of, write_losses, write_verdicts
 from pipeline.web.blocklists import read_blocklists
 
 

@@ -13,8 +13,7 @@ from pipeline.base.drops import LostRows
 from pipeline.base.ids import id_words, sorted_order, words_column
 from pipeline.base.row_messages import pack_rows, read_messages
 from pipeline.base.tables import write_table
-from pipeline.sharding.exact_duplicates import _RECORD, find_losers
-from pipeline.sharding.layout import (
+from pipeline.sharding.packing.layout import (
     BLOCK_SHARDS,
     NUM_BINS,
     Block,
@@ -25,9 +24,10 @@ from pipeline.sharding.layout import (
     num_counts,
     slices_of_blocks,
 )
-from pipeline.sharding.planning import plan_block
-from pipeline.sharding.ranges import Piece, cut_pieces, read_pieces
-from pipeline.sharding.selecting import SURVIVORS
+from pipeline.sharding.packing.planning import plan_block
+from pipeline.sharding.packing.ranges import Piece, cut_pieces, read_pieces
+from pipeline.sharding.selection.exact_duplicates import _RECORD, find_losers
+from pipeline.sharding.selection.selecting import SURVIVORS
 from pipeline.sharding.stored_samples import key_words
 
 
@@ -242,7 +242,7 @@ def test_pieces_come_in_order_however_many_are_read_at_once_and_no_more_than_fit
         def __len__(self):
             return self[1]
 
-    monkeypatch.setattr("pipeline.sharding.ranges.files.read_range", lambda *place: Answer(read(*place)))
+    monkeypatch.setattr("pipeline.sharding.packing.ranges.files.read_range", lambda *place: Answer(read(*place)))
     in_flight = []
     for number, (piece, data) in enumerate(read_pieces(draw(), ["a.tar"])):
         assert (piece.first, *data) == (number, piece.start, piece.end - piece.start)
@@ -257,7 +257,7 @@ def test_an_error_of_one_piece_is_raised_and_the_rest_is_not_read(monkeypatch):
         asked.append(start)
         return bytes(length if start < 3 else 0)
 
-    monkeypatch.setattr("pipeline.sharding.ranges.files.read_range", read)
+    monkeypatch.setattr("pipeline.sharding.packing.ranges.files.read_range", read)
     pieces = [Piece(0, start, start + 1, start, start + 1) for start in range(1000)]
     with pytest.raises(OSError, match=r"a\.tar ends before byte 4"):
         list(read_pieces(pieces, ["a.tar"]))

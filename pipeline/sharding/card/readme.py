@@ -3,10 +3,10 @@
 from pipeline.base.funnel import funnel_lines
 from pipeline.base.rendering import render_template
 from pipeline.sharding.card.facts import CardFacts, extra_keys
+from pipeline.sharding.card.hugging_face import front_matter
 from pipeline.sharding.card.manners import switched_off
 from pipeline.sharding.card.queries import count_totals, head_rows
 from pipeline.sharding.forms import form_of, shard_patterns, splits_of
-from pipeline.sharding.hugging_face import front_matter
 
 _MOST_QUERIES = 20
 

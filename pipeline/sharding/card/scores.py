@@ -17,9 +17,9 @@ from pipeline.base.drops import Counts
 from pipeline.base.folders import StageFolder
 from pipeline.base.tables import read_table, write_table
 from pipeline.sharding.card.counting import round_numbers
-from pipeline.sharding.scores import JoinedScores, read_joined
+from pipeline.sharding.selection.scores import JoinedScores, read_joined
+from pipeline.sharding.selection.verdicts import STAYS, verdicts_of
 from pipeline.sharding.stored_samples import RawGroup
-from pipeline.sharding.verdicts import STAYS, verdicts_of
 from pipeline.steps import MapUnits, Step
 
 SCORE_COUNTS = pa.schema(

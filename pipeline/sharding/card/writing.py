@@ -19,6 +19,7 @@ from pipeline.base.drops import Counts
 from pipeline.base.folders import ShardsFolder
 from pipeline.base.tables import read_table, write_table
 from pipeline.sharding.card.counting import VALUE_COUNTS
+from pipeline.sharding.card.croissant import describe_set
 from pipeline.sharding.card.facts import CardFacts
 from pipeline.sharding.card.options import Said
 from pipeline.sharding.card.page import render_page
@@ -28,7 +29,6 @@ from pipeline.sharding.card.queries import CARD_QUERIES, query_table, with_fewer
 from pipeline.sharding.card.readme import render_readme
 from pipeline.sharding.card.scores import SCORE_COUNTS
 from pipeline.sharding.card.survey import Each, read_survey, survey_in, survey_step
-from pipeline.sharding.croissant import describe_set
 from pipeline.steps import MapUnits, Step
 
 Versions = Sequence[tuple[str, Mapping[str, str]]]

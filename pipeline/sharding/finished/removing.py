@@ -24,11 +24,11 @@ from pipeline.base.schemas import SHARD_INDEX
 from pipeline.base.shard_format import PAIR_KEY, UID
 from pipeline.base.tables import read_schema, read_table, write_table
 from pipeline.base.tar import encode_json, fill_archive
+from pipeline.sharding.card.query_counts import num_queries
 from pipeline.sharding.card.survey import Each
 from pipeline.sharding.card.writing import remake_card
 from pipeline.sharding.forms import describe_split, form_of, split_of, stats_name, write_stats
-from pipeline.sharding.packing import add_manifest, count_images, write_manifest
-from pipeline.sharding.query_counts import num_queries
+from pipeline.sharding.packing.packing import add_manifest, count_images, write_manifest
 from pipeline.web.blocklists import KINDS, Blocklists
 
 ORIGINS_NAME: Final = "removed.jsonl"  # among the lists of what was removed

@@ -28,8 +28,8 @@ from pipeline.base.on_worker import OnWorker
 from pipeline.base.schemas import OK_STATUS, RAW_INDEX, SHARD_INDEX
 from pipeline.base.shard_format import UID
 from pipeline.base.tables import read_schema, read_table, write_table
+from pipeline.sharding.selection.verdicts import Mask
 from pipeline.sharding.stored_samples import key_words
-from pipeline.sharding.verdicts import Mask
 from pipeline.web.blocklists import uid_text
 from vocab.normalize import normalize_text
 

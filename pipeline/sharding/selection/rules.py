@@ -10,8 +10,8 @@ from typing import NamedTuple, Protocol
 
 from pipeline.base.drops import DropReason
 from pipeline.base.folders import StageFolder
+from pipeline.sharding.selection.verdicts import verdicts_of, write_losses
 from pipeline.sharding.stored_samples import RawGroup
-from pipeline.sharding.verdicts import verdicts_of, write_losses
 from pipeline.steps import GroupPacked, Packed, Step
 
 

@@ -23,8 +23,8 @@ from pipeline.base.shard_format import (
 )
 from pipeline.base.tar import encode_header, encode_json, encode_member, list_members
 from pipeline.pixels.decoding import DECODER_ERRORS
-from pipeline.sharding.blurring import Box, blur_image
 from pipeline.sharding.forms import Form
+from pipeline.sharding.packing.blurring import Box, blur_image
 
 FACES_BLURRED_FIELD: Final = pa.field(FACES_BLURRED, pa.int32(), nullable=False)  # of indexes, as a carried column
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.pixels.looks import LOOKS_BYTES, STEPS, Looks
-from pipeline.sharding.alike import MEAN_FLOOR, REACH, Rows, near_of, tolerance_of, values_of
+from pipeline.sharding.selection.alike import MEAN_FLOOR, REACH, Rows, near_of, tolerance_of, values_of
 
 _MOST_TOGETHER: Final = 64  # pictures that are compared pair by pair
 _LARGEST_PART: Final = 0.8  # of a group that a cut may leave together

@@ -13,8 +13,8 @@ import pyarrow as pa
 from pipeline.base.folders import StageFolder
 from pipeline.base.ids import id_words
 from pipeline.base.packed import split_by_bucket, split_by_unit
+from pipeline.sharding.selection.verdicts import read_candidates
 from pipeline.sharding.stored_samples import RawGroup
-from pipeline.sharding.verdicts import read_candidates
 
 # Of samples with the same image bytes keep one a text, one at all, or all.
 Duplicates = Literal["pair", "image", "keep"]

@@ -15,9 +15,9 @@ from pipeline.base.drops import DropReason
 from pipeline.base.folders import StageFolder
 from pipeline.base.ids import id_words
 from pipeline.base.packed import split_by_bucket, split_by_unit
-from pipeline.sharding.rules import GroupRule
+from pipeline.sharding.selection.rules import GroupRule
+from pipeline.sharding.selection.verdicts import read_candidates
 from pipeline.sharding.stored_samples import RawGroup
-from pipeline.sharding.verdicts import read_candidates
 
 _DIGEST_BYTES: Final = 32
 _RECORD: Final = np.dtype([("key", ">u8", 2), ("file", ">u8", 2), ("unit", "i4"), ("row", "i4")])

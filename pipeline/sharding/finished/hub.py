@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from pipeline.base.shard_format import MANIFEST_NAME
-from pipeline.sharding.pushing import Plan, SetFile, read_checked, with_patience
+from pipeline.sharding.finished.pushing import Plan, SetFile, read_checked, with_patience
 
 _PREFIX: Final = "hf://"
 _BUCKETS: Final = "hf://buckets/"  # they have no commits

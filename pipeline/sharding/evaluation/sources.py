@@ -18,7 +18,7 @@ from pipeline.base import files
 from pipeline.base.lineage import Stamp
 from pipeline.base.tables import count_row_groups, read_schema
 from pipeline.pixels.image_headers import sniff_format
-from pipeline.sharding.evaluation_columns import HASHES, HEAD_BYTES, hash_parser, holds_images, parse_hashes
+from pipeline.sharding.evaluation.columns import HASHES, HEAD_BYTES, hash_parser, holds_images, parse_hashes
 
 OPTION: Final = "write-shards: decontaminate"  # what errors name
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")

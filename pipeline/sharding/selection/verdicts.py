@@ -1,8 +1,8 @@
 """Why each row of a group leaves, or that it stays: what the rules of selection hand from one to the next.
 
-The first rules look at rows alone (`pipeline.sharding.selecting.judge_rows`); those that follow compare rows of all
-groups (`pipeline.sharding.rules`). A rule looks at the rows that stay by the rules before, and writes the verdicts
-anew. So every loss has one reason, and what leaves by one rule is no rival by the next.
+The first rules look at rows alone (`pipeline.sharding.selection.selecting.judge_rows`); those that follow compare rows
+of all groups (`pipeline.sharding.selection.rules`). A rule looks at the rows that stay by the rules before, and writes
+the verdicts anew. So every loss has one reason, and what leaves by one rule is no rival by the next.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

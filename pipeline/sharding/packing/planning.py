@@ -19,8 +19,8 @@ from pipeline.base.drops import Counts, LostRows
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.row_messages import pack_rows, read_messages
 from pipeline.base.tables import open_table_writer, read_table
-from pipeline.sharding.layout import Block, SetLayout
-from pipeline.sharding.selecting import SURVIVORS
+from pipeline.sharding.packing.layout import Block, SetLayout
+from pipeline.sharding.selection.selecting import SURVIVORS
 from pipeline.sharding.stored_samples import key_words
 
 SHARD_PLAN: Final = SURVIVORS  # the rows of one block, shard after shard

@@ -20,9 +20,9 @@ from pipeline.base.drops import DropReason
 from pipeline.base.folders import StageFolder
 from pipeline.base.ids import Words, hash_ids, id_words
 from pipeline.base.packed import split_by_bucket, split_by_unit, straight_to
-from pipeline.sharding.rules import GroupRule
+from pipeline.sharding.selection.rules import GroupRule
+from pipeline.sharding.selection.verdicts import read_candidates
 from pipeline.sharding.stored_samples import RawGroup
-from pipeline.sharding.verdicts import read_candidates
 from vocab.normalize import normalize_column
 
 _RECORD: Final = np.dtype([("caption", ">u8", 2), ("key", ">u8", 2), ("unit", "i4"), ("row", "i4")])

@@ -19,7 +19,7 @@ from pipeline.base.folders import ShardsFolder
 from pipeline.base.schemas import LISTED, RAW_INDEX, SHARD_INDEX
 from pipeline.base.shard_format import UID
 from pipeline.base.tables import open_table_writer, read_schema, read_table
-from pipeline.sharding.choosing import carried_in_shards
+from pipeline.sharding.finished.choosing import carried_in_shards
 
 CSV_SUFFIX: Final = ".csv"
 SUFFIXES: Final = (".parquet", CSV_SUFFIX)

@@ -22,9 +22,9 @@ from pipeline.base.shard_format import IMAGE_SUFFIXES, PAIR_KEY, TRAIN, UID
 from pipeline.base.tables import read_some_groups, write_table
 from pipeline.base.tar import fill_archive
 from pipeline.sharding.forms import Form, describe_form, describe_split, split_of, write_stats
-from pipeline.sharding.layout import PackUnit, SetLayout
-from pipeline.sharding.samples import Rewriting, count_blurred, size_of_image, with_blurred
-from pipeline.sharding.sources import Source, open_source
+from pipeline.sharding.packing.layout import PackUnit, SetLayout
+from pipeline.sharding.packing.samples import Rewriting, count_blurred, size_of_image, with_blurred
+from pipeline.sharding.packing.sources import Source, open_source
 
 _CHUNK_BYTES: Final = 4 << 20  # of samples, about: what is read, checked, hashed and written at once
 

@@ -29,8 +29,8 @@ from pipeline.base.shard_format import (
 from pipeline.base.tables import read_table
 from pipeline.pixels.images import ImageRules, normalize_image
 from pipeline.sharding.forms import Form
-from pipeline.sharding.layout import BLOCK_SHARDS
-from pipeline.sharding.packing import count_images, shard_sizes, wids_indexes
+from pipeline.sharding.packing.layout import BLOCK_SHARDS
+from pipeline.sharding.packing.packing import count_images, shard_sizes, wids_indexes
 
 _MOST_TOLD: Final = 5  # problems of one shard
 _AS_IT_IS: Final = ImageRules(reencode="never", min_side_px=1, max_aspect_ratio=1e9, max_pixels=89_478_485)

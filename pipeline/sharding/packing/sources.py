@@ -19,7 +19,7 @@ from pipeline.base import files
 from pipeline.base.arrays import Ints
 from pipeline.base.shard_format import member_name
 from pipeline.base.tar import are_members, list_members
-from pipeline.sharding.ranges import cut_pieces, read_pieces
+from pipeline.sharding.packing.ranges import cut_pieces, read_pieces
 
 _MOST_OPEN: Final = 256  # files of a source: a process may have 1,024
 

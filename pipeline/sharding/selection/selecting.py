@@ -23,10 +23,10 @@ from pipeline.base.row_conditions import parse_condition
 from pipeline.base.schemas import RAW_INDEX
 from pipeline.base.shard_format import BOXES, UID
 from pipeline.base.tables import write_table
-from pipeline.sharding.face_boxes import BOXES_FIELD, read_boxes
-from pipeline.sharding.scores import JoinedScores, read_joined
+from pipeline.sharding.packing.face_boxes import BOXES_FIELD, read_boxes
+from pipeline.sharding.selection.scores import JoinedScores, read_joined
+from pipeline.sharding.selection.verdicts import STAYS, Mask, count_verdicts, verdicts_of, write_verdicts
 from pipeline.sharding.stored_samples import RawGroup, read_group
-from pipeline.sharding.verdicts import STAYS, Mask, count_verdicts, verdicts_of, write_verdicts
 from pipeline.web.blocklists import Blocklists
 
 _SHOWN: Final = (

@@ -17,7 +17,7 @@ from pipeline.base.drops import Counts
 from pipeline.base.folders import StageFolder
 from pipeline.base.tables import read_table, write_table
 from pipeline.pixels.looks import Looks, looks_array
-from pipeline.sharding.alike import AlikeIndex
+from pipeline.sharding.selection.alike import AlikeIndex
 
 # By how much a sample may differ from an evaluation image, as a share of its contrast: more than near-duplicates may,
 # since what is missed costs more here than what is lost (`benchmarks/decontamination.py`).

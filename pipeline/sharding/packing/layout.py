@@ -20,7 +20,7 @@ from pipeline.base.arrays import Ints, count_elements, read_array
 from pipeline.base.ids import Words
 from pipeline.base.shard_format import TRAIN, VALIDATION
 from pipeline.base.tables import read_batches
-from pipeline.sharding.splits import SPLIT_COLUMNS, in_validation
+from pipeline.sharding.packing.splits import SPLIT_COLUMNS, in_validation
 from pipeline.sharding.stored_samples import key_words
 
 _BIN_BITS: Final = 20  # of 400 million keys, 400 in a bin

@@ -1,6 +1,6 @@
 """The images of evaluation sets ► what they hash to and look like; tables of that ► an index to compare samples with.
 
-In: `pipeline.sharding.evaluation_readers`. Images go through the code that made the stored ones, with the sizes and
+In: `pipeline.sharding.evaluation.readers`. Images go through the code that made the stored ones, with the sizes and
 the framing of those, so that like is compared with like; what a stored image would have been refused for (small,
 narrow, an opt-out) does not matter here. Out: tables of `EVALUATED`, one a unit, and of all of them arrays that
 workers map into memory.
@@ -22,8 +22,8 @@ from pipeline.base.on_worker import OnWorker
 from pipeline.base.tables import open_table_writer
 from pipeline.pixels.images import CheckedImage, ImageRules, make_uniform
 from pipeline.pixels.looks import LOOKS_BYTES, describe_looks
-from pipeline.sharding.evaluation_readers import Found, read_unit
-from pipeline.sharding.evaluation_sources import EvaluationSet, Source, SourceUnit
+from pipeline.sharding.evaluation.readers import Found, read_unit
+from pipeline.sharding.evaluation.sources import EvaluationSet, Source, SourceUnit
 
 THING: Final = "evaluation"  # in counts: the images of all sets
 _WHOLE: Final[Mapping[str, Any]] = {"resize_mode": "short_side"}  # for a copy that was too small to be cut or framed

@@ -22,9 +22,9 @@ from pipeline.base.ids import id_words
 from pipeline.base.packed import split_by_bucket, split_by_unit
 from pipeline.base.shard_format import BOXES, SCORE_COLUMNS, SCORES_NAME
 from pipeline.base.tables import read_schema, read_table, write_table
-from pipeline.sharding.scores import ScoreTables, list_tables
+from pipeline.sharding.selection.scores import ScoreTables, list_tables
+from pipeline.sharding.selection.verdicts import read_candidates
 from pipeline.sharding.stored_samples import RawGroup, cut_groups, key_words
-from pipeline.sharding.verdicts import read_candidates
 
 BOXES_FIELD: Final = pa.field(BOXES, pa.list_(pa.list_(pa.float32())))  # null: nobody looked for faces
 UNSCANNED: Final = "samples_not_scanned"  # of counts: how many stay of which no table tells

@@ -21,10 +21,10 @@ from pipeline.base.folders import StageFolder
 from pipeline.base.ids import Words, hash_texts, id_words
 from pipeline.base.packed import num_buckets, split_by_bucket, split_by_unit
 from pipeline.pixels.looks import LOOKS_BYTES, looks_array
-from pipeline.sharding.alike import choose_axes, enter_cells, entries_a_picture
-from pipeline.sharding.comparing import mark_copies
+from pipeline.sharding.selection.alike import choose_axes, enter_cells, entries_a_picture
+from pipeline.sharding.selection.comparing import mark_copies
+from pipeline.sharding.selection.verdicts import read_candidates
 from pipeline.sharding.stored_samples import RawGroup
-from pipeline.sharding.verdicts import read_candidates
 
 # Of samples with alike pictures keep one a text, one at all, or all.
 NearDuplicates = Literal["pair", "image", "keep"]

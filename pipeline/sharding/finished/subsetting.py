@@ -1,9 +1,9 @@
 """A finished set of shards ► a finished set of some of its samples: the stage subset.
 
 In: the folder that write-shards or subset left, and what to keep: ids of samples, queries, a condition, scores. No raw
-tars are needed: the shards are taken for such, by what their indexes say (`pipeline.sharding.choosing`), and then all
-goes as in write-shards. Out: what write-shards leaves, shards of equal size again, in key order; a sample that stays is
-the same to the byte.
+tars are needed: the shards are taken for such, by what their indexes say (`pipeline.sharding.finished.choosing`), and
+then all goes as in write-shards. Out: what write-shards leaves, shards of equal size again, in key order; a sample that
+stays is the same to the byte.
 """
 
 from collections.abc import Generator, Sequence
@@ -24,7 +24,7 @@ from pipeline.base.on_worker import OnWorker
 from pipeline.base.options import option
 from pipeline.base.schemas import CUTS
 from pipeline.base.tables import read_table
-from pipeline.sharding.choosing import (
+from pipeline.sharding.finished.choosing import (
     Choice,
     QueryColumn,
     QueryList,
@@ -35,8 +35,8 @@ from pipeline.sharding.choosing import (
     find_queries,
     read_ids,
 )
-from pipeline.sharding.exact_duplicates import Duplicates
-from pipeline.sharding.near_duplicates import NearDuplicates
+from pipeline.sharding.selection.exact_duplicates import Duplicates
+from pipeline.sharding.selection.near_duplicates import NearDuplicates
 from pipeline.sharding.stage import WriteShards
 from pipeline.sharding.stored_samples import RawTar
 from pipeline.steps import MapUnits, Step

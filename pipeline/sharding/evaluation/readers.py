@@ -1,6 +1,6 @@
 """Units of evaluation sets ► the images and hashes in them, file by file.
 
-In: `pipeline.sharding.evaluation_sources`. Out: names with the bytes of images, and hashes; and what is neither.
+In: `pipeline.sharding.evaluation.sources`. Out: names with the bytes of images, and hashes; and what is neither.
 """
 
 import tarfile
@@ -14,8 +14,8 @@ import pyarrow as pa
 from pipeline.base import files
 from pipeline.base.tables import count_row_groups, read_batches
 from pipeline.pixels.image_headers import sniff_format
-from pipeline.sharding.evaluation_columns import HEAD_BYTES, ROWS_AT_ONCE, files_of, hash_parser, parse_hashes
-from pipeline.sharding.evaluation_sources import HIDDEN, IMAGE_NAMES, OPTION, Form, Source, SourceUnit
+from pipeline.sharding.evaluation.columns import HEAD_BYTES, ROWS_AT_ONCE, files_of, hash_parser, parse_hashes
+from pipeline.sharding.evaluation.sources import HIDDEN, IMAGE_NAMES, OPTION, Form, Source, SourceUnit
 
 _BLOCK_BYTES: Final = 512  # of a tar
 

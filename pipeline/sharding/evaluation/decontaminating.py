@@ -1,6 +1,6 @@
 """Samples that are images of evaluation sets: they are left out, and counted for each set. A rule of selection.
 
-In: evaluation sets (`pipeline.sharding.evaluation_sources`), and the samples of groups that stay so far. Evaluation
+In: evaluation sets (`pipeline.sharding.evaluation.sources`), and the samples of groups that stay so far. Evaluation
 sets are small beside what is selected: they are read once, in units, and each worker compares its groups with an index
 of them; nothing is shuffled. Out: verdicts, the hits of each group, and of all of them the report
 ``card/decontamination.json``: of each set a `SetReport`.
@@ -23,9 +23,9 @@ from pipeline.base.on_worker import OnWorker
 from pipeline.base.options import option
 from pipeline.base.tables import read_table
 from pipeline.pixels.images import prepare_pixels
-from pipeline.sharding.evaluation_index import EvaluationIndex, open_index, write_index
-from pipeline.sharding.evaluation_sets import counts_key, describe_unit, framings
-from pipeline.sharding.evaluation_sources import (
+from pipeline.sharding.evaluation.index import EvaluationIndex, open_index, write_index
+from pipeline.sharding.evaluation.sets import counts_key, describe_unit, framings
+from pipeline.sharding.evaluation.sources import (
     EvaluationSet,
     cut_units,
     list_sources,
@@ -34,8 +34,8 @@ from pipeline.sharding.evaluation_sources import (
     stamp_set,
     write_sources,
 )
+from pipeline.sharding.selection.verdicts import read_candidates, verdicts_of, write_losses
 from pipeline.sharding.stored_samples import RawGroup
-from pipeline.sharding.verdicts import read_candidates, verdicts_of, write_losses
 from pipeline.steps import MapUnits, Step, SumUnits
 
 _MOST_NAMED: Final = 10  # images of a set that the report names

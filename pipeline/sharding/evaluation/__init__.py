@@ -1,0 +1,1 @@
+"""Evaluation sets as they lie about ► the samples that are one of their images, which are left out."""

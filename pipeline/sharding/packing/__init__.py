@@ -1,0 +1,1 @@
+"""Samples that were selected ► the shards that they lie in."""
