@@ -12,20 +12,19 @@ Source of the names: `pipeline.base.shard_format`.
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
 from pipeline.base import files
 from pipeline.base.arrays import load_array
 from pipeline.base.carried_columns import Carried, carried_by
-from pipeline.base.drops import Counts, DropReason, add_counts
+from pipeline.base.drops import Counts, add_counts
 from pipeline.base.folders import BalancedFolder, RawFolder, ShardsFolder, StageFolder
 from pipeline.base.lineage import Kinship, Stamp
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.options import identity_of, option
-from pipeline.base.row_conditions import BadCondition, RowCondition, parse_condition
-from pipeline.base.shard_format import BOXES, FACES_BLURRED
+from pipeline.base.shard_format import BOXES
 from pipeline.base.stage_folder import history_of, versions_of
 from pipeline.base.tables import read_column, read_table
 from pipeline.sharding.card.options import CardOptions
@@ -40,62 +39,22 @@ from pipeline.sharding.evaluation.decontaminating import (
     write_report,
 )
 from pipeline.sharding.forms import FORMS, FormName
-from pipeline.sharding.packing.face_boxes import (
-    UNSCANNED,
-    box_tables,
-    boxes_of,
-    find_boxes,
-    pack_boxes,
-    read_face_folder,
-    write_boxes,
-)
+from pipeline.sharding.packing.blur_options import BlurOptions
 from pipeline.sharding.packing.layout import SetLayout, count_survivors, num_counts, read_layout
 from pipeline.sharding.packing.packing import pack_unit, read_manifest, write_manifest
 from pipeline.sharding.packing.planning import route_rows, write_plan
 from pipeline.sharding.packing.samples import FACES_BLURRED_FIELD
-from pipeline.sharding.selection.alike import DISTANCE, MAX_DISTANCE, choose_axes
-from pipeline.sharding.selection.captions import cap_captions
-from pipeline.sharding.selection.exact_duplicates import Duplicates, find_losing_rows, pack_samples
-from pipeline.sharding.selection.near_duplicates import (
-    Alikeness,
-    NearDuplicates,
-    buckets_of_looks,
-    find_copies,
-    pack_looks,
-    payload_of_looks,
-)
-from pipeline.sharding.selection.rules import GroupRule, judge_in_turn
-from pipeline.sharding.selection.same_keys import unique_pairs
-from pipeline.sharding.selection.scores import (
-    JoinedScores,
-    ScoreFolder,
-    ScoreTables,
-    find_cut,
-    find_scores,
-    joined_of,
-    pack_keys,
-    read_score_folder,
-    score_tables,
-    write_scores,
-)
-from pipeline.sharding.selection.selecting import (
-    Wanted,
-    condition_schema,
-    judge_rows,
-    survivors_schema,
-    write_survivors,
-)
+from pipeline.sharding.selection.options import SelectionOptions
+from pipeline.sharding.selection.rules import judge_in_turn
+from pipeline.sharding.selection.selecting import judge_rows, survivors_schema, write_survivors
 from pipeline.sharding.selection.verdicts import verdicts_of
-from pipeline.sharding.stored_samples import RawGroup, RawTar, group_raw_tars, list_raw_tars, num_buckets
+from pipeline.sharding.stored_samples import RawTar, group_raw_tars, list_raw_tars
 from pipeline.steps import GroupPacked, MapUnits, Stage, Step, Steps, SumUnits
 from pipeline.web.blocklists import Blocklists, BlockOptions, list_files, load_blocklists
 
-_RECORD_BYTES: Final = 40  # of a row, where rows are compared
-_INDEX_BYTES_A_ROW: Final = 220  # about, of a raw index
-
 
 @dataclass(kw_only=True)
-class WriteShards(DecontaminationOptions, BlockOptions, CardOptions, Stage):
+class WriteShards(SelectionOptions, DecontaminationOptions, BlurOptions, BlockOptions, CardOptions, Stage):
     """Writes WebDataset shards of equal size from raw tars, with a manifest and a data card."""
 
     name: ClassVar[str] = "write-shards"
@@ -134,62 +93,6 @@ class WriteShards(DecontaminationOptions, BlockOptions, CardOptions, Stage):
         "DataComp, open_clip or the Hub of Hugging Face name them.",
         sparse=True,
     )
-    where: str = option(
-        "",
-        "Only samples for which this holds, by sizes, texts and addresses, what they carry and their scores, e.g. "
-        "'original_width >= 200 and clip >= 0.28 and nsfw < 0.5'.",
-        sparse=True,
-    )
-    duplicates: Duplicates = option(
-        "pair", "Of samples with the same image bytes keep one a text (pair), one at all (image), or all (keep)."
-    )
-    near_duplicates: NearDuplicates = option(
-        "pair",
-        "Of samples whose pictures are alike, in another size, format or quality, keep one a text (pair), one at all "
-        "(image), or all (keep).",
-    )
-    near_distance: float = option(
-        DISTANCE,
-        "By how much alike pictures may differ, as a share of their contrast. 0.2 finds most that are cut by a few "
-        "percent, and takes different products on white ground for copies.",
-        minimum=0,
-        maximum=MAX_DISTANCE,
-    )
-    near_mirrored: bool = option(False, "Pictures are alike that are so in a mirror, too.")
-    max_caption_repeats: int = option(
-        0, "Samples kept of one caption, case and punctuation aside; 0: all.", minimum=0, sparse=True
-    )
-    caption_seed: int = option(
-        0,
-        "Decides which samples of a caption are kept: another one, others.",
-        minimum=0,
-        maximum=2**63 - 1,
-        sparse=True,
-    )
-    scores: tuple[str, ...] = option(
-        (),
-        "Folders of scores (python -m clip_train score, flag) of the raw tars or of shards made of them before, to "
-        "choose by; NAME=FOLDER gives the only score of a folder a name.",
-        identity=False,
-    )
-    min_score: float | None = option(None, "With one score: keep what has this or more.", sparse=True)
-    top_score_share: float | None = option(
-        None, "With one score: keep the best of all scored samples, as large a share (DataComp: 0.3).", maximum=1
-    )
-    blur_faces: str = option(
-        "",
-        "Folder of boxes (python -m clip_train flag --faces) of the raw tars or of shards made of them before: faces "
-        "are made unrecognisable, and the JSON of samples says how many.",
-        identity=False,
-    )
-    unscanned: Literal["refuse", "keep"] = option(
-        "refuse",
-        "With --blur-faces: what to do where samples are not in its tables; keep: they go in as they are.",
-        sparse=True,
-    )
-    encode_quality: int = option(
-        95, "Quality of images that are encoded again to blur faces.", minimum=1, maximum=100, sparse=True
-    )
     shards_at_once: int = option(
         32,
         "Shards that a worker packs at once. Where raw tars are not on its own disks, more are fewer requests, up to "
@@ -203,28 +106,14 @@ class WriteShards(DecontaminationOptions, BlockOptions, CardOptions, Stage):
         super().__post_init__()
         if self.validation_share == 1:
             raise ValueError("write-shards: validation-share must be below 1, not 1")
-        self._condition()
-        cuts = [self.min_score is not None, self.top_score_share is not None]
-        if self.scores and not self.where and sum(cuts) != 1:
-            raise ValueError(
-                f"write-shards: scores {self.scores!r} wants either min-score or top-score-share, or where"
-            )
-        if all(cuts):
-            raise ValueError("write-shards: either min-score or top-score-share, not both")
-        if any(cuts) and not self.scores:
-            raise ValueError("write-shards: min-score and top-score-share want scores, not ''")
-        if self.top_score_share is not None and self.top_score_share <= 0:
-            raise ValueError(f"write-shards: top-score-share must be above 0, not {self.top_score_share}")
-        if not self.blur_faces and (self.unscanned, self.encode_quality) != ("refuse", 95):
-            raise ValueError("write-shards: unscanned and encode-quality want blur-faces, not ''")
 
     def inputs(self) -> list[str]:
         """The raw folders, which must carry the same columns; the final selection or balanced folder; scores, boxes."""
-        scores = self._score_folders()
-        self._check_where(scores)
-        self._check_boxes()
+        scores = self.score_folders()
+        self.check_where(self._carried(), scores)
+        self.check_boxes(self._carried())
         lists, sets = [path for _, path in list_files(self.block)], self.evaluation_inputs()
-        tables = [*(folder.closing_file for folder in scores), *self._box_files()]
+        tables = [*(folder.closing_file for folder in scores), *self.box_files()]
         return [*self._sources(), *dict.fromkeys(tables), *lists, *sets]
 
     def _folders(self) -> list[str]:
@@ -246,8 +135,8 @@ class WriteShards(DecontaminationOptions, BlockOptions, CardOptions, Stage):
         """What an input that is a file is recognised by; of scores, boxes and evaluation sets also how it is called."""
         if found := self.evaluation_stamp(path):
             return found
-        names = {folder.closing_file: folder.names for folder in self._score_folders()}
-        names |= {box_file: (*names.get(box_file, ()), BOXES) for box_file in self._box_files()}
+        names = {folder.closing_file: folder.names for folder in self.score_folders()}
+        names |= {box_file: (*names.get(box_file, ()), BOXES) for box_file in self.box_files()}
         return {**super().stamp(path), "name": ", ".join(names[path])} if path in names else super().stamp(path)
 
     def kin(self) -> list[Kinship]:
@@ -259,9 +148,10 @@ class WriteShards(DecontaminationOptions, BlockOptions, CardOptions, Stage):
         shards = ShardsFolder(self.output)
         raws, counts = yield from self._list_raws()
         groups = group_raw_tars(raws)
-        wanted = yield from self._make_wanted(groups, len(raws))
+        working, lists = StageFolder(shards.working("scores")), self._pin_lists(shards.working("lists", "lists.json"))
+        wanted = yield from self.make_wanted(groups, working=working, blocked=lists, carried=self._carried())
         evaluation = (yield from self._read_evaluation_sets()) if self.decontaminate else None
-        rules = self._group_rules(raws)
+        rules = self.group_rules(raws, of_rounds=len(self.raw) > 1)
         verdicts = [StageFolder(shards.working("verdicts", f"{place}")) for place in range(len(rules) + 2)]
         if evaluation is None:
             del verdicts[0]
@@ -292,15 +182,15 @@ class WriteShards(DecontaminationOptions, BlockOptions, CardOptions, Stage):
             Step("JudgeRows", judge),
             *(evaluation.steps(groups, before=verdicts[0], after=verdicts[1]) if evaluation else ()),
             *judge_in_turn(rules, groups, verdicts[-1 - len(rules) :]),
-            *self._join_faces(groups, raws, verdicts[-1], faces),
+            *self.join_faces(groups, verdicts=verdicts[-1], joined=faces),
             Step("SelectSamples", select),
             Step("CountSurvivors", count),
         )
         *before, selected, _ = made
         if self.blur_faces:
-            self._check_scanned(add_counts(*before[-1].values()))
-        working = StageFolder(shards.working("scored"))
-        scores = yield from survey_scores(groups, wanted.scores, verdicts=verdicts[-1], found=working)
+            self.check_scanned(add_counts(*before[-1].values()))
+        scored = StageFolder(shards.working("scored"))
+        scores = yield from survey_scores(groups, wanted.scores, verdicts=verdicts[-1], found=scored)
         reports = yield from self._pack(
             select.outputs,
             raws,
@@ -356,50 +246,9 @@ class WriteShards(DecontaminationOptions, BlockOptions, CardOptions, Stage):
             return OnWorker(load_blocklists, path, phash_distance=self.phash_distance)
         return self.hand_out_lists(path)
 
-    def _condition(self) -> RowCondition | None:
-        """What `where` says; raises ValueError when it is no condition."""
-        try:
-            return parse_condition(self.where) if self.where else None
-        except BadCondition as error:
-            raise ValueError(f"{self.name}: where: {error}") from error
-
-    def _check_where(self, scores: Sequence[ScoreFolder]) -> None:
-        """Raises ValueError when the columns that `where` names are not there, or of another kind; or scores clash."""
-        carried, names = self._carried(), [name for folder in scores for name in folder.names]
-        taken = [*condition_schema(carried).names, *names]
-        if twice := [name for name in names if taken.count(name) > 1]:
-            raise ValueError(f"{self.name}: scores: {twice[0]!r} is the name of two columns; name one NAME=FOLDER")
-        if len(names) > 1 and (self.min_score is not None or self.top_score_share is not None):
-            raise ValueError(
-                f"{self.name}: min-score and top-score-share want one score, not {', '.join(names)}; say where"
-            )
-        if condition := self._condition():
-            try:
-                condition.bind(condition_schema(carried, names))
-            except BadCondition as error:
-                raise ValueError(f"{self.name}: where: {error}") from error
-
-    def _score_folders(self) -> list[ScoreFolder]:
-        """The folders of scores; raises FileNotFoundError and ValueError as `read_score_folder` does."""
-        return [read_score_folder(given) for given in self.scores]
-
     def _carried(self) -> Carried:
         """The columns that samples carry; raises ValueError where rounds differ."""
         return carried_by([RawFolder(folder).indexes for folder in self.raw])
-
-    def _make_wanted(self, groups: list[RawGroup], num_raws: int) -> Generator[Step, Any, Wanted]:
-        """Which samples may go into shards, told from a row alone; scores are joined to the rows of all groups."""
-        shards, folders, min_score = ShardsFolder(self.output), self._score_folders(), self.min_score
-        joined = []
-        for place, folder in enumerate(folders):
-            scores = JoinedScores(StageFolder(shards.working("scores", f"{place}")), folder.names)
-            yield Step("JoinScores" + f"{place + 1}" * (len(folders) > 1), _join(folder, scores, groups, num_raws))
-            joined.append(scores)
-        if self.top_score_share is not None:
-            working = StageFolder(shards.working("scores"))
-            min_score = yield from find_cut(score_tables(folders[0]), self.top_score_share, working=working)
-        lists = self._pin_lists(shards.working("lists", "lists.json"))
-        return Wanted(lists, self.where, self._carried(), tuple(joined), min_score)
 
     def _read_evaluation_sets(self) -> Generator[Any, Any, EvaluationSets]:
         """The evaluation sets that no sample may be of."""
@@ -411,70 +260,6 @@ class WriteShards(DecontaminationOptions, BlockOptions, CardOptions, Stage):
             phash_distance=self.phash_distance,
             mirrored=self.near_mirrored,
         )
-
-    def _group_rules(self, raws: Sequence[RawTar]) -> list[GroupRule]:
-        """The rules that compare rows, in the order in which they are asked."""
-        buckets, payload = num_buckets(len(raws)), _payload_of(raws)
-        exact = GroupRule(
-            "FindDuplicateSamples",
-            DropReason.DUPLICATE_IMAGE if self.duplicates == "image" else DropReason.DUPLICATE_SAMPLE,
-            partial(pack_samples, duplicates=self.duplicates, buckets=buckets),
-            find_losing_rows,
-            payload,
-        )
-        samples, distance = payload // _RECORD_BYTES, self.near_distance
-        alikeness = Alikeness(self.near_duplicates == "pair", distance, self.near_mirrored, choose_axes(samples))
-        near = GroupRule(
-            "FindNearDuplicates",
-            DropReason.NEAR_DUPLICATE,
-            partial(pack_looks, alikeness=alikeness, buckets=buckets_of_looks(samples, distance=distance)),
-            partial(find_copies, distance=distance),
-            payload_of_looks(samples, distance=distance),
-        )
-        pairs = unique_pairs(buckets=buckets, payload=payload)
-        captions = cap_captions(self.max_caption_repeats, seed=self.caption_seed, buckets=buckets, payload=payload)
-        asked = (
-            (pairs, len(self.raw) > 1),
-            (exact, self.duplicates != "keep"),
-            (near, self.near_duplicates != "keep"),
-            (captions, self.max_caption_repeats),
-        )
-        return [rule for rule, is_asked in asked if is_asked]
-
-    def _box_files(self) -> list[str]:
-        """What closes the folder of boxes, if faces are blurred; raises as `read_face_folder` does."""
-        return [read_face_folder(self.blur_faces)] if self.blur_faces else []
-
-    def _check_boxes(self) -> None:
-        """Raises ValueError when samples say already how many faces were blurred in them."""
-        if self.blur_faces and FACES_BLURRED in {field.name for field in self._carried()}:
-            raise ValueError(f"{self.name}: blur-faces: samples carry {FACES_BLURRED!r} already: it was done before")
-
-    def _check_scanned(self, counts: Counts) -> None:
-        """Raises ValueError when faces were not looked for in some samples, unless these are to go in as they are."""
-        if self.unscanned == "refuse" and (number := counts.get(UNSCANNED, 0)):
-            raise ValueError(
-                f"{self.name}: blur-faces: {number:,} samples are not in the tables of {self.blur_faces!r}; run "
-                "python -m clip_train flag --faces over all of them, or say --unscanned keep"
-            )
-
-    def _join_faces(
-        self, groups: list[RawGroup], raws: Sequence[RawTar], verdicts: StageFolder, folder: StageFolder
-    ) -> list[Step]:
-        """Boxes of faces, brought to the rows of all groups that stay; no step where faces are not blurred."""
-        if not self.blur_faces:
-            return []
-        sources: list[RawGroup | ScoreTables] = [*groups, *box_tables(self.blur_faces)]
-        join = GroupPacked(
-            sources=sources,
-            pack=partial(pack_boxes, verdicts=verdicts, buckets=num_buckets(3 * len(raws))),
-            find=find_boxes,
-            units=groups,
-            output_of=partial(boxes_of, folder=folder),
-            work=partial(write_boxes, verdicts=verdicts),
-            payload=3 * _payload_of(raws),
-        )
-        return [Step("JoinFaces", join)]
 
     def _pack(
         self, selected: Sequence[str], raws: list[RawTar], layout: OnWorker[SetLayout], queries: OnWorker[Any] | None
@@ -516,24 +301,3 @@ class WriteShards(DecontaminationOptions, BlockOptions, CardOptions, Stage):
         if self.validation_share:
             yield {f"{layout.split}_samples": layout.num_samples for layout in where.splits}
         return pack.outputs
-
-
-def _join(
-    folder: ScoreFolder, joined: JoinedScores, groups: list[RawGroup], num_raws: int
-) -> GroupPacked[RawGroup | ScoreTables, RawGroup]:
-    """Scores of one folder, brought to the rows of all groups."""
-    number = len(folder.names)
-    return GroupPacked(
-        sources=[*groups, *score_tables(folder)],
-        pack=partial(pack_keys, number=number, buckets=num_buckets(num_raws)),
-        find=partial(find_scores, number=number),
-        units=groups,
-        output_of=partial(joined_of, folder=joined.folder),
-        work=partial(write_scores, number=number),
-        payload=2 * _payload_of([raw for group in groups for raw in group.raws]),
-    )
-
-
-def _payload_of(raws: Sequence[RawTar]) -> int:
-    """Bytes, about, of one record for each sample."""
-    return sum(files.sizes(raw.index_file for raw in raws).values()) * _RECORD_BYTES // _INDEX_BYTES_A_ROW

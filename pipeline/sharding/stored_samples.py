@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.base import files
 from pipeline.base.folders import RawFolder, raw_units
 from pipeline.base.ids import Words, id_words, sorted_order
 from pipeline.base.schemas import OK_STATUS
@@ -23,6 +24,8 @@ _TARS_A_BUCKET: Final = 200  # some two million samples: 80 MB of records, sorte
 _MOST_TOGETHER: Final = 32  # raw tars in a group: some 320,000 rows, which a worker holds
 _WANTED_GROUPS: Final = 512  # so that all workers have something to do
 _KEY_DIGITS: Final = 32
+RECORD_BYTES: Final = 40  # of a row, where rows are compared
+_INDEX_BYTES_A_ROW: Final = 220  # about, of a raw index
 
 
 class RawTar(NamedTuple):
@@ -87,6 +90,11 @@ def cut_groups(things: Sequence[T]) -> list[tuple[T, ...]]:
     """
     size = min(max(len(things) // _WANTED_GROUPS, 1), _MOST_TOGETHER)
     return [tuple(things[first : first + size]) for first in range(0, len(things), size)]
+
+
+def payload_of(raws: Sequence[RawTar]) -> int:
+    """Bytes, about, of one record of `RECORD_BYTES` for each sample."""
+    return sum(files.sizes(raw.index_file for raw in raws).values()) * RECORD_BYTES // _INDEX_BYTES_A_ROW
 
 
 def num_buckets(num_tars: int) -> int:
