@@ -12,7 +12,7 @@ Source of the names: `pipeline.base.shard_format`.
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import pyarrow as pa
 
@@ -51,6 +51,13 @@ from pipeline.sharding.selection.verdicts import verdicts_of
 from pipeline.sharding.stored_samples import RawTar, group_raw_tars, list_raw_tars
 from pipeline.steps import GroupPacked, MapUnits, Stage, Step, Steps, SumUnits
 from pipeline.web.blocklists import Blocklists, BlockOptions, list_files, load_blocklists
+
+
+class _Selected(NamedTuple):
+    tables: Sequence[str]  # of survivors
+    counts: Counts
+    scores: pa.Table  # of what samples were chosen by (`SCORE_COUNTS`)
+    evaluation: EvaluationSets | None
 
 
 @dataclass(kw_only=True)
@@ -144,55 +151,13 @@ class WriteShards(SelectionOptions, DecontaminationOptions, BlurOptions, BlockOp
         return [Kinship(raw, self._selected) for raw in self.raw if self._selected not in self.raw]
 
     def steps(self) -> Steps:
-        """Join scores, if any; judge, count, plan, pack; then sizes, manifest and card."""
+        """Select, plan, pack; then sizes, card and manifest."""
         shards = ShardsFolder(self.output)
         raws, counts = yield from self._list_raws()
-        groups = group_raw_tars(raws)
-        working, lists = StageFolder(shards.working("scores")), self._pin_lists(shards.working("lists", "lists.json"))
-        wanted = yield from self.make_wanted(groups, working=working, blocked=lists, carried=self._carried())
-        evaluation = (yield from self._read_evaluation_sets()) if self.decontaminate else None
-        rules = self.group_rules(raws, of_rounds=len(self.raw) > 1)
-        verdicts = [StageFolder(shards.working("verdicts", f"{place}")) for place in range(len(rules) + 2)]
-        if evaluation is None:
-            del verdicts[0]
-        judge = MapUnits(
-            units=groups,
-            output_of=partial(verdicts_of, folder=verdicts[0]),
-            work=partial(judge_rows, wanted=wanted),
-        )
-        chosen, faces = StageFolder(shards.working("selected")), StageFolder(shards.working("faces"))
-        select = MapUnits(
-            units=groups,
-            output_of=lambda group: chosen.table(group.name),
-            work=partial(
-                write_survivors,
-                verdicts=verdicts[-1],
-                carried=wanted.carried,
-                boxes=faces if self.blur_faces else None,
-            ),
-        )
         queries, counted = self._read_queries(), shards.working("layout", "survivors.npy")
-        count = SumUnits(
-            units=select.outputs,
-            array_of=partial(count_survivors, num_queries=num_queries(queries), validation_share=self.validation_share),
-            size=num_counts(self.validation_share, num_queries(queries)),
-            output=counted,
-        )
-        made = yield (
-            Step("JudgeRows", judge),
-            *(evaluation.steps(groups, before=verdicts[0], after=verdicts[1]) if evaluation else ()),
-            *judge_in_turn(rules, groups, verdicts[-1 - len(rules) :]),
-            *self.join_faces(groups, verdicts=verdicts[-1], joined=faces),
-            Step("SelectSamples", select),
-            Step("CountSurvivors", count),
-        )
-        *before, selected, _ = made
-        if self.blur_faces:
-            self.check_scanned(add_counts(*before[-1].values()))
-        scored = StageFolder(shards.working("scored"))
-        scores = yield from survey_scores(groups, wanted.scores, verdicts=verdicts[-1], found=scored)
+        selected = yield from self._select(raws, num_queries=num_queries(queries), counted=counted)
         reports = yield from self._pack(
-            select.outputs,
+            selected.tables,
             raws,
             OnWorker(
                 read_layout,
@@ -203,27 +168,75 @@ class WriteShards(SelectionOptions, DecontaminationOptions, BlurOptions, BlockOp
             ),
             OnWorker(read_column, BalancedFolder(self.final).cuts, "query") if self.final else None,
         )
-        counts = add_counts(counts, *selected.values())
-        if evaluation:
-            reports_on_sets = evaluation.report()
-            write_report(shards.decontamination, reports_on_sets)
-            yield count_report(reports_on_sets)
-            counts = add_counts(counts, evaluation.read, count_report(reports_on_sets))
-        own = {"stage": self.name, "counts": counts, "options": identity_of(self)}
-        history = [*self._read_history(), own]
+        counts = add_counts(counts, selected.counts)
+        if selected.evaluation:
+            found = selected.evaluation.report()
+            write_report(shards.decontamination, found)
+            yield count_report(found)
+            counts = add_counts(counts, selected.evaluation.read, count_report(found))
         manifest = read_manifest(reports, FORMS[self.layout])
         yield from make_card(
             shards,
             manifest=manifest,
-            carried=(*wanted.carried, *([FACES_BLURRED_FIELD] if self.blur_faces else [])),
+            carried=(*self._carried(), *([FACES_BLURRED_FIELD] if self.blur_faces else [])),
             samples=load_array(counted)[num_counts(self.validation_share, 0) :],
             cuts=queries,
-            history=history,
-            scores=scores,
+            history=[*self._read_history(), {"stage": self.name, "counts": counts, "options": identity_of(self)}],
+            scores=selected.scores,
             said=self.said,
             versions=versions_of(self._folders(), self.name),
         )
         write_manifest(shards, manifest)
+
+    def _select(self, raws: list[RawTar], *, num_queries: int, counted: str) -> Generator[Any, Any, "_Selected"]:
+        """Judges all rows by all rules, writes those that stay, and counts them.
+
+        Args:
+            raws: All raw tars.
+            num_queries: Of all queries.
+            counted: Where the counts go that the layout is made by.
+        """
+        shards, groups = ShardsFolder(self.output), group_raw_tars(raws)
+        working, lists = StageFolder(shards.working("scores")), self._pin_lists(shards.working("lists", "lists.json"))
+        wanted = yield from self.make_wanted(groups, working=working, blocked=lists, carried=self._carried())
+        evaluation = (yield from self._read_evaluation_sets()) if self.decontaminate else None
+        rules = self.group_rules(raws, of_rounds=len(self.raw) > 1)
+        places = range(len(rules) + 1 + bool(evaluation))
+        verdicts = [StageFolder(shards.working("verdicts", f"{place}")) for place in places]
+        judged, by_rules = verdicts[0], verdicts[-1 - len(rules) :]
+        judge = MapUnits(
+            units=groups, output_of=partial(verdicts_of, folder=judged), work=partial(judge_rows, wanted=wanted)
+        )
+        chosen, faces = StageFolder(shards.working("selected")), StageFolder(shards.working("faces"))
+        select = MapUnits(
+            units=groups,
+            output_of=lambda group: chosen.table(group.name),
+            work=partial(
+                write_survivors,
+                verdicts=by_rules[-1],
+                carried=wanted.carried,
+                boxes=faces if self.blur_faces else None,
+            ),
+        )
+        count = SumUnits(
+            units=select.outputs,
+            array_of=partial(count_survivors, num_queries=num_queries, validation_share=self.validation_share),
+            size=num_counts(self.validation_share, num_queries),
+            output=counted,
+        )
+        *before, selected, _ = yield (
+            Step("JudgeRows", judge),
+            *(evaluation.steps(groups, before=judged, after=by_rules[0]) if evaluation else ()),
+            *judge_in_turn(rules, groups, by_rules),
+            *self.join_faces(groups, verdicts=by_rules[-1], joined=faces),
+            Step("SelectSamples", select),
+            Step("CountSurvivors", count),
+        )
+        if self.blur_faces:
+            self.check_scanned(add_counts(*before[-1].values()))
+        scored = StageFolder(shards.working("scored"))
+        scores = yield from survey_scores(groups, wanted.scores, verdicts=by_rules[-1], found=scored)
+        return _Selected(select.outputs, add_counts(*selected.values()), scores, evaluation)
 
     def _list_raws(self) -> Generator[Any, Any, tuple[list[RawTar], Counts]]:
         """The raw tars, and what was counted before; a stage that makes such of something else does that first."""
