@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"export-urls: {number:,} samples -> {arguments.output}")
     rounds = fetch_options(files.read_json(shards.funnel)) if files.exists(shards.funnel) else []
     for flags in dict.fromkeys(shlex.join(fetch_flags(options)) for options in rounds):
-        print(f"fetched with: wit400m fetch-images {flags}".rstrip())
+        print(f"to fetch it again: wit400m fetch-images --from-list {shlex.quote(arguments.output)} {flags}".rstrip())
     return 0
 
 

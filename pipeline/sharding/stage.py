@@ -27,10 +27,9 @@ from pipeline.base.options import identity_of, option
 from pipeline.base.shard_format import BOXES
 from pipeline.base.stage_folder import history_of, versions_of
 from pipeline.base.tables import read_column, read_table
+from pipeline.sharding.card.making import make_card, survey_scores
 from pipeline.sharding.card.options import CardOptions
 from pipeline.sharding.card.query_counts import add_cuts, num_queries
-from pipeline.sharding.card.scores import survey_scores
-from pipeline.sharding.card.writing import make_card
 from pipeline.sharding.evaluation.decontaminating import (
     DecontaminationOptions,
     EvaluationSets,

@@ -109,7 +109,8 @@ def test_a_set_that_is_fetched_by_its_list_has_the_same_bytes_and_verifies(data,
 
 def test_a_list_says_all_that_samples_do_and_the_flags_to_fetch_them_by(data, capsys):
     assert main(["export-urls", str(data / "shards"), "--output", str(data / "list.parquet")]) == 0
-    assert "fetched with: wit400m fetch-images --image-size 99\n" in capsys.readouterr().out
+    again = f"to fetch it again: wit400m fetch-images --from-list {data / 'list.parquet'} --image-size 99\n"
+    assert again in capsys.readouterr().out
     rows = pq.read_table(data / "list.parquet").to_pylist()
     index = [row for path in sorted((data / "shards").glob("0*.parquet")) for row in pq.read_table(path).to_pylist()]
     names = [name for name in (*LISTED.names, "similarity") if name not in ("queries", "kept_for")]

@@ -11,7 +11,7 @@ from pipeline.base.options import options_of
 from pipeline.base.options import switched_off as options_switched_off
 from pipeline.extraction.stage import ExtractPairs
 from pipeline.fetching.stage import FetchImages
-from pipeline.sharding.card.counting import VALUE_COUNTS
+from pipeline.sharding.card.counting import SCORE_COUNTS, VALUE_COUNTS
 from pipeline.sharding.card.facts import CardFacts
 from pipeline.sharding.card.manners import MANNERS, OPT_OUTS, honoured, switched_off
 from pipeline.sharding.card.options import Said
@@ -19,7 +19,6 @@ from pipeline.sharding.card.page import render_page
 from pipeline.sharding.card.picking import PICKS
 from pipeline.sharding.card.queries import CARD_QUERIES, head_rows, query_table, tail_rows, with_fewer
 from pipeline.sharding.card.readme import render_readme
-from pipeline.sharding.card.scores import SCORE_COUNTS
 from pipeline.sharding.card.survey import Survey
 
 KEPT = {"robots": True, "respect_noindex": True, "allow_private": False, "verify_tls": True, "host_rate": 20.0}

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.base.schemas import SHARD_INDEX
+from pipeline.pixels.looks import LOOKS_BYTES
 from pipeline.sharding.card import counting
 from pipeline.sharding.card.counting import add_values, count_values, rank_values, round_numbers, split_values
 from pipeline.sharding.card.drawing import cut_bars, measure_spread
@@ -28,7 +29,7 @@ def index(first=0, num_rows=NUM_ROWS, **carried):
         "original_height": [200 for _ in numbers],
         "bytes": [5_000 for _ in numbers],
     }
-    blank = {"string": "", "list": [], "float": 0.0}
+    blank = {"string": "", "list": [], "float": 0.0, "fixed_size_binary": bytes(LOOKS_BYTES)}
     for field in SHARD_INDEX:
         kind = next((kind for kind in blank if str(field.type).startswith(kind)), "")
         rows.setdefault(field.name, [blank.get(kind, 0)] * num_rows)

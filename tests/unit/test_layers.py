@@ -14,7 +14,7 @@ from pipeline.base.flow import STAGES
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("vocab", "pipeline", "jobs", "clip_train")
-STAGE_ROOMS = tuple(sorted({entry.stage.rpartition(".")[0] for entry in STAGES.values()}))
+STAGE_ROOMS = tuple(sorted({".".join(entry.stage.split(".")[:2]) for entry in STAGES.values()}))
 BELOW = ("pipeline.base", "pipeline.web", "vocab")
 # What a room may import of ours, besides itself; the longest name that fits a module is its room.
 ALLOWED = {

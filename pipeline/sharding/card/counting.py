@@ -19,6 +19,15 @@ from pipeline.base.carried_columns import carried_fields
 from pipeline.base.schemas import SHARD_INDEX
 
 # How many samples have which value; sorted by name, most samples first.
+SCORE_COUNTS = pa.schema(
+    [
+        pa.field("name", pa.string(), nullable=False),  # of the score
+        pa.field("number", pa.float32(), nullable=False),  # the score, in steps of a thousandth (`counting`)
+        pa.field("scored", pa.int64(), nullable=False),  # samples that have it
+        pa.field("kept", pa.int64(), nullable=False),  # of these in the shards
+    ]
+)
+
 VALUE_COUNTS = pa.schema(
     [
         pa.field("name", pa.string(), nullable=False),  # `TEXTS`, `NUMBERS` or of a carried column
@@ -168,3 +177,8 @@ def _count(
     return pa.table(
         [pa.array([name] * rows, pa.string()), texts, numbers, np.ones(rows, np.int64), samples], VALUE_COUNTS
     )
+
+
+def names_of(counts: pa.Table) -> list[str]:
+    """The scores that were counted."""
+    return sorted(pc.unique(counts["name"]).to_pylist())

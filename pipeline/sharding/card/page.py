@@ -21,6 +21,7 @@ from pipeline.base.plots import Layer, draw_ranks, draw_stacks, rank_curve
 from pipeline.base.rendering import Share, draw_svg, render_template
 from pipeline.base.sizes import show_bytes
 from pipeline.sharding.card import counting
+from pipeline.sharding.card.counting import names_of
 from pipeline.sharding.card.drawing import (
     cut_bars,
     drawing_of,
@@ -32,7 +33,6 @@ from pipeline.sharding.card.facts import CardFacts
 from pipeline.sharding.card.manners import honoured, switched_off
 from pipeline.sharding.card.picking import OF_ALL
 from pipeline.sharding.card.queries import count_totals, head_rows, tail_rows
-from pipeline.sharding.card.scores import names_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

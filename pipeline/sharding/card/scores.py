@@ -3,55 +3,20 @@
 Shards know nothing of scores: they are counted while samples are selected, and told as they were when the set was made.
 """
 
-from collections.abc import Generator, Iterable, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.base.arrays import load_array
 from pipeline.base.drops import Counts
 from pipeline.base.folders import StageFolder
-from pipeline.base.tables import read_table, write_table
-from pipeline.sharding.card.counting import round_numbers
+from pipeline.base.tables import write_table
+from pipeline.sharding.card.counting import SCORE_COUNTS, round_numbers
 from pipeline.sharding.selection.scores import JoinedScores, read_joined
 from pipeline.sharding.selection.verdicts import STAYS, verdicts_of
 from pipeline.sharding.stored_samples import RawGroup
-from pipeline.steps import MapUnits, Step
-
-SCORE_COUNTS = pa.schema(
-    [
-        pa.field("name", pa.string(), nullable=False),  # of the score
-        pa.field("number", pa.float32(), nullable=False),  # the score, in steps of a thousandth (`counting`)
-        pa.field("scored", pa.int64(), nullable=False),  # samples that have it
-        pa.field("kept", pa.int64(), nullable=False),  # of these in the shards
-    ]
-)
-
-
-def survey_scores(
-    groups: Sequence[RawGroup], scores: Sequence[JoinedScores], *, verdicts: StageFolder, found: StageFolder
-) -> Generator[Step, Any, pa.Table]:
-    """The step that counts scores, if there are any; returns their counts (`SCORE_COUNTS`).
-
-    Args:
-        groups: Of raw tars.
-        scores: Of all groups.
-        verdicts: Of all rules.
-        found: Where the counts of groups go.
-    """
-    if not scores:
-        return SCORE_COUNTS.empty_table()
-    count = MapUnits(
-        units=groups,
-        output_of=lambda group: found.table(group.name),
-        work=partial(write_group, scores=tuple(scores), verdicts=verdicts),
-    )
-    yield Step("SurveyScores", count)
-    return add_scores(map(read_table, count.outputs))
 
 
 def write_group(group: RawGroup, output: str, *, scores: Sequence[JoinedScores], verdicts: StageFolder) -> Counts:
@@ -94,8 +59,3 @@ def add_scores(counts: Iterable[pa.Table]) -> pa.Table:
         sums = both.aggregate([("scored", "sum"), ("kept", "sum")])
         added = pa.table([sums[name] for name in ("name", "number", "scored_sum", "kept_sum")], SCORE_COUNTS)
     return added.sort_by([("name", "ascending"), ("number", "ascending")])
-
-
-def names_of(counts: pa.Table) -> list[str]:
-    """The scores that were counted."""
-    return sorted(pc.unique(counts["name"]).to_pylist())

@@ -12,18 +12,16 @@ from typing import Any, Final, NamedTuple
 import pyarrow as pa
 
 from pipeline.base.drops import Counts
-from pipeline.base.folders import ShardsFolder, StageFolder
+from pipeline.base.folders import ShardsFolder
 from pipeline.base.row_messages import pack_rows, read_messages
 from pipeline.base.tables import read_schema, read_table, write_table
 from pipeline.sharding.card.counting import VALUE_COUNTS, add_values, count_values, rank_values, split_values
 from pipeline.sharding.card.picking import PICKS, merge_picks, pick_samples
 from pipeline.sharding.stored_samples import cut_groups
-from pipeline.steps import GroupPacked
 
 _GROUPS_A_BUCKET: Final = 16
 _PICKS_BUCKET: Final = 0
-_UNUSED: Final = frozenset({"uid", "query_ids", "keep_probability", "sha256", "phash", "width", "height"})
-_INDEX_BYTES_A_PACKED_BYTE: Final = 16  # of a shard's index those that its counts take, about
+_UNUSED: Final = frozenset({"uid", "query_ids", "keep_probability", "sha256", "phash", "looks", "width", "height"})
 
 Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
@@ -53,28 +51,6 @@ class ShardGroup(NamedTuple):
 def group_shards(names: Sequence[str]) -> list[ShardGroup]:
     """Shards in groups of neighbours."""
     return [ShardGroup(part) for part in cut_groups(names)]
-
-
-def survey_step(
-    names: Sequence[str], *, shards: ShardsFolder, queries: Sequence[int], payload: int
-) -> GroupPacked[ShardGroup, int]:
-    """The survey as a step, whose outputs `read_survey` reads.
-
-    Args:
-        names: Of the shards.
-        shards: Their folder.
-        queries: Ids of the queries whose samples are shown.
-        payload: Bytes of all indexes.
-    """
-    groups, found = group_shards(names), StageFolder(shards.working("survey"))
-    return GroupPacked(
-        sources=groups,
-        pack=partial(pack_group, folder=shards.path, queries=queries, num_buckets=num_parts(len(groups)) - 1),
-        units=range(num_parts(len(groups))),
-        output_of=lambda bucket: found.table(f"{bucket:05d}"),
-        work=write_bucket,
-        payload=payload // _INDEX_BYTES_A_PACKED_BYTE,
-    )
 
 
 def num_parts(num_groups: int) -> int:

@@ -6,11 +6,9 @@ Out: the page ``card.html``, ``README.md`` and ``croissant.json``; in ``card/`` 
 card follows from the indexes and tars of the shards and from these: what was removed is in none of them.
 """
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
-
-import pyarrow as pa
 
 from pipeline.base import files
 from pipeline.base.arrays import Ints
@@ -18,72 +16,16 @@ from pipeline.base.carried_columns import Carried
 from pipeline.base.drops import Counts
 from pipeline.base.folders import ShardsFolder
 from pipeline.base.tables import read_table, write_table
-from pipeline.sharding.card.counting import VALUE_COUNTS
+from pipeline.sharding.card.counting import SCORE_COUNTS, VALUE_COUNTS
 from pipeline.sharding.card.croissant import describe_set
 from pipeline.sharding.card.facts import CardFacts
 from pipeline.sharding.card.options import Said
 from pipeline.sharding.card.page import render_page
 from pipeline.sharding.card.picking import choose_queries
-from pipeline.sharding.card.pictures import cut_sheets, draw_sheet, read_sheets, write_sheet
-from pipeline.sharding.card.queries import CARD_QUERIES, query_table, with_fewer
+from pipeline.sharding.card.pictures import cut_sheets, draw_sheet
+from pipeline.sharding.card.queries import CARD_QUERIES, with_fewer
 from pipeline.sharding.card.readme import render_readme
-from pipeline.sharding.card.scores import SCORE_COUNTS
-from pipeline.sharding.card.survey import Each, read_survey, survey_in, survey_step
-from pipeline.steps import MapUnits, Step
-
-Versions = Sequence[tuple[str, Mapping[str, str]]]
-
-
-def make_card(
-    shards: ShardsFolder,
-    *,
-    manifest: Mapping[str, Any],
-    carried: Carried,
-    samples: Ints,
-    cuts: pa.Table,
-    history: Sequence[Mapping[str, Any]],
-    scores: pa.Table,
-    said: Said,
-    versions: Versions,
-) -> Generator[Step, Any, None]:
-    """Steps that make the card of shards that were just packed.
-
-    Args:
-        shards: Their folder.
-        manifest: Of the shards.
-        carried: Columns that samples carry.
-        samples: [num_queries], samples in the shards that each query keeps.
-        cuts: `CUTS`, a row for every query.
-        history: What the stages counted, in order, this one among them.
-        scores: Of what samples were chosen by (`SCORE_COUNTS`).
-        said: What people say of the set.
-        versions: Of the software by which stages ran.
-    """
-    names = [entry["name"] for entry in manifest["shards"]]
-    queries = query_table(cuts, samples)
-    sizes = files.sizes(map(shards.index, names))
-    survey = survey_step(names, shards=shards, queries=choose_queries(queries), payload=sum(sizes.values()))
-    yield Step("SurveyShards", survey)
-    surveyed = read_survey(survey.outputs)
-    draw = MapUnits(
-        units=cut_sheets(surveyed.picks),
-        output_of=lambda sheet: shards.working("sheets", f"{sheet.number:05d}.json"),
-        work=partial(write_sheet, folder=shards.path),
-    )
-    yield Step("DrawSamples", draw)
-    facts = CardFacts(
-        manifest=manifest,
-        carried=carried,
-        queries=queries,
-        history=history,
-        survey=surveyed,
-        scores=scores,
-        pictures=read_sheets(draw.outputs),
-        said=said,
-        versions=versions,
-        decontamination=_read_decontamination(shards),
-    )
-    write_files(shards, facts)
+from pipeline.sharding.card.survey import Each, survey_in
 
 
 def remake_card(
@@ -122,7 +64,7 @@ def remake_card(
         pictures={key: url for sheet in sheets for key, url in sheet.items()},
         said=Said(**about["said"]),
         versions=about["versions"],
-        decontamination=_read_decontamination(shards),
+        decontamination=read_decontamination(shards),
     )
     write_files(shards, facts)
 
@@ -146,5 +88,6 @@ def write_files(shards: ShardsFolder, facts: CardFacts) -> None:
     files.write_bytes_whole(shards.page, render_page(facts).encode())
 
 
-def _read_decontamination(shards: ShardsFolder) -> list[dict[str, Any]]:
+def read_decontamination(shards: ShardsFolder) -> list[dict[str, Any]]:
+    """What became of evaluation sets; nothing where there were none."""
     return list(files.read_json(shards.decontamination)) if files.exists(shards.decontamination) else []
