@@ -292,6 +292,13 @@ class TrainConfig:
         identity=False,
     )
     shard_cache_gb: int = option(100, "Most GB of copies of far shards that are kept.", minimum=1, identity=False)
+    part_size: int = option(
+        0,
+        "Pairs of a rank that the towers see at once, for batches larger than memory; the same gradients for a third "
+        "more work (GradCache). 0: all.",
+        minimum=0,
+        identity=False,
+    )
     gradient_checkpointing: bool = option(
         False, "Compute activations of the blocks twice instead of keeping them: less memory.", identity=False
     )

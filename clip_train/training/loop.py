@@ -12,12 +12,12 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 from torch.nn.parallel import DistributedDataParallel
 
 from clip_train.config import TrainConfig
@@ -33,9 +33,10 @@ from clip_train.training.distributed import (
     maxima_over_ranks,
     mean_over_ranks,
 )
-from clip_train.training.loader import load_batches
+from clip_train.training.loader import Batch, load_batches
 from clip_train.training.loss import contrastive_loss
 from clip_train.training.optimizer import set_learning_rate
+from clip_train.training.parts import Finish, PartedLoss, pack_batch
 from clip_train.training.progress import RunProgress
 from clip_train.training.run import Run, set_up
 from clip_train.training.run_folder import held_folder
@@ -92,9 +93,7 @@ def train(config: TrainConfig) -> TrainSummary:
 def run_steps(run: Run, stop: StopSignals) -> TrainSummary:
     """The loop: one optimizer step for each batch, until the last step or a signal."""
     config, model, ranks = run.config, run.model, run.ranks
-    pair_loss: nn.Module = PairLoss(model, ranks)
-    if ranks.world_size > 1:
-        pair_loss = DistributedDataParallel(pair_loss)
+    compute_loss = choose_loss(run)
     steps = range(run.first_step, run.total_steps)
     rate_at = schedule_of(config, run.total_steps)
     workers = 0 if run.dataset.keeps_decoded else config.workers
@@ -107,11 +106,8 @@ def run_steps(run: Run, stop: StopSignals) -> TrainSummary:
             set_learning_rate(run.optimizer, learning_rate)
             seed_step(config.seed, step, ranks)
             readable = run.unreadable.add(batch.readable, batch.problem)
-            images = normalize_pixels(batch.images.to(run.device, non_blocking=True))
-            ids = pack_batch(model, batch.ids, few_shapes=config.compile).to(run.device)
-            with half_products(run.device, config.precision):
-                loss = pair_loss(images, ids, readable)
-            gradient_norm = run.updates.apply(loss)
+            loss, finish = compute_loss(batch, readable)
+            gradient_norm = run.updates.apply(loss, finish)
             model.clamp_logit_scale()
 
             step += 1
@@ -140,12 +136,29 @@ def run_steps(run: Run, stop: StopSignals) -> TrainSummary:
     return TrainSummary(step, run.total_steps, shown_loss, checkpoint, 0 if step == run.total_steps else received)
 
 
-def pack_batch(model: Clip, ids: Tensor, *, few_shapes: bool) -> Tensor | PackedTexts:
-    """The token ids of a batch as the text tower takes them; with few shapes for one that is compiled for each."""
-    if few_shapes:
-        text = model.config.text
-        ids = pad(ids, (0, text.context_length - ids.shape[1]), value=text.pad_id)
-    return model.pack_texts(ids, few_shapes=few_shapes)
+def choose_loss(run: Run) -> Callable[[Batch, Tensor | None], tuple[Tensor, Finish | None]]:
+    """How the loss of a batch is computed: at once, or in parts where it is larger than these may be.
+
+    Returns:
+        A function of a batch, and of which pairs of all ranks take part, that gives the loss and, for parts, what is to
+        be done after its `backward`.
+    """
+    config, model, ranks, device = run.config, run.model, run.ranks, run.device
+    products = partial(half_products, device, config.precision)
+    if 0 < config.part_size < config.batch_size // ranks.world_size:
+        parted = PartedLoss(model, ranks, part_size=config.part_size, few_shapes=config.compile, products=products)
+        return lambda batch, readable: parted(batch.images.to(device, non_blocking=True), batch.ids, readable)
+    pair_loss: nn.Module = PairLoss(model, ranks)
+    if ranks.world_size > 1:
+        pair_loss = DistributedDataParallel(pair_loss)
+
+    def compute(batch: Batch, readable: Tensor | None) -> tuple[Tensor, None]:
+        images = normalize_pixels(batch.images.to(device, non_blocking=True))
+        ids = pack_batch(model, batch.ids, few_shapes=config.compile).to(device)
+        with products():
+            return pair_loss(images, ids, readable), None
+
+    return compute
 
 
 class SaveTimes:

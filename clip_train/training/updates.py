@@ -9,7 +9,7 @@ Source: Micikevicius et al. 2017, section 3.2 (the scaled loss, and that steps w
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -59,8 +59,12 @@ class Updates:
         self._in_row = 0
         self.skipped = 0
 
-    def apply(self, loss: Tensor) -> Tensor:
+    def apply(self, loss: Tensor, finish: Callable[[], None] | None = None) -> Tensor:
         """Takes a step down a loss, or none when the loss or a gradient is not finite.
+
+        Args:
+            loss: Of the step.
+            finish: Takes the gradients on to the parameters, where the loss itself does not; called after `backward`.
 
         Returns:
             The norm of the gradients before they are clipped.
@@ -71,6 +75,8 @@ class Updates:
         self._optimizer.zero_grad()
         seed = torch.where(loss.detach().isfinite(), 1.0, math.nan).to(loss.dtype)
         self._scaler.scale(loss).backward(seed)  # type: ignore[no-untyped-call]
+        if finish:
+            finish()
         self._scaler.unscale_(self._optimizer)
         norm = nn.utils.clip_grad_norm_(self._parameters, self._clip_norm)
         is_finite = norm.isfinite()

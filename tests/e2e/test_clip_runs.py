@@ -172,6 +172,14 @@ def test_several_ranks_give_the_losses_of_one_process(shards, whole, tmp_path, n
     assert several[1] == pytest.approx(one[1], rel=1e-6)
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_batches_in_parts_give_the_losses_of_whole_ones(shards, whole, tmp_path, number):
+    flags = ["--steps", "12", "--part-size", "3"]
+    assert run_ranks(command(shards, tmp_path, *flags), number) == [0] * number
+    expected, found = metrics(whole), metrics(tmp_path)
+    assert [found[step] for step in range(1, 13)] == pytest.approx([expected[step] for step in range(1, 13)], rel=2e-3)
+
+
 @pytest.mark.parametrize("stop", [6, 7], ids=["at the end of an epoch", "inside an epoch"])
 def test_a_run_goes_on_with_another_number_of_ranks(shards, tmp_path, stop):
     one, four, straight = (tmp_path / name for name in ("one", "four", "straight"))

@@ -216,7 +216,7 @@ def test_patches_are_dropped_in_training_alone():
 def test_towers_are_compiled_for_few_shapes_of_texts_and_give_the_same(monkeypatch):
     from torch._dynamo.testing import CompileCounter
 
-    from clip_train.training.loop import pack_batch
+    from clip_train.training.parts import pack_batch
 
     counter = CompileCounter()
     monkeypatch.setattr(nn.Module, "compile", partial_compile(counter))
