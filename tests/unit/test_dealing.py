@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.base.ids import pair_id
+from pipeline.pixels.looks import LOOKS_BYTES
 from pipeline.sharding.packing.layout import (
     BLOCK_SHARDS,
     NUM_BINS,
@@ -91,7 +92,11 @@ def plan_rows(number, *, hosts=7):
         url = f"http://h{place % hosts}.example/{place}"
         row = dict.fromkeys(SHARD_PLAN.names, 0) | {"key": pair_id(url, "text").hex(), "image_url": url, "text": "text"}
         texts = {field.name: "" for field in SHARD_PLAN if field.type == pa.string() and not row[field.name]}
-        rows.append(row | texts | {"query_ids": [], "kept_for": [], "sha256": bytes(32), "offset": place})
+        rows.append(
+            row
+            | texts
+            | {"query_ids": [], "kept_for": [], "sha256": bytes(32), "looks": bytes(LOOKS_BYTES), "offset": place}
+        )
     return pa.Table.from_pylist(rows, SHARD_PLAN)
 
 

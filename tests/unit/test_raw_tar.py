@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pipeline.base.tar import END_OF_ARCHIVE, are_members, encode_member, list_members
 from pipeline.fetching.raw import encode_sample
 from pipeline.sharding.forms import FORMS
-from pipeline.sharding.packing.samples import Rewriting, describe_selection
+from pipeline.sharding.packing.samples import Change, Rewriting, describe_selection
 
 
 @given(st.binary(max_size=2000), st.text("abcdef0123456789", min_size=1, max_size=32))
@@ -48,9 +48,9 @@ def test_a_sample_whose_json_is_written_anew_is_as_if_it_had_been_written_so(ima
 
     before = memoryview(sample("00ff", {"a": 1, "kept_for": ["x"]}))
     for form, key in (("wit400m", "00ff"), ("img2dataset", "000000017")):
-        updated = Rewriting(FORMS[form]).rewrite(before, key, {"kept_for": [query]})
+        updated = Rewriting(FORMS[form]).rewrite(before, Change(key, {"kept_for": [query]}, []))
         assert updated == sample(key, {"a": 1, "kept_for": [query]})
-    text = Rewriting(FORMS["open_clip"]).rewrite(before, "00ff", {})
+    text = Rewriting(FORMS["open_clip"]).rewrite(before, Change("00ff", {}, []))
     assert text == encode_member("00ff.webp", image) + encode_member("00ff.txt", "café".encode())
 
 

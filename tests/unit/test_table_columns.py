@@ -45,7 +45,7 @@ def parquet(tmp_path):
             "uid": pa.array(
                 [{"f0": n, "f1": 1} if n else None for n in UIDS], pa.struct([("f0", pa.uint64()), ("f1", pa.uint64())])
             ),
-            "boxes": pa.array([[[0.5, 1.0]], [], None], pa.list_(pa.list_(pa.float64()))),
+            "areas": pa.array([[[0.5, 1.0]], [], None], pa.list_(pa.list_(pa.float64()))),
             "lang": pa.array(["de", "en", "de"]).dictionary_encode(),
             "broken": pa.array([b"\xff", b"ok", None]).view(pa.string()),
         }
@@ -55,14 +55,14 @@ def parquet(tmp_path):
 
 
 def test_parquet_columns_keep_their_types_and_values(parquet):
-    wishes = wishes_of("similarity", "uid", "boxes", "lang", "broken")
+    wishes = wishes_of("similarity", "uid", "areas", "lang", "broken")
     columns = agree_on_types([tell_columns(str(parquet), wishes.names)], wishes)
     uid = pa.struct([("f0", pa.uint64()), ("f1", pa.uint64())])
     kinds = [pa.float32(), uid, pa.list_(pa.list_(pa.float64())), pa.string(), pa.string()]
     assert [field.type for field in columns.carried] == kinds
-    rows, *counts = read(parquet, "uid", "boxes", "lang", "broken")
+    rows, *counts = read(parquet, "uid", "areas", "lang", "broken")
     assert [row["uid"] and row["uid"]["f0"] for row in rows] == UIDS
-    assert [(row["lang"], row["boxes"], row["broken"]) for row in rows[:2]] == [
+    assert [(row["lang"], row["areas"], row["broken"]) for row in rows[:2]] == [
         ("de", [[0.5, 1.0]], "\ufffd"),
         ("en", [], "ok"),
     ]
