@@ -267,7 +267,7 @@ class WriteShards(SelectionOptions, DecontaminationOptions, BlurOptions, BlockOp
         working = StageFolder(ShardsFolder(self.output).working("evaluation"))
         return read_evaluation_sets(
             self.decontaminate,
-            raws=self.raw,
+            history=self._read_history(),
             working=working,
             phash_distance=self.phash_distance,
             mirrored=self.near_mirrored,

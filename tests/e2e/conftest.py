@@ -32,6 +32,7 @@ from pipeline.base.shard_format import SAMPLE_JSON_KEYS
 from pipeline.base.stage_folder import close_folder
 from pipeline.base.tables import write_table
 from pipeline.fetching.raw import encode_sample
+from pipeline.pixels.looks import describe_looks
 from pipeline.sharding.stage import WriteShards
 
 Handler = Callable[["Visit"], Awaitable[None]]
@@ -321,7 +322,9 @@ def finished_sample(number: int):
     told |= {"queries": ["picture"], "kept_for": ["picture"]}
     row = dict.fromkeys(RAW_INDEX.names) | same | {"pair_id": identity, "key": key, "status": "ok", "sha256": digest}
     row |= {"image_url": url, "text": text, "query_ids": [0], "kept_for": [0], "phash": number}
-    row |= {"mime": "image/jpeg", "bytes": len(image)}
+    with Image.open(io.BytesIO(image)) as opened:
+        looks = describe_looks(np.array(opened.convert("RGB")))
+    row |= {"mime": "image/jpeg", "bytes": len(image), "looks": looks}
     return row, encode_sample(key, image=image, mime="image/jpeg", text=text, provenance=told)
 
 

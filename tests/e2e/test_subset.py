@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from jobs.__main__ import main
 from jobs.runner import run_stage
@@ -189,3 +190,19 @@ def test_bad_use_is_told_before_anything_is_written(shards, tmp_path, case):
     with pytest.raises((ValueError, FileNotFoundError), match=re.escape(told)):
         run_stage(Subset(**{"shards": (str(shards),), "output": str(tmp_path / "part")} | make(tmp_path)), quiet=True)
     assert not any((tmp_path / "part").glob("*"))
+
+
+def test_images_of_evaluation_sets_are_found_in_a_finished_set_as_in_raw_tars(finished_set, tmp_path):
+    [copied, other] = pq.read_table(finished_set / "shards" / "00001.parquet").slice(0, 2).to_pylist()
+    with tarfile.open(finished_set / "shards" / "00001.tar") as tar:
+        image = Image.open(tar.extractfile(f"{copied['key']}.jpg"))
+        image.load()
+    (tmp_path / "images").mkdir()
+    image.save(tmp_path / "images" / "again.png")
+    counts = subset(finished_set / "shards", tmp_path / "part", decontaminate=(f"tiny={tmp_path / 'images'}",))
+    [told] = json.loads((tmp_path / "part" / "card" / "decontamination.json").read_text())
+    assert (told["images"], told["exact"], told["images_hit"]) == (1, 0, 1)
+    assert counts["samples/drop/contaminated"] == told["near"] >= 1
+    left = {row["key"] for path in (tmp_path / "part").glob("0*.parquet") for row in pq.read_table(path).to_pylist()}
+    assert copied["key"] not in left
+    assert other["key"] in left

@@ -176,16 +176,20 @@ def test_images_are_numbered_over_all_tables_in_their_order(tmp_path):
     assert read_table(str(tmp_path / "images.parquet"))["name"].to_pylist() == ["0/4", "0/9", "1/0"]
 
 
-def test_images_are_looked_at_as_each_round_stored_its_own_and_whole_where_some_were_too_small(monkeypatch):
-    runs = {
-        "a": {"options": {"resize_mode": "center_crop", "image_size": 224}},
-        "b": {"options": {}},
-        "c": {"options": {"resize_mode": "short_side", "image_size": 256}},
-        "d": {},
-    }
-    monkeypatch.setattr("pipeline.sharding.evaluation.sets.read_stage", lambda raw: {"identity": runs[raw]})
-    found = [(one["resize_mode"], one["image_size"]) for one in framings("abcd")]
+def test_images_are_looked_at_as_each_round_stored_its_own_and_whole_where_some_were_too_small():
+    runs = [
+        {"options": {"resize_mode": "center_crop", "image_size": 224}},
+        {"options": {}},
+        {"options": {"resize_mode": "short_side", "image_size": 256}},
+        {},
+    ]
+    history = [
+        {"stage": "balance-pairs", "options": {"image_size": 1}},
+        *({"stage": "fetch-images"} | run for run in runs),
+    ]
+    found = [(one["resize_mode"], one["image_size"]) for one in framings(history)]
     assert found == [("center_crop", 224), ("short_side", 224), ("short_side", 256)]
+    assert [one["image_size"] for one in framings([])] == [256]
 
 
 def test_real_copies_are_found_and_other_real_images_are_not(tmp_path, real_data):

@@ -116,13 +116,18 @@ class EvaluationSets(NamedTuple):
 
 
 def read_evaluation_sets(
-    asked: Sequence[str], *, raws: Sequence[str], working: StageFolder, phash_distance: int, mirrored: bool
+    asked: Sequence[str],
+    *,
+    history: Sequence[Mapping[str, Any]],
+    working: StageFolder,
+    phash_distance: int,
+    mirrored: bool,
 ) -> Generator[Any, Any, EvaluationSets]:
     """Reads evaluation sets, each image once.
 
     Args:
         asked: ``NAME=PATH`` each.
-        raws: Folders of fetch-images: their images are compared with these.
+        history: What the stages before counted, with their options: evaluation images are framed as theirs were.
         working: A folder for what is made of them.
         phash_distance: Bits by which pictures may differ from a perceptual hash that was given.
         mirrored: Whether pictures are alike that are so in a mirror.
@@ -137,7 +142,7 @@ def read_evaluation_sets(
     describe = MapUnits(
         units=cut_units(sources),
         output_of=lambda unit: working.table(unit.name),
-        work=partial(describe_unit, sources=OnWorker(read_sources, listing), sets=sets, framed=framings(raws)),
+        work=partial(describe_unit, sources=OnWorker(read_sources, listing), sets=sets, framed=framings(history)),
     )
     gather = MapUnits(
         units=[describe.outputs],

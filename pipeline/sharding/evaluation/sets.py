@@ -17,7 +17,6 @@ import pyarrow as pa
 from PIL import Image
 
 from pipeline.base.drops import Counts, DropReason, drop_counts
-from pipeline.base.lineage import read_stage
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.tables import open_table_writer
 from pipeline.pixels.images import CheckedImage, ImageRules, make_uniform
@@ -62,18 +61,18 @@ def counts_key(name: str, what: str) -> str:
     return f"{THING} set {name}/{what}"
 
 
-def framings(raws: Sequence[str]) -> list[dict[str, Any]]:
-    """How the images of some raw folders were cut or framed: options of `ImageRules`.
+def framings(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """How the images of a set were cut or framed when they were fetched: options of `ImageRules`.
 
     Pictures smaller than they are to be are not cut, so the whole picture is always among them.
 
     Args:
-        raws: Folders of fetch-images.
+        history: What the stages before counted, with their options; defaults count where none tells.
     """
     defaults = {name: getattr(ImageRules(), name) for name in _FRAMING}
     found = []
-    for raw in raws:
-        options = read_stage(raw)["identity"].get("options", {})
+    fetched = [run.get("options", {}) for run in history if run["stage"] == "fetch-images"]
+    for options in fetched or [{}]:
         own = {name: options.get(name, defaults[name]) for name in _FRAMING}
         found += [own, {**own, **_WHOLE}] if own["resize_mode"] in _CUTS_OR_FRAMES else [own]
     unique = {tuple(one.items()): one for one in found}
