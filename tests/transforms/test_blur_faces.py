@@ -27,6 +27,7 @@ from pipeline.base.stage_folder import close_folder
 from pipeline.base.tables import read_table, write_table
 from pipeline.base.tar import list_members
 from pipeline.fetching.raw import encode_sample
+from pipeline.sharding.finished.exporting import write_list
 from pipeline.sharding.finished.verifying import verify_shard
 from pipeline.sharding.forms import form_of
 from pipeline.sharding.packing.blurring import blur_image, enlarge_box
@@ -192,6 +193,12 @@ def test_the_index_tells_where_samples_lie_how_large_images_are_and_how_many_fac
             assert row["bytes"] == len(image) and row["faces_blurred"] == told["faces_blurred"]
             assert (row["width"], row["height"]) == Image.open(io.BytesIO(image)).size
         assert verify_shard(entry, folder=shards.path, form=form_of(manifest), decode=True).problems == ()
+
+
+def test_a_list_of_the_set_does_not_say_that_faces_are_blurred_in_pictures_that_are_fetched_by_it(done, tmp_path):
+    shards = ShardsFolder(str(done / "shards"))
+    assert sum(write_list(shards, str(tmp_path / "list.parquet"))) == NUM_SAMPLES
+    assert "faces_blurred" not in read_table(str(tmp_path / "list.parquet")).column_names
 
 
 def shard_bytes(folder):

@@ -17,7 +17,7 @@ from pipeline.base.arrays import flatten_lists
 from pipeline.base.carried_columns import json_column, with_carried
 from pipeline.base.folders import ShardsFolder
 from pipeline.base.schemas import LISTED, RAW_INDEX, SHARD_INDEX
-from pipeline.base.shard_format import UID
+from pipeline.base.shard_format import FACES_BLURRED, UID
 from pipeline.base.tables import open_table_writer, read_schema, read_table
 from pipeline.sharding.finished.choosing import carried_in_shards
 
@@ -71,8 +71,11 @@ def list_shard(index: str, queries: pa.Array) -> pa.Table:
 
 
 def _list_schema(index: pa.Schema) -> pa.Schema:
-    """Of a list, by the columns of an index; a ``uid`` that is carried is in the place of ours."""
-    carried = carried_in_shards(index)
+    """Of a list, by the columns of an index; a ``uid`` that is carried is in the place of ours.
+
+    How many faces were blurred is not told: in pictures that are fetched again none are.
+    """
+    carried = tuple(field for field in carried_in_shards(index) if field.name != FACES_BLURRED)
     has_own = index.field(UID) == SHARD_INDEX.field(UID)
     return with_carried(pa.schema([field for field in LISTED if has_own or field.name != UID]), carried)
 
