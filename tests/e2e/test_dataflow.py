@@ -6,6 +6,7 @@ the extras gcp and s3: `make gcp`.
 """
 
 import importlib.util
+import io
 import json
 import re
 import shutil
@@ -23,6 +24,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from PIL import Image
 
 import jobs.runner
 from jobs.__main__ import main
@@ -162,6 +164,9 @@ def made(offline, delivery, tmp_path_factory: pytest.TempPathFactory) -> list[Re
         if path.is_file() and "web" not in path.relative_to(world).parts:
             files.write_bytes_whole(f"gs://bucket/world/{path.relative_to(world)}", path.read_bytes())
     files.write_bytes_whole("gs://bucket/own.txt", b"zebra\n")
+    image = io.BytesIO()
+    Image.new("RGB", (64, 64), "white").save(image, "PNG")
+    files.write_bytes_whole("gs://bucket/evaluation/blank.png", image.getvalue())
     with serve_web(str(world / "web")) as port:
         for stage, flags in runs(port):
             command = [stage, "--data=gs://bucket/data", "--quiet", *flags, *CLOUD, *OFFLINE, *delivery]
@@ -169,7 +174,9 @@ def made(offline, delivery, tmp_path_factory: pytest.TempPathFactory) -> list[Re
             if stage == "write-shards":
                 assert main(["export-urls", "gs://bucket/data/shards", "--output", LIST]) == 0
             if stage == "fetch-images":
-                write_scores("gs://bucket/data/raw", "gs://bucket/scores")
+                write_scores("gs://bucket/data/raw", "gs://bucket/scores", score=(0.5, pa.float32()))
+                boxes = ([[0.25, 0.25, 0.75, 0.75, 0.5]], pa.list_(pa.list_(pa.float32())))
+                write_scores("gs://bucket/data/raw", "gs://bucket/boxes", faces=(1.0, pa.float32()), boxes=boxes)
     return found
 
 
@@ -206,16 +213,24 @@ def runs(port: int) -> list[tuple[str, list[str]]]:
         ("balance-final", []),
         ("top-up-pairs", []),
         ("write-shards", ["--final", f"{data}/final", "--scores", "gs://bucket/scores", "--min-score", "0"]),
+        (
+            "write-shards",
+            [
+                *("--output", f"{data}/careful", "--decontaminate", "blank=gs://bucket/evaluation"),
+                *("--blur-faces", "gs://bucket/boxes"),
+            ],
+        ),
         ("subset", ["--where", "width > 0"]),
         ("fetch-images", [*web, "--output", f"{data}/listed", "--from-list", LIST]),
     ]
 
 
-def write_scores(raw: str, folder: str) -> None:
-    """The same score for every image of a folder of raw tars, as `clip_train score` lays them down."""
+def write_scores(raw: str, folder: str, **columns: tuple[Any, pa.DataType]) -> None:
+    """The same values for every image of a folder of raw tars, as `clip_train score` and `flag` lay them down."""
     keys = [key for index in files.list_files(raw, ".parquet") for key in read_column(index, "key").to_pylist()]
-    schema = pa.schema([("key", pa.string()), ("score", pa.float32())])
-    write_table(files.join(folder, "part.parquet"), pa.table({"key": keys, "score": [0.5] * len(keys)}, schema), schema)
+    schema = pa.schema([("key", pa.string()), *((name, kind) for name, (_, kind) in columns.items())])
+    values = {"key": keys, **{name: [value] * len(keys) for name, (value, _) in columns.items()}}
+    write_table(files.join(folder, "part.parquet"), pa.table(values, schema), schema)
     files.write_json(files.join(folder, SCORES_NAME), {"rows": {"part": len(keys)}})
 
 
@@ -358,7 +373,7 @@ def test_forty_thousand_units_fit_into_a_request(offline, delivery, tmp_path):
 def test_requests_of_the_stages_are_small(made):
     for request in made:
         [proto] = request.staged.glob("*.pb")
-        assert len(json.dumps(request.job)) + proto.stat().st_size < MOST_BYTES / 20, request.step
+        assert len(json.dumps(request.job)) + proto.stat().st_size < MOST_BYTES / 10, request.step
 
 
 def test_beam_can_build_the_project_by_its_setup_file(offline, wheel, tmp_path):
