@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pcsv
 from PIL import Image
+from sharding import fixed_column, make_looks
 from zipf_pairs import write_stage
 
 from pipeline.base import files
@@ -20,6 +21,7 @@ from pipeline.base.schemas import OK_STATUS, RAW_INDEX
 from pipeline.base.shard_format import raw_name
 from pipeline.base.tables import read_batches, read_column, read_table, write_table
 from pipeline.base.tar import encode_json, encode_member
+from pipeline.pixels.looks import LOOKS_BYTES
 
 NUM_PICTURES = 24
 PICTURE_PX = (640, 480)
@@ -86,7 +88,7 @@ def write_raw_tar(raw: RawFolder, name: str, pairs: pa.RecordBatch) -> None:
         for key, text in zip(keys, pairs["text"].to_pylist(), strict=True):
             members = (("jpg", TINY_IMAGE), ("json", encode_json({"key": key})), ("txt", text.encode()))
             lengths.append(tar.write(b"".join(encode_member(f"{key}.{suffix}", data) for suffix, data in members)))
-    ends = np.cumsum(lengths)
+    ends, rng = np.cumsum(lengths), np.random.default_rng(int(keys[0], 16))
     known = {name: pairs[name] for name in pairs.schema.names} | {
         "key": pa.array(keys),
         "status": pa.repeat(OK_STATUS, len(keys)),
@@ -95,6 +97,7 @@ def write_raw_tar(raw: RawFolder, name: str, pairs: pa.RecordBatch) -> None:
         "sha256": pa.array([(key + key).encode()[:32] for key in keys], pa.binary(32)),
         "mime": pa.repeat("image/jpeg", len(keys)),
         "keep_probability": pa.array(np.ones(len(keys), np.float32)),
+        "looks": fixed_column(make_looks(rng, len(keys), np.arange(0)).tobytes(), LOOKS_BYTES),
     }
     columns = [known.get(field.name, _filling(field, len(keys))).cast(field.type) for field in RAW_INDEX]
     write_table(raw.index(name), pa.table(columns, schema=RAW_INDEX), RAW_INDEX)
