@@ -1,7 +1,8 @@
 """Zero-shot classification: images against prompts that name the classes.
 
-In: a model, labelled images, class names, templates such as ``a photo of a {}``. Out: `Accuracies`.
-A class more is a name more; nothing is trained.
+In: a model, labelled images, class names, templates such as ``a photo of a {}``. Out: a direction for each class, and
+the features of the images with their classes: an image is of the class whose direction is nearest. A class more is a
+name more; nothing is trained.
 
 Source: Radford et al. 2021, section 3.1.4 (prompt ensembles are means of unit features).
 """
@@ -14,7 +15,6 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from clip_train.evaluate.labelled import LabelledImage
-from clip_train.evaluate.metrics import Accuracies, class_accuracies
 from clip_train.evaluate.templates import check_templates, fill_template
 from clip_train.models.clip import Clip
 from clip_train.training.distributed import Ranks
@@ -56,25 +56,6 @@ def encode_labelled(
     labels: list[int] = []
     features = encode(model, _noting_labels(images, labels), batch_size=batch_size, ranks=ranks)
     return Labelled(features, torch.tensor(labels, device=features.device))
-
-
-def evaluate_zero_shot(
-    model: Clip,
-    images: Iterable[LabelledImage],
-    *,
-    names: Sequence[str],
-    templates: Sequence[str],
-    batch_size: int,
-    ranks: Ranks | None = None,
-) -> Accuracies:
-    """Classifies images among named classes.
-
-    Raises:
-        InputError: For unreadable images or prompts that do not fit.
-    """
-    classifier = build_classifier(model, names, templates)
-    features, labels = encode_labelled(model, images, batch_size=batch_size, ranks=ranks)
-    return class_accuracies(features @ classifier.T, labels)
 
 
 def _noting_labels(images: Iterable[LabelledImage], labels: list[int]) -> Iterator[ImageSource]:

@@ -104,10 +104,6 @@ class Blocklists:
         """Whether images are told by their bytes or looks."""
         return any(self.entries.get(kind) for kind in ("sha256", "md5", "phash"))
 
-    def has_url(self, url: str) -> bool:
-        """Whether a canonical URL is listed, or its host or one above it."""
-        return url in self._of("urls") or self.has_host(url_host(url))
-
     def has_host(self, host: str) -> bool:
         """Whether a host is listed, or one above it.
 
