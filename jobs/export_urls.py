@@ -6,10 +6,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jobs.lists import finished_shards
 from jobs.progress import show_progress
 from jobs.runner import load_stage
 from pipeline.base import files
-from pipeline.base.folders import ShardsFolder
 from pipeline.base.options import options_of
 from pipeline.sharding.finished.exporting import fetch_options, write_list
 
@@ -26,11 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", metavar="DIR", help="Folder of finished shards.")
     parser.add_argument("--output", required=True, metavar="FILE", help="Where to: .parquet (in full) or .csv")
     arguments = parser.parse_args(argv)
-    shards = ShardsFolder(arguments.folder.rstrip("/"))
     number = 0
     try:
-        if not files.exists(shards.manifest):
-            raise ValueError(f"{shards.path}: no {files.basename(shards.manifest)}; only finished shards can be listed")
+        shards = finished_shards(arguments.folder, purpose="be listed")
         with show_progress("export-urls", None, lambda: number, unit="sample"):
             for rows in write_list(shards, arguments.output):
                 number += rows

@@ -4,6 +4,7 @@ import argparse
 import os
 from typing import Final
 
+from jobs.flags import require_least
 from pipeline.base import files
 from pipeline.base.folders import ShardsFolder
 from pipeline.web.blocklists import Blocklists, read_blocklists
@@ -53,13 +54,22 @@ def parse_list_flags(
     asked = [f"{kind}={path}" for kind in _FLAGS for path in getattr(arguments, kind)]
     if not asked:
         parser.error("give a list: " + ", ".join(flag for flag, _ in _FLAGS.values()))
-    for name, least in (("workers", 1), ("phash_distance", 0)):
-        if getattr(arguments, name) < least:
-            parser.error(f"--{name.replace('_', '-')} must be at least {least}, not {getattr(arguments, name)}")
+    require_least(parser, arguments, workers=1, phash_distance=0)
     lists = read_blocklists(asked, phash_distance=arguments.phash_distance)
-    shards = ShardsFolder(arguments.folder.rstrip("/"))
+    return finished_shards(arguments.folder, purpose=purpose), lists
+
+
+def finished_shards(folder: str, *, purpose: str) -> ShardsFolder:
+    """A folder of finished shards.
+
+    Args:
+        folder: Where they lie.
+        purpose: What a set that is not finished cannot do, for the error.
+
+    Raises:
+        ValueError: When there are none.
+    """
+    shards = ShardsFolder(folder.rstrip("/"))
     if not files.exists(shards.manifest):
-        raise ValueError(
-            f"{arguments.folder}: no {files.basename(shards.manifest)}; only finished shards can {purpose}"
-        )
-    return shards, lists
+        raise ValueError(f"{folder}: no {files.basename(shards.manifest)}; only finished shards can {purpose}")
+    return shards

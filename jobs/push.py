@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+from jobs.flags import require_least
 from jobs.progress import show_progress
 from pipeline.base import files
 from pipeline.base.folders import ShardsFolder
@@ -46,9 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--verify-bytes", action="store_true", help="Read all of it again afterwards, where it came to."
     )
     arguments = parser.parse_args(argv)
-    for name in ("at_once", "tries"):
-        if getattr(arguments, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} must be at least 1, not {getattr(arguments, name)}")
+    require_least(parser, arguments, at_once=1, tries=1)
     shards, target = ShardsFolder(arguments.folder.rstrip("/")), arguments.to.rstrip("/")
     try:
         if files.is_within(target, shards.path) or files.is_within(shards.path, target):

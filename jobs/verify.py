@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
+from jobs.flags import require_least
 from jobs.processes import mapping
 from jobs.progress import show_progress
 from pipeline.base import files
@@ -35,8 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-decode", action="store_true", help="Leave the images of shards undecoded: much faster.")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="Processes [%(default)s]")
     arguments = parser.parse_args(argv)
-    if arguments.workers < 1:
-        parser.error(f"--workers must be at least 1, not {arguments.workers}")
+    require_least(parser, arguments, workers=1)
     shards = ShardsFolder(arguments.folder)
     has_manifest, is_stage = (files.exists(path) for path in (shards.manifest, shards.file(STAGE_NAME)))
     if not (has_manifest or is_stage):

@@ -178,7 +178,7 @@ def _find_file_damage(checkpoint: str, values: Mapping[str, Any], *, all_files: 
         if os.path.getsize(path) != size:
             return f"{name} has {os.path.getsize(path)} bytes, not {size}"
         if _file_digest(path) != digest:
-            return f"{name} has other content than was written"
+            return f"{name} has {_CHANGED}"
     return None
 
 

@@ -44,7 +44,7 @@ PAIRS = pa.schema(
 
 _QUERY_IDS = pa.list_(pa.field("element", pa.int32(), nullable=False))
 
-_PROVENANCE = ("text_source", "page_url", "language", "source_file")  # of a pair, from its page to the end
+PROVENANCE = ("text_source", "page_url", "language", "source_file")  # of a pair, from its page to the end
 
 # Beside a table of pairs, row for row (`pipeline.base.matched_tables`).
 MATCHED = pa.schema([pa.field("query_ids", _QUERY_IDS, nullable=False)])  # sorted, unique; empty: the text holds none
@@ -101,7 +101,7 @@ RAW_INDEX = pa.schema(
         pa.field("original_height", pa.int32()),
         pa.field("mime", pa.string()),  # of the stored image
         pa.field("bytes", pa.int32()),  # of the stored image
-        *(PAIRS.field(name) for name in ("image_url", "text", *_PROVENANCE)),
+        *(PAIRS.field(name) for name in ("image_url", "text", *PROVENANCE)),
         pa.field("query_ids", _QUERY_IDS, nullable=False),
         _KEPT_FOR,
         _KEEP_PROBABILITY,
@@ -116,7 +116,7 @@ SHARD_INDEX = pa.schema(
         pa.field(UID, pa.string(), nullable=False),  # missing where a column of that name is carried
         pa.field("url", pa.string(), nullable=False),
         pa.field("caption", pa.string(), nullable=False),
-        *(pa.field(name, pa.string(), nullable=False) for name in _PROVENANCE),  # empty where it is not known
+        *(pa.field(name, pa.string(), nullable=False) for name in PROVENANCE),  # empty where it is not known
         pa.field("query_ids", _QUERY_IDS, nullable=False),
         _KEPT_FOR,
         _KEEP_PROBABILITY,
@@ -139,7 +139,7 @@ _STRINGS = pa.list_(pa.field("element", pa.string(), nullable=False))
 # A sample of a finished set as others are told of it, without its image (export-urls), and may fetch it again.
 LISTED = pa.schema(
     [
-        *(SHARD_INDEX.field(name) for name in ("key", UID, "url", "caption", *_PROVENANCE)),
+        *(SHARD_INDEX.field(name) for name in ("key", UID, "url", "caption", *PROVENANCE)),
         pa.field("queries", _STRINGS, nullable=False),  # in the text, in the order of their ids
         pa.field("query_ids", _QUERY_IDS, nullable=False),  # of these
         pa.field("kept_for", _STRINGS, nullable=False),

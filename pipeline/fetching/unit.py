@@ -25,7 +25,7 @@ from pipeline.base.carried_columns import carried_fields, json_column, with_carr
 from pipeline.base.drops import Counts, DropReason, drop_counts
 from pipeline.base.folders import StageFolder, raw_tar_of
 from pipeline.base.on_worker import OnWorker
-from pipeline.base.schemas import OK_STATUS, PLAN, RAW_INDEX
+from pipeline.base.schemas import OK_STATUS, PLAN, PROVENANCE, RAW_INDEX
 from pipeline.base.shard_format import UID, describe_probability, raw_name, sample_key
 from pipeline.base.tables import read_table, write_table
 from pipeline.base.tar import END_OF_ARCHIVE
@@ -44,10 +44,7 @@ _PLAN_COLUMNS: Final = (  # of the index, by where they come from
     "pair_id",
     "image_url",
     "text",
-    "text_source",
-    "page_url",
-    "language",
-    "source_file",
+    *PROVENANCE,
     "query_ids",
     "kept_for",
     "keep_probability",

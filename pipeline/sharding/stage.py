@@ -116,8 +116,9 @@ class WriteShards(SelectionOptions, DecontaminationOptions, BlurOptions, BlockOp
     def inputs(self) -> list[str]:
         """The raw folders, which must carry the same columns; the final selection or balanced folder; scores, boxes."""
         scores = self.score_folders()
-        self.check_where(self._carried(), scores)
-        self.check_boxes(self._carried())
+        carried = self._carried()
+        self.check_where(carried, scores)
+        self.check_boxes(carried)
         lists, sets = [path for _, path in list_files(self.block)], self.evaluation_inputs()
         tables = [*(folder.closing_file for folder in scores), *self.box_files()]
         return [*self._sources(), *dict.fromkeys(tables), *lists, *sets]

@@ -20,7 +20,7 @@ from pipeline.base.folders import StageFolder
 from pipeline.base.ids import id_words, sorted_order
 from pipeline.base.on_worker import OnWorker
 from pipeline.base.row_conditions import parse_condition
-from pipeline.base.schemas import RAW_INDEX
+from pipeline.base.schemas import PROVENANCE, RAW_INDEX
 from pipeline.base.shard_format import BOXES, UID
 from pipeline.base.tables import write_table
 from pipeline.sharding.packing.face_boxes import BOXES_FIELD, read_boxes
@@ -33,10 +33,7 @@ _SHOWN: Final = (
     "key",
     "image_url",
     "text",
-    "text_source",
-    "page_url",
-    "language",
-    "source_file",
+    *PROVENANCE,
     "query_ids",
     "kept_for",
     "keep_probability",
